@@ -1,0 +1,34 @@
+"""`pktlb decap`: flags to addresses."""
+
+import argparse
+
+from pktlb.cli.arguments import Parser
+from pktlb.config import parse_address, with_flag
+from pktlb.host.presence import run_until_stopped
+
+
+def add_command(commands: "argparse._SubParsersAction[Parser]") -> None:
+    parser = commands.add_parser(
+        "decap",
+        help="unwrap IP-in-IP on a backend of a tunnel",
+        description="Unwrap the packets that a balancer in tunnel mode sends to this backend, and "
+        "give them to the servers of this machine. Runs until SIGTERM or SIGINT, then undoes "
+        "everything.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--vip", action="append", required=True, metavar="ADDR",
+        help="address that the packets inside are for; it lives here, on a device of its own",
+    )  # fmt: skip
+    parser.set_defaults(command=command)
+
+
+def command(options: argparse.Namespace) -> None:
+    """Check the flags, then work until told to stop."""
+    vips = {}
+    for text in options.vip:
+        with with_flag("--vip", text):
+            vips[parse_address(text)] = text
+    from pktlb import decap  # noqa: PLC0415 - loads netlink, which bad flags do not need
+
+    run_until_stopped(decap.run(vips))

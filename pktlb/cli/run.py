@@ -1,0 +1,158 @@
+"""`pktlb run`: flags to a `Config`.
+
+--backend and --scheduler belong to the --vip before them, so these three are gathered in the order
+in which they stand.
+"""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from pktlb import config as parse
+from pktlb.cli.arguments import Parser
+from pktlb.config import Config, with_flag
+from pktlb.errors import ConfigError
+from pktlb.host.presence import run_until_stopped
+from pktlb.model import Mode, Scheduler, Service, Timeouts
+
+_EXAMPLE = """\
+example:
+  pktlb run --mode nat --vip 203.0.113.10:80 --backend 10.0.2.11:8080 \\
+            --backend 10.0.2.12:8080,weight=2 --scheduler lc
+"""
+
+
+class _InOrder(argparse.Action):
+    """Append (flag, value) to the one list that --vip, --backend and --scheduler share."""
+
+    def __call__(
+        self, parser: object, namespace: argparse.Namespace, value: Any, flag: str | None = None
+    ) -> None:
+        namespace.in_order = [*(namespace.in_order or []), (self.dest, value)]
+
+
+def add_command(commands: "argparse._SubParsersAction[Parser]") -> None:
+    parser = commands.add_parser(
+        "run",
+        help="balance",
+        description="Balance services over backends until SIGTERM or SIGINT, then undo everything.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(command=command, in_order=None)
+    _add_services(parser)
+    _add_host(parser)
+    _add_limits(parser)
+
+
+def _add_services(parser: Parser) -> None:
+    parser.add_argument(
+        "--mode", required=True, choices=[mode.value for mode in Mode],
+        help="nat: rewrite addresses and ports; dsr: rewrite the MAC, the backend answers the "
+        "client; tunnel: IP-in-IP, the backend answers the client",
+    )  # fmt: skip
+    parser.add_argument(
+        "--vip", action=_InOrder, metavar="ADDR:PORT[/tcp|/udp]",
+        help="a service that clients dial; may be repeated, each with its own backends behind it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--backend", action=_InOrder, metavar="ADDR[:PORT][,weight=N]",
+        help="a server of the --vip before it; weight 0..65535 (1), 0 takes no new flows",
+    )  # fmt: skip
+    parser.add_argument(
+        "--scheduler", action=_InOrder, choices=[scheduler.value for scheduler in Scheduler],
+        help="rr: smooth weighted round robin (default); lc: least connections; source: by the "
+        "client's address. Of the --vip before it; before the first one, of all",
+    )  # fmt: skip
+    parser.add_argument(
+        "--snat", metavar="ADDR[-ADDR]", default="",
+        help="mode nat: also replace the client's address, for backends whose way back is not "
+        "through this machine",
+    )  # fmt: skip
+
+
+def _add_host(parser: Parser) -> None:
+    parser.add_argument(
+        "--interface", action="append", default=[], metavar="IF",
+        help="read this interface; may be repeated (default: where the VIPs live and where the "
+        "backends are reached)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--vip-interface", metavar="IF",
+        help="the interface that gets the VIPs (default: the one in whose network they are)",
+    )  # fmt: skip
+
+
+def _add_limits(parser: Parser) -> None:
+    names = ",".join(f"{name}={seconds:.0f}" for name, seconds in _fields(Timeouts()))
+    parser.add_argument(
+        "--timeout", metavar="NAME=S,...", default="",
+        help=f"seconds after which an idle flow is forgotten (default: {names})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-flows", metavar="N", default=str(Config(()).max_flows),
+        help="most flows that are remembered at a time (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--engine", choices=["python"], default="python",
+        help="what moves the packets: python, the reference engine (default)",
+    )  # fmt: skip
+
+
+def _fields(timeouts: Timeouts) -> list[tuple[str, float]]:
+    return [(name, getattr(timeouts, name)) for name in Timeouts.__dataclass_fields__]
+
+
+def make_config(options: argparse.Namespace) -> Config:
+    """The configuration that the flags describe."""
+    with with_flag("--snat", options.snat):
+        snat = parse.parse_snat(options.snat) if options.snat else ()
+    with with_flag("--interface", " ".join(options.interface)):
+        interfaces = tuple(dict.fromkeys(map(parse.parse_interface, options.interface)))
+    with with_flag("--vip-interface", options.vip_interface):
+        vip_interface = (
+            parse.parse_interface(options.vip_interface) if options.vip_interface else None
+        )
+    with with_flag("--timeout", options.timeout):
+        timeouts = parse.parse_timeouts(options.timeout) if options.timeout else Timeouts()
+    with with_flag("--max-flows", options.max_flows):
+        max_flows = parse.parse_number(options.max_flows, 1, parse.MAX_FLOWS, "a number of flows")
+    return parse.check_together(
+        Config(
+            services=_services(options.in_order or [], Mode(options.mode)),
+            snat=snat,
+            interfaces=interfaces,
+            vip_interface=vip_interface,
+            timeouts=timeouts,
+            max_flows=max_flows,
+        )
+    )
+
+
+def _services(in_order: Sequence[tuple[str, str]], mode: Mode) -> tuple[Service, ...]:
+    default = Scheduler.RR
+    found: list[tuple[str, list[str], list[Scheduler]]] = []
+    for flag, value in in_order:
+        if flag == "vip":
+            found.append((value, [], []))
+        elif flag == "scheduler" and not found:
+            default = Scheduler(value)
+        elif flag == "scheduler":
+            found[-1][2].append(Scheduler(value))
+        elif not found:
+            raise ConfigError(f"--backend {value}: expected a --vip before it")
+        else:
+            found[-1][1].append(value)
+    return tuple(
+        parse.make_service(vip, mode, [default, *schedulers][-1], backends)
+        for vip, backends, schedulers in found
+    )
+
+
+def command(options: argparse.Namespace) -> None:
+    """Check the flags, then work until told to stop."""
+    config = make_config(options)
+    from pktlb import daemon  # noqa: PLC0415 - loads netlink, which bad flags do not need
+
+    run_until_stopped(daemon.run(config))

@@ -1,0 +1,222 @@
+"""`pktlb run`: starts everything, keeps the tables true to the machine, undoes it all."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from typing import Final
+
+from pktlb import plan
+from pktlb.config import Config
+from pktlb.datapath.pipeline import SOURCE_PORTS, Dataplane, Limits
+from pktlb.engine import PythonEngine
+from pktlb.errors import KernelError
+from pktlb.host import device, guard, sysctl
+from pktlb.host.machine import Machine
+from pktlb.host.neighbours import REFRESH_S, NextHopMacs, Way
+from pktlb.host.netlink import Changes, Kernel
+from pktlb.host.presence import claim, ready
+from pktlb.model import format_address
+from pktlb.wire.filter import compile_filter
+from pktlb.wire.port import Port
+from pktlb.wire.tun import Tun
+
+log: Final = logging.getLogger(__name__)
+
+_TUN: Final = "pktlb"
+_SETTLE_S: Final = 3.5
+"The kernel asks three times, a second apart, before it gives up on a neighbour."
+_TICK_S: Final = 0.1
+_DEBOUNCE_S: Final = 0.02
+_REPORT_S: Final = 10.0
+
+
+async def run(config: Config) -> None:
+    """Serve until cancelled. Raises `ConfigError` or `KernelError` before it is ready."""
+    async with AsyncExitStack() as stack:
+        stack.enter_context(claim("run"))
+        kernel = await stack.enter_async_context(Kernel())
+        balancer = await _Balancer.start(config, kernel, stack)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, balancer.explain)
+        ready(balancer.describe())
+        try:
+            await balancer.work()
+        finally:
+            balancer.explain()
+
+
+class _Balancer:
+    """The parts of a running balancer, and what keeps them up to date."""
+
+    def __init__(
+        self, config: Config, kernel: Kernel, placement: plan.Placement, machine: Machine
+    ) -> None:
+        self._config = config
+        self._kernel = kernel
+        self._placement = placement
+        self._destinations = plan.backend_addresses(config)
+        self._macs = NextHopMacs()
+        self._changed = asyncio.Event()
+        self._note(machine)
+        self._tables = plan.lay_out(config, placement, machine, self._macs.macs)
+        self._reported: dict[str, int] = {}
+        self.engine: PythonEngine
+
+    @classmethod
+    async def start(cls, config: Config, kernel: Kernel, stack: AsyncExitStack) -> "_Balancer":
+        """Everything in its place: clean up, decide, open, guard, add addresses, resolve."""
+        for address, home in guard.owned():
+            log.info("removing %s, left by a pktlb that was killed", format_address(address))
+            await kernel.remove_address(home, address)
+        stack.callback(guard.remove)
+        machine = await kernel.read(plan.backend_addresses(config))
+        placement = plan.place(config, machine)
+        wanted = plan.guard(config, placement)
+        changes = Changes()
+        stack.callback(changes.close)
+        balancer = cls(config, kernel, placement, machine)
+        tun = Tun(_TUN)
+        stack.callback(tun.close)
+        program = compile_filter(plan.matches(wanted))
+        ports = []
+        for link in placement.ports:
+            ports.append(Port(link.index, link.name, program))
+            stack.callback(ports[-1].close)
+        guard.apply(wanted)
+        for address, home in placement.addresses:
+            stack.push_async_callback(kernel.remove_address, home, address)
+            await kernel.add_address(home, address)
+        await device.prepare(kernel, tun.name, placement.vips)
+        limits = Limits(config.max_flows, config.timeouts, _source_ports())
+        balancer.engine = PythonEngine(Dataplane(balancer._tables, limits), ports, tun)
+        stack.enter_context(balancer._reading(ports, changes))
+        await balancer._settle()
+        return balancer
+
+    async def work(self) -> None:
+        """Keep the tables and the host as they should be; until cancelled."""
+        await asyncio.gather(self._follow(), self._refresh(), self._keep_house())
+
+    def describe(self) -> str:
+        """The rest of the line that says ready."""
+        hops = self._tables.hops
+        names = ",".join(port.name for port in self._placement.ports)
+        modes = ",".join(sorted({service.mode.value for service in self._config.services}))
+        return (
+            f"mode={modes} services={len(self._config.services)} "
+            f"backends={sum(a in hops for a in self._destinations)}/{len(self._destinations)} "
+            f"interfaces={names}"
+        )
+
+    @contextmanager
+    def _reading(self, ports: list[Port], changes: Changes) -> Iterator[None]:
+        """Have the loop call us for frames and for changes of the machine."""
+        loop = asyncio.get_running_loop()
+
+        def changed() -> None:
+            changes.drain()
+            self._changed.set()
+
+        loop.add_reader(changes, changed)
+        for port in ports:
+            loop.add_reader(port.fileno(), self.engine.read, port)
+        try:
+            yield
+        finally:
+            for readable in (changes.fileno(), *(port.fileno() for port in ports)):
+                loop.remove_reader(readable)
+
+    def _ways(self, machine: Machine) -> list[Way]:
+        ways = (plan.way_to(machine, address) for address in self._destinations)
+        return list({way: None for way in ways if way is not None})
+
+    def _note(self, machine: Machine) -> None:
+        self._machine = machine
+        self._macs.update(machine, self._ways(machine))
+
+    async def _settle(self) -> None:
+        """Wait until each backend has a next hop, or is known to have none."""
+        await self._resolve()
+        try:
+            async with asyncio.timeout(_SETTLE_S):
+                while not self._macs.settled(self._ways(self._machine)):
+                    await self._changed.wait()
+                    self._changed.clear()
+                    await self._update()
+        except TimeoutError:
+            pass
+        await self._update()
+
+    async def _update(self) -> None:
+        """Look at the machine again and, where that changes the tables, swap them."""
+        machine = await self._kernel.read(self._destinations)
+        await self._restore_addresses(machine)
+        self._note(machine)
+        tables = plan.lay_out(self._config, self._placement, machine, self._macs.macs)
+        if tables == self._tables:
+            return
+        for address in self._destinations:
+            if (address in tables.hops) != (address in self._tables.hops):
+                standing = "is reachable" if address in tables.hops else "cannot be reached"
+                log.warning("backend %s %s", format_address(address), standing)
+        self._tables = tables
+        self.engine.dataplane.swap(tables)
+
+    async def _restore_addresses(self, machine: Machine) -> None:
+        """Somebody took an address away that clients or backends need."""
+        for address, link in self._placement.addresses:
+            if machine.owner(address) is None and link in machine.links:
+                log.warning("%s was removed; adding it again", format_address(address))
+                await self._kernel.add_address(link, address)
+
+    async def _resolve(self) -> None:
+        for link, address in self._ways(self._machine):
+            await self._kernel.resolve(link, address)
+
+    async def _follow(self) -> None:
+        while True:
+            await self._changed.wait()
+            await asyncio.sleep(_DEBOUNCE_S)
+            self._changed.clear()
+            try:
+                await self._update()
+            except KernelError as error:
+                log.error("going on with what was known before: %s", error)
+
+    async def _refresh(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_S)
+            await self._resolve()
+
+    async def _keep_house(self) -> None:
+        loop = asyncio.get_running_loop()
+        report_at = loop.time() + _REPORT_S
+        while True:
+            await asyncio.sleep(_TICK_S)
+            self.engine.tick()
+            if loop.time() >= report_at:
+                report_at += _REPORT_S
+                self._report()
+
+    def explain(self) -> None:
+        """Log what happened to all frames so far."""
+        log.info("%s", self.engine.summary())
+        for sentence, count in self.engine.trouble().items():
+            log.info("%d frames: %s", count, sentence)
+
+    def _report(self) -> None:
+        """Say what did not go the normal way since the last report, if anything."""
+        trouble = self.engine.trouble()
+        for sentence, count in trouble.items():
+            new = count - self._reported.get(sentence, 0)
+            if new:
+                log.warning("%d frames: %s", new, sentence)
+        self._reported = trouble
+
+
+def _source_ports() -> list[int]:
+    """Ports for translated clients: those that the kernel may choose for itself stay out."""
+    low, _, high = sysctl.read("net/ipv4/ip_local_port_range").partition("\t")
+    own = range(int(low), int(high) + 1) if low and high else range(0)
+    return [port for port in SOURCE_PORTS if port not in own]

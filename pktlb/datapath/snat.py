@@ -1,0 +1,49 @@
+"""Source addresses and ports that stand in for the clients' (source NAT).
+
+The same address and port may serve several flows as long as they go to different backends, so each
+backend has a pool of its own. A port that is given back waits behind all others before it is used
+again, which keeps it clear of the old connection's last packets.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+
+from pktlb.datapath.packet import EndpointKey
+from pktlb.model import Endpoint
+
+
+class _Pool:
+    """What is to be had towards one backend."""
+
+    __slots__ = ("fresh", "returned")
+
+    def __init__(self) -> None:
+        self.fresh = 0
+        "How many endpoints have been given out for the first time."
+        self.returned: deque[Endpoint] = deque()
+
+
+class SourcePorts:
+    """Allots source endpoints per backend, and takes them back."""
+
+    def __init__(self, addresses: Sequence[bytes], ports: Sequence[int]) -> None:
+        self._addresses = addresses
+        self._ports = ports
+        self._pools: dict[EndpointKey, _Pool] = {}
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to allot: without addresses clients keep their own."""
+        return bool(self._addresses)
+
+    def take(self, backend: EndpointKey) -> Endpoint | None:
+        """An endpoint that no other flow to this backend has, or None where all are taken."""
+        pool = self._pools.setdefault(backend, _Pool())
+        if pool.fresh < len(self._addresses) * len(self._ports):
+            port, address = divmod(pool.fresh, len(self._addresses))
+            pool.fresh += 1
+            return Endpoint(self._addresses[address], self._ports[port])
+        return pool.returned.popleft() if pool.returned else None
+
+    def give_back(self, backend: EndpointKey, endpoint: Endpoint) -> None:
+        """The flow that had `endpoint` is over."""
+        self._pools[backend].returned.append(endpoint)

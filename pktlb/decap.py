@@ -1,0 +1,74 @@
+"""`pktlb decap`: the backend's end of a tunnel, for machines without a tunnel device of their own.
+
+Packets come out of a TUN device that holds the VIPs, so the servers on this machine can accept them
+and answer the clients directly.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Collection
+from contextlib import AsyncExitStack
+from typing import Final
+
+from pktlb.datapath.decap import unwrap
+from pktlb.host import device, sysctl
+from pktlb.host.machine import Machine
+from pktlb.host.netlink import Kernel
+from pktlb.host.presence import claim, ready
+from pktlb.model import Proto, Reason, format_address
+from pktlb.wire.raw import RawSocket
+from pktlb.wire.tun import Tun
+
+log: Final = logging.getLogger(__name__)
+
+_TUN: Final = "pktlb-decap"
+_BATCH: Final = 64
+
+
+async def run(vips: Collection[bytes]) -> None:
+    """Unwrap until cancelled. Raises `KernelError` before it is ready."""
+    counts: Counter[Reason] = Counter()
+    async with AsyncExitStack() as stack:
+        stack.enter_context(claim("decap"))
+        kernel = await stack.enter_async_context(Kernel())
+        _warn_of_arp(await kernel.read(()), vips)
+        tun = Tun(_TUN)
+        stack.callback(tun.close)
+        raw = RawSocket(Proto.IPIP)
+        stack.callback(raw.close)
+        await device.prepare(kernel, tun.name, vips)
+
+        def read() -> None:
+            for packet in raw.receive(_BATCH):
+                reason, inner, offload = unwrap(packet, vips)
+                counts[reason] += 1
+                if inner is not None:
+                    tun.write(inner, offload)
+
+        loop = asyncio.get_running_loop()
+        loop.add_reader(raw, read)
+        stack.callback(loop.remove_reader, raw)
+        ready(f"vips={','.join(map(format_address, vips))}")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for reason, count in counts.items():
+                log.info("%d packets: %s: %s", count, reason.name, reason.sentence)
+            for error, count in (raw.errors + tun.errors).items():
+                log.info("%d packets: %s", count, error)
+
+
+def _warn_of_arp(machine: Machine, vips: Collection[bytes]) -> None:
+    """A backend on the VIP's own network must not answer for it there."""
+    for vip in vips:
+        home = machine.connected(vip)
+        if home is None:
+            continue
+        name = machine.links[home].name
+        if sysctl.effective("arp_ignore", name) == 0:
+            log.warning(
+                "%s answers ARP for %s and would take it from the balancer; "
+                "set net.ipv4.conf.%s.arp_ignore=1 and arp_announce=2",
+                name, format_address(vip), name,
+            )  # fmt: skip

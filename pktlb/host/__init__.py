@@ -1,0 +1,1 @@
+"""What pktlb does to the machine, and undoes: addresses, neighbours, the guard. No packets."""

@@ -1,0 +1,108 @@
+"""The nftables table `netdev pktlb`: it keeps the kernel away from the frames that pktlb handles.
+
+Raw sockets see a frame before the ingress hook, so what is dropped there has been read already.
+The table also remembers which addresses pktlb has added: it lives exactly as long as they do, even
+when the process is killed, and in the same network namespace.
+"""
+
+import json
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pktlb.errors import KernelError
+from pktlb.model import Endpoint, Proto, format_address
+
+_TABLE: Final = "netdev pktlb"
+_NFT_TIMEOUT_S: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What the table holds."""
+
+    devices: Sequence[str]
+    services: Sequence[tuple[Proto, Endpoint]]
+    replies: Sequence[tuple[Proto, Endpoint]]
+    "NAT: the backends, whose packets may be replies that have to be translated."
+    snat: Sequence[bytes]
+    "Where replies go to when clients are translated: others are not held back then."
+    owned: Sequence[tuple[bytes, int]]
+    "Addresses that pktlb adds, each with the index of its interface."
+
+
+def render(guard: Guard) -> str:
+    """The nft script that replaces the table by this one, in one transaction."""
+    ends = "type ipv4_addr . inet_proto . inet_service;"
+    to_snat = "ip daddr @clients " if guard.snat else ""
+    lines = [
+        f"add table {_TABLE}",
+        f"delete table {_TABLE}",
+        f"table {_TABLE} {{",
+        _set("services", ends, (_end(*end) for end in guard.services)),
+        _set("replies", ends, (_end(*end) for end in guard.replies)),
+        _set("clients", "type ipv4_addr;", map(format_address, guard.snat)),
+        _set("owned", "type ipv4_addr . mark;",
+             (f"{format_address(address)} . {link}" for address, link in guard.owned)),
+        "chain held {",
+        "ip daddr . ip protocol . th dport @services drop",
+        f"{to_snat}ip saddr . ip protocol . th sport @replies drop",
+        "}",
+    ]  # fmt: skip
+    for number, device in enumerate(guard.devices):
+        hook = f'type filter hook ingress device "{device}" priority -300; policy accept;'
+        lines += [f"chain ingress{number} {{", hook, "meta pkttype host jump held", "}"]
+    return "\n".join([*lines, "}", ""])
+
+
+def apply(guard: Guard) -> None:
+    """Put the table in place, instead of one that may be there."""
+    _nft("-f", "-", text=render(guard))
+
+
+def remove() -> None:
+    """Take the table away, where it is there."""
+    _nft("-f", "-", text=f"add table {_TABLE}\ndelete table {_TABLE}\n")
+
+
+def owned() -> list[tuple[bytes, int]]:
+    """Addresses, each with its interface's index, that a pktlb that did not stop cleanly left."""
+    if "netdev pktlb" not in _nft("list", "tables", "netdev"):
+        return []
+    listing = json.loads(_nft("--json", "--numeric", "list", "table", *_TABLE.split()))
+    elements: list[Any] = []
+    for item in listing.get("nftables", ()):
+        if item.get("set", {}).get("name") == "owned":
+            elements = item["set"].get("elem", [])
+    return [_parse_owned(element["concat"]) for element in elements]
+
+
+def _parse_owned(pair: Sequence[Any]) -> tuple[bytes, int]:
+    address, link = pair
+    return bytes(map(int, address.split("."))), int(str(link), 0)
+
+
+def _set(name: str, kind: str, elements: Iterable[str]) -> str:
+    listed = ", ".join(elements)
+    return f"set {name} {{ {kind} {f'elements = {{ {listed} }};' if listed else ''} }}"
+
+
+def _end(proto: Proto, endpoint: Endpoint) -> str:
+    return f"{format_address(endpoint.address)} . {proto.name.lower()} . {endpoint.port}"
+
+
+def _nft(*arguments: str, text: str = "") -> str:
+    try:
+        done = subprocess.run(
+            ["nft", *arguments], input=text, capture_output=True, text=True, check=False,
+            timeout=_NFT_TIMEOUT_S,
+        )  # fmt: skip
+    except FileNotFoundError as error:
+        raise KernelError("the command nft is missing (Debian package nftables)") from error
+    except subprocess.TimeoutExpired as error:
+        raise KernelError(f"nft did not answer within {_NFT_TIMEOUT_S} s") from error
+    if done.returncode:
+        why = done.stderr.strip().splitlines() or ["no message"]
+        raise KernelError(f"nft refused: {why[0]} (needs CAP_NET_ADMIN)")
+    return done.stdout

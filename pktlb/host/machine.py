@@ -1,0 +1,82 @@
+"""What the kernel knows, as plain values: links, addresses, routes, neighbours."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A network interface."""
+
+    index: int
+    name: str
+    mac: bytes
+    "Empty where it is not Ethernet."
+    mtu: int
+    up: bool
+
+
+class Address(NamedTuple):
+    """An address of this machine."""
+
+    address: bytes
+    prefix: int
+    "Length of the prefix that is reached directly through the link."
+    link: int
+
+
+class Route(NamedTuple):
+    """The way that the kernel takes to an address."""
+
+    link: int
+    gateway: bytes | None
+    "None where the address is on the link itself."
+    source: bytes
+    "Address of this machine that packets on this way come from."
+    local: bool
+    "The address is this machine's own, or not one host's at all."
+    mtu: int | None
+    "Where the route limits it further than the link."
+
+
+class Neighbour(NamedTuple):
+    """What is known of a machine on a link."""
+
+    mac: bytes
+    "Empty where it is not known."
+    failed: bool
+    "It was asked and did not answer."
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """All of it, read at one time."""
+
+    links: Mapping[int, Link]
+    addresses: Sequence[Address]
+    routes: Mapping[bytes, Route]
+    "By destination; one that is not here cannot be reached."
+    neighbours: Mapping[tuple[int, bytes], Neighbour]
+    "By link and address."
+
+    def link_named(self, name: str) -> Link | None:
+        return next((link for link in self.links.values() if link.name == name), None)
+
+    def owner(self, address: bytes) -> int | None:
+        """The link that has `address`, or None."""
+        return next((a.link for a in self.addresses if a.address == address), None)
+
+    def connected(self, address: bytes) -> int | None:
+        """The link whose prefix holds `address` (the longest such prefix), or None."""
+        near = [a for a in self.addresses if a.prefix < 8 * len(address) and _covers(a, address)]
+        return max(near, key=lambda a: a.prefix).link if near else None
+
+
+def _covers(network: Address, address: bytes) -> bool:
+    if len(network.address) != len(address):
+        return False
+    shift = 8 * len(address) - network.prefix
+    return (
+        int.from_bytes(network.address, "big") >> shift == int.from_bytes(address, "big") >> shift
+    )

@@ -1,0 +1,175 @@
+"""The kernel's network configuration over rtnetlink(7): the only importer of pyroute2.
+
+Reading is by asking: a change is only a signal to ask again, so a notification that was lost, or a
+queue that overran, costs nothing but a moment.
+"""
+
+import errno
+import socket
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Self
+
+from pyroute2 import AsyncIPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from pktlb.errors import KernelError
+from pktlb.host.machine import Address, Link, Machine, Neighbour, Route
+
+_ARPHRD_ETHER: Final = 1
+_IFF_UP: Final = 1
+_RTN_UNICAST: Final = 1
+_NUD_FAILED: Final = 0x20
+_NUD_INCOMPLETE: Final = 0x01
+_NTF_USE: Final = 0x01
+_WATCHED: Final = 0x1 | 0x4 | 0x10 | 0x40  # RTMGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE
+
+
+class Kernel:
+    """Questions and requests; `KernelError` where a request is refused."""
+
+    def __init__(self) -> None:
+        self._netlink = AsyncIPRoute()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._netlink.close()
+
+    async def read(self, destinations: Iterable[bytes]) -> Machine:
+        """The machine as it is now, with the routes to `destinations`."""
+        routes = {address: await self.route_to(address) for address in destinations}
+        return Machine(
+            links=await self._links(),
+            addresses=await self._addresses(),
+            routes={address: route for address, route in routes.items() if route},
+            neighbours=await self._neighbours(),
+        )
+
+    async def route_to(self, address: bytes) -> Route | None:
+        """The way to `address`; None where there is none."""
+        try:
+            answer = await self._netlink.route("get", dst=_text(address))
+        except NetlinkError as error:
+            if error.code in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EINVAL, errno.EACCES):
+                return None
+            raise _refused(f"the route to {_text(address)}", error) from error
+        route = next(iter(answer))
+        gateway, source = route.get("gateway"), route.get("prefsrc")
+        metrics = route.get("metrics")
+        return Route(
+            link=route.get("oif"),
+            gateway=_packed(gateway) if gateway else None,
+            source=_packed(source) if source else b"",
+            local=route["type"] != _RTN_UNICAST,
+            mtu=metrics.get("mtu") if metrics else None,
+        )
+
+    async def resolve(self, link: int, address: bytes) -> None:
+        """Have the kernel ask for the MAC of `address`, or check it where it has gone stale."""
+        try:
+            await self._netlink.neigh(
+                "replace", dst=_text(address), ifindex=link, flags=_NTF_USE, state=0
+            )
+        except NetlinkError as error:
+            if error.code not in (errno.ENODEV, errno.ENETDOWN, errno.EINVAL, errno.ENOBUFS):
+                raise _refused(f"resolving {_text(address)}", error) from error
+
+    async def add_address(self, link: int, address: bytes) -> None:
+        """Give the host address to a link; one that it has already is left as it is."""
+        await self._change_address("add", link, address, errno.EEXIST)
+
+    async def remove_address(self, link: int, address: bytes) -> None:
+        """Take the host address from a link, where it has it."""
+        await self._change_address("del", link, address, errno.EADDRNOTAVAIL, errno.ENODEV)
+
+    async def set_up(self, link: int) -> None:
+        try:
+            await self._netlink.link("set", index=link, state="up")
+        except NetlinkError as error:
+            raise _refused("bringing an interface up", error) from error
+
+    async def _change_address(self, verb: str, link: int, address: bytes, *fine: int) -> None:
+        try:
+            await self._netlink.addr(verb, index=link, address=_text(address), prefixlen=32)
+        except NetlinkError as error:
+            if error.code not in fine:
+                raise _refused(f"{verb} address {_text(address)}", error) from error
+
+    async def _links(self) -> Mapping[int, Link]:
+        found = {}
+        async for link in await self._netlink.link("dump"):
+            ethernet = link["ifi_type"] == _ARPHRD_ETHER
+            found[link["index"]] = Link(
+                index=link["index"],
+                name=link.get("ifname"),
+                mac=_mac(link.get("address")) if ethernet else b"",
+                mtu=link.get("mtu"),
+                up=bool(link["flags"] & _IFF_UP),
+            )
+        return found
+
+    async def _addresses(self) -> list[Address]:
+        return [
+            Address(_packed(a.get("local") or a.get("address")), a["prefixlen"], a["index"])
+            async for a in await self._netlink.addr("dump", family=socket.AF_INET)
+        ]
+
+    async def _neighbours(self) -> Mapping[tuple[int, bytes], Neighbour]:
+        return {
+            (n["ifindex"], _packed(n.get("dst"))): _neighbour(n)
+            async for n in await self._netlink.neigh("dump", family=socket.AF_INET)
+        }
+
+
+class Changes:
+    """Becomes readable when links, addresses, routes or neighbours change."""
+
+    def __init__(self) -> None:
+        try:
+            self._socket = socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+            )
+            self._socket.bind((0, _WATCHED))
+        except OSError as error:
+            raise KernelError(f"cannot watch netlink: {error.strerror}") from error
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def drain(self) -> None:
+        """Forget what was signalled; an overrun is a change like any other."""
+        while True:
+            try:
+                self._socket.recv(65536)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+
+
+def _neighbour(message: Any) -> Neighbour:
+    known = not message["state"] & (_NUD_FAILED | _NUD_INCOMPLETE)
+    return Neighbour(
+        _mac(message.get("lladdr")) if known else b"", bool(message["state"] & _NUD_FAILED)
+    )
+
+
+def _mac(text: str | None) -> bytes:
+    return bytes.fromhex(text.replace(":", "")) if text else b""
+
+
+def _text(address: bytes) -> str:
+    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
+
+
+def _packed(text: str) -> bytes:
+    return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
+
+
+def _refused(what: str, error: NetlinkError) -> KernelError:
+    return KernelError(f"netlink refused {what}: {error} (needs CAP_NET_ADMIN)")

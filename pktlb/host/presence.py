@@ -1,0 +1,66 @@
+"""One pktlb of a kind in a network namespace, and what it tells the one who started it."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Coroutine
+
+from pktlb.errors import KernelError
+
+
+def claim(what: str) -> socket.socket:
+    """Hold the name `what` in this network namespace for as long as the socket lives.
+
+    An abstract Unix socket belongs to the namespace and goes with the process, so a killed
+    predecessor is never in the way.
+    """
+    lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        lock.bind(f"\0pktlb/{what}")
+    except OSError as error:
+        lock.close()
+        raise KernelError(f"another `pktlb {what}` runs in this network namespace") from error
+    return lock
+
+
+def notify(message: str) -> None:
+    """Tell the service manager, where there is one: sd_notify(3)."""
+    path = os.environ.get("NOTIFY_SOCKET")
+    if not path:
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.sendto(message.encode(), "\0" + path[1:] if path[0] == "@" else path)
+
+
+def run_until_stopped(main: Coroutine[None, None, None]) -> None:
+    """Run `main` until it ends or is asked to by SIGTERM or SIGINT; raises what it raises.
+
+    A signal cancels `main` once, wherever it is; what it undoes on its way out is not disturbed by
+    another one.
+    """
+    asyncio.run(_supervise(main))
+
+
+async def _supervise(main: Coroutine[None, None, None]) -> None:
+    task = asyncio.ensure_future(main)
+    asked = False
+
+    def stop() -> None:
+        nonlocal asked
+        if not asked:
+            asked = True
+            notify("STOPPING=1")
+            task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def ready(what: str) -> None:
+    """Say that it serves from now on: one line on standard output, and to the service manager."""
+    print(f"pktlb: ready {what}", flush=True)
+    notify("READY=1")

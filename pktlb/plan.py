@@ -1,0 +1,226 @@
+"""From what was asked for and what the machine is like to what should exist. Pure functions.
+
+`place` says where things go, once, at the start; `lay_out` makes the datapath's tables, again each
+time that the machine changes. What cannot be is a `ConfigError` that names the flag.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from pktlb.config import Config
+from pktlb.datapath.packet import EndpointKey, endpoint_key
+from pktlb.datapath.tables import NextHop, PortInfo, ServiceTable, Tables
+from pktlb.errors import ConfigError
+from pktlb.host.guard import Guard
+from pktlb.host.machine import Link, Machine, Route
+from pktlb.model import Backend, Endpoint, Mode, Scheduler, Service, format_address
+from pktlb.policy import maglev_table, weighted_cycle
+from pktlb.wire.filter import Match, Side
+
+HASH_KEY: Final = b"pktlb maglev key"
+"Not a secret: balancers that stand in for each other must choose alike."
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where pktlb reads, and which addresses the machine needs."""
+
+    ports: tuple[Link, ...]
+    addresses: tuple[tuple[bytes, int], ...]
+    "VIPs and SNAT addresses that the machine lacks, with the interface each goes to."
+    vips: tuple[bytes, ...]
+
+
+def backend_addresses(config: Config) -> list[bytes]:
+    """Each backend's address once."""
+    return list({b.endpoint.address: None for s in config.services for b in s.backends})
+
+
+def place(config: Config, machine: Machine) -> Placement:
+    """Decide on interfaces and addresses."""
+    for service in config.services:
+        for backend in service.backends:
+            _check_way(service, backend, machine.routes.get(backend.endpoint.address))
+    vips = tuple({service.vip.address: None for service in config.services})
+    homes = {vip: _vip_link(config, machine, vip) for vip in vips}
+    ways = [machine.routes[address].link for address in backend_addresses(config)]
+    for address in config.snat:
+        homes[address] = machine.owner(address) or _snat_link(machine, address, ways)
+    named = [_link_named(machine, name, "--interface") for name in config.interfaces]
+    indexes = named or [*(homes[vip] for vip in vips), *ways]
+    ports = tuple(_usable(machine.links[index]) for index in dict.fromkeys(indexes))
+    wanted = [(a, link) for a, link in homes.items() if machine.owner(a) is None]
+    _check_ways_read(config, machine, ports)
+    return Placement(ports, tuple(wanted), vips)
+
+
+def guard(config: Config, placement: Placement) -> Guard:
+    """What the kernel has to be kept away from."""
+    return Guard(
+        devices=[link.name for link in placement.ports],
+        services=[(service.proto, service.vip) for service in config.services],
+        replies=sorted(
+            {(s.proto, b.endpoint) for s in config.services for b in s.backends if _replies(s)}
+        ),
+        snat=config.snat,
+        owned=placement.addresses,
+    )
+
+
+def matches(wanted: Guard) -> list[Match]:
+    """The same for the raw sockets: what they must be given."""
+    return [
+        *(Match(Side.DESTINATION, proto, *end) for proto, end in wanted.services),
+        *(Match(Side.SOURCE, proto, *end) for proto, end in wanted.replies),
+    ]
+
+
+def lay_out(
+    config: Config, placement: Placement, machine: Machine, macs: Mapping[tuple[int, bytes], bytes]
+) -> Tables:
+    """The datapath's tables; `macs` are those of next hops, by link and address."""
+    hops = {}
+    for address in backend_addresses(config):
+        hop = next_hop(machine, address, macs)
+        if hop is not None:
+            hops[address] = hop
+    ports = {
+        port.index: PortInfo(machine.links[port.index].mac, machine.links[port.index].mtu)
+        for port in placement.ports
+        if port.index in machine.links
+    }
+    return Tables(
+        services={_key(service): _service_table(service, hops) for service in config.services},
+        replies=frozenset(
+            endpoint_key(s.proto, b.endpoint)
+            for s in config.services
+            for b in s.backends
+            if _replies(s)
+        ),
+        snat=frozenset(config.snat),
+        hops=hops,
+        ports=ports,
+        hash_key=HASH_KEY,
+    )
+
+
+def way_to(machine: Machine, address: bytes) -> tuple[int, bytes] | None:
+    """Link and address of the next machine on the way to `address`."""
+    route = machine.routes.get(address)
+    if route is None or route.local or route.link not in machine.links:
+        return None
+    return route.link, route.gateway or address
+
+
+def next_hop(
+    machine: Machine, address: bytes, macs: Mapping[tuple[int, bytes], bytes]
+) -> NextHop | None:
+    """How a frame reaches `address`; None as long as that is not known."""
+    way = way_to(machine, address)
+    if way is None or way not in macs:
+        return None
+    link, route = machine.links[way[0]], machine.routes[address]
+    mtu = min(link.mtu, route.mtu or link.mtu)
+    return NextHop(link.index, macs[way] + link.mac, mtu, route.source)
+
+
+def _replies(service: Service) -> bool:
+    return service.mode is Mode.NAT
+
+
+def _key(service: Service) -> EndpointKey:
+    return endpoint_key(service.proto, service.vip)
+
+
+def _service_table(service: Service, hops: Mapping[bytes, NextHop]) -> ServiceTable:
+    usable = [b for b in service.backends if b.weight and b.endpoint.address in hops]
+    backends = tuple(backend.endpoint for backend in usable)
+    weights = tuple(backend.weight for backend in usable)
+    return ServiceTable(
+        key=_key(service),
+        vip=service.vip,
+        proto=service.proto,
+        mode=service.mode,
+        scheduler=service.scheduler,
+        backends=backends,
+        weights=weights,
+        slots=_slots(service.scheduler, backends, weights),
+    )
+
+
+@lru_cache(maxsize=256)
+def _slots(
+    scheduler: Scheduler, backends: tuple[Endpoint, ...], weights: tuple[int, ...]
+) -> Sequence[int]:
+    """The scheduler's policy as a table; most changes of the machine leave it as it was."""
+    if not backends or scheduler is Scheduler.LC:
+        return ()
+    if scheduler is Scheduler.RR:
+        return weighted_cycle(weights)
+    return maglev_table([str(backend).encode() for backend in backends], weights, HASH_KEY)
+
+
+def _check_way(service: Service, backend: Backend, route: Route | None) -> None:
+    flag = f"--backend {backend.endpoint}"
+    if route is None:
+        raise ConfigError(f"{flag}: expected an address that this machine has a route to")
+    if route.local:
+        raise ConfigError(f"{flag}: expected another machine's address, this is one of our own")
+    if service.mode is Mode.DSR and route.gateway:
+        raise ConfigError(
+            f"{flag}: expected a backend on the same link in mode dsr, "
+            f"this one is behind {format_address(route.gateway)} (mode tunnel can reach it)"
+        )
+
+
+def _vip_link(config: Config, machine: Machine, vip: bytes) -> int:
+    """Where the VIP lives: where it is, where it was told to, or where its network is."""
+    if config.vip_interface:
+        return _link_named(machine, config.vip_interface, "--vip-interface")
+    home = machine.owner(vip) or machine.connected(vip)
+    if home is None:
+        raise ConfigError(
+            f"--vip {format_address(vip)}: no interface has an address in its network; "
+            "expected --vip-interface IF"
+        )
+    if not machine.links[home].mac and not config.interfaces:
+        raise ConfigError(
+            f"--vip {format_address(vip)}: lives on {machine.links[home].name}; "
+            "expected --interface IF for each interface that clients and backends are behind"
+        )
+    return home
+
+
+def _snat_link(machine: Machine, address: bytes, ways: Sequence[int]) -> int:
+    """Where the backends will ask for it."""
+    return machine.connected(address) or ways[0]
+
+
+def _link_named(machine: Machine, name: str, flag: str) -> int:
+    link = machine.link_named(name)
+    if link is None:
+        there = ", ".join(sorted(link.name for link in machine.links.values()))
+        raise ConfigError(f"{flag} {name}: expected an interface of this machine ({there})")
+    return _usable(link, flag).index
+
+
+def _usable(link: Link, flag: str = "--interface") -> Link:
+    if not link.mac or link.name == "lo":
+        raise ConfigError(f"{flag} {link.name}: expected an Ethernet interface")
+    if not link.up:
+        raise ConfigError(f"{flag} {link.name}: expected an interface that is up")
+    return link
+
+
+def _check_ways_read(config: Config, machine: Machine, ports: Sequence[Link]) -> None:
+    """A backend behind an interface that is not opened could not be sent to."""
+    opened = {link.index for link in ports}
+    for address in backend_addresses(config):
+        link = machine.routes[address].link
+        if link not in opened:
+            raise ConfigError(
+                f"--backend {format_address(address)}: is reached through "
+                f"{machine.links[link].name}, which needs its own --interface"
+            )

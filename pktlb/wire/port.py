@@ -1,0 +1,135 @@
+"""One interface through an AF_PACKET socket: whole frames with their offload headers.
+
+Bound to all protocols, for only then it sees frames before the nftables ingress hook, where the
+guard keeps the kernel away from them. See packet(7) and, for the header that carries checksum and
+segmentation offloads, `pktlb.datapath.frame`.
+"""
+
+import ctypes
+import errno
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+from pktlb.datapath.frame import VNET_LENGTH, Frame, unpack_offload
+from pktlb.errors import KernelError
+from pktlb.wire.filter import NOTHING, Program
+
+_ETH_P_ALL: Final = 3
+_SOL_PACKET: Final = 263
+_PACKET_STATISTICS: Final = 6
+_PACKET_VNET_HDR: Final = 15
+_PACKET_IGNORE_OUTGOING: Final = 23
+_SO_ATTACH_FILTER: Final = 26
+_SO_SNDBUFFORCE: Final = 32
+_SO_RCVBUFFORCE: Final = 33
+_BUFFER: Final = 8 << 20
+"Bytes queued by the kernel either way; a 64 KiB frame counts with what it occupies."
+_LONGEST: Final = VNET_LENGTH + 14 + 4 + 65535
+
+
+class _FilterProgram(ctypes.Structure):
+    """`struct sock_fprog`."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
+
+
+class Port:
+    """Frames in from and out to one interface. Errors on the way are counted, never raised."""
+
+    def __init__(self, index: int, name: str, program: Program) -> None:
+        """Open on interface `index`; `KernelError` where the kernel refuses."""
+        self.index: Final = index
+        self.name: Final = name
+        self.errors: Counter[str] = Counter()
+        "Failed receives and sends by what the kernel said, such as ENOBUFS."
+        self._buffer = bytearray(_LONGEST)
+        try:
+            self._socket = _open(index, program)
+        except OSError as error:
+            raise KernelError(
+                f"cannot open a raw socket on {name}: {error.strerror} (needs CAP_NET_RAW)"
+            ) from error
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def filter(self, program: Program) -> None:
+        """Replace the filter; frames that are queued already stay."""
+        _attach(self._socket, program)
+
+    def receive(self, most: int) -> Iterator[Frame]:
+        """Up to `most` frames that have arrived; never waits."""
+        receive, buffer, view = self._socket.recv_into, self._buffer, memoryview(self._buffer)
+        for _ in range(most):
+            try:
+                size = receive(buffer)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                # EINVAL: a frame whose offloads the header cannot express; it is gone, others
+                # follow. ENETDOWN: the interface went down; it may come back.
+                self.errors[f"receive {_name(error)}"] += 1
+                continue
+            if size < VNET_LENGTH:
+                self.errors["receive without header"] += 1
+                continue
+            offload = unpack_offload(bytes(view[:VNET_LENGTH]))
+            yield Frame(self.index, bytearray(view[VNET_LENGTH:size]), offload)
+
+    def send(self, frame: Frame) -> bool:
+        """Put a frame on the wire; False where the kernel would not take it."""
+        try:
+            self._socket.sendmsg((frame.offload.pack(), frame.data))
+        except OSError as error:
+            self.errors[f"send {_name(error)}"] += 1
+            return False
+        return True
+
+    def dropped(self) -> int:
+        """Frames lost since the last call because they were not fetched in time."""
+        counts = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
+        return int.from_bytes(counts[4:8], "little")
+
+
+def _name(error: OSError) -> str:
+    return errno.errorcode.get(error.errno or 0, str(error))
+
+
+def _open(index: int, program: Program) -> socket.socket:
+    """Filter first, then bind, then drain, then the real filter.
+
+    Until it is bound the socket is given frames of every interface; none of them may get through.
+    """
+    raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
+    try:
+        _attach(raw, NOTHING)
+        raw.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
+        raw.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+        raw.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+        raw.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _BUFFER)
+        raw.bind((socket.if_indextoname(index), _ETH_P_ALL))
+        _drain(raw)
+        _attach(raw, program)
+    except BaseException:
+        raw.close()
+        raise
+    return raw
+
+
+def _attach(raw: socket.socket, program: Program) -> None:
+    code = ctypes.create_string_buffer(b"".join(instruction.pack() for instruction in program))
+    header = _FilterProgram(len(program), ctypes.addressof(code))
+    raw.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, bytes(header))
+
+
+def _drain(raw: socket.socket) -> None:
+    while True:
+        try:
+            raw.recv(1)
+        except BlockingIOError:
+            return
