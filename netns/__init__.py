@@ -1,0 +1,1 @@
+"""Laboratories: small networks of Linux network namespaces in which pktlb is shown and tested."""

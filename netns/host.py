@@ -1,0 +1,155 @@
+"""A host of a laboratory: a network namespace with interfaces, addresses, routes and programs."""
+
+import subprocess
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from netns import namespace
+from netns.capture import Capture, tcpdump
+from netns.errors import LabError
+from netns.process import READY_TIMEOUT, Process
+from netns.step import AddAddress, AddRoute, SetOffloads, SetSysctls
+
+if TYPE_CHECKING:
+    from netns.lab import Lab
+
+SERVER: Final = Path(__file__).with_name("server.py")
+RUN_TIMEOUT: Final = 60.0
+
+SERVER_READY: Final = "listening"
+PKTLB_READY: Final = "pktlb: ready"
+
+INDEXES_PER_HOST: Final = 100
+
+STATE: Final = (
+    "ip -details address show",
+    "ip route show table all",
+    "ip rule show",
+    "ip neighbour show nud permanent",
+    "nft --stateless list ruleset",
+    "sysctl -a --pattern ^net\\.ipv4\\.(conf|ip_forward)",
+)
+"What a host is like, packets apart: the same before and after a program that undoes its doings."
+
+
+class Host:
+    """One host; made by `Lab.host`."""
+
+    def __init__(self, lab: "Lab", name: str, number: int) -> None:
+        self.lab = lab
+        self.name = name
+        self.number = number
+        self.namespace = f"{lab.name}-{name}"
+        self.macs: dict[str, str] = {}
+        "The MAC addresses of its interfaces, by interface."
+
+    def __str__(self) -> str:
+        return self.name
+
+    def new_mac(self, ifname: str) -> str:
+        """A MAC address that can be read: locally administered, host number, interface number."""
+        self.macs[ifname] = mac = f"02:00:00:00:{self.number:02x}:{len(self.macs) + 1:02x}"
+        return mac
+
+    def new_index(self) -> int:
+        """An interface number that no other host of the laboratory has."""
+        return self.number * INDEXES_PER_HOST + len(self.macs) + 1
+
+    def address(self, ifname: str, address: str) -> None:
+        """Give an interface an address, such as 10.0.1.2/24."""
+        self.lab.do(AddAddress(self.namespace, ifname, address))
+
+    def route(self, destination: str, via: str) -> None:
+        """Send a prefix, or `default`, to a neighbour."""
+        self.lab.do(AddRoute(self.namespace, destination, via))
+
+    def sysctl(self, key: str, value: str) -> None:
+        """Set a key below `net.` for this host."""
+        self.lab.do(SetSysctls(self.namespace, {key: value}))
+
+    def offloads(self, ifname: str, on: bool) -> None:
+        """Leave segmentation and checksums to the device, or let the kernel do them itself."""
+        self.lab.do(SetOffloads(self.namespace, ifname, on))
+
+    def enter(self) -> AbstractContextManager[None]:
+        """Let the current thread live in this host, to open sockets there."""
+        return namespace.entered(self.namespace)
+
+    def command(self, *argv: str) -> list[str]:
+        """The command line that runs `argv` in this host, as a person would type it."""
+        return ["ip", "netns", "exec", self.namespace, *argv]
+
+    def run(
+        self, *argv: str, timeout: float = RUN_TIMEOUT, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program to its end; a failure of it is an error unless `check` is false."""
+        line = f"{self.name}: {' '.join(argv)}"
+        try:
+            done = subprocess.run(
+                self.command(*argv),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise LabError(f"waited {timeout:g} s in vain until {line} ends") from None
+        if check and done.returncode != 0:
+            complaint = done.stderr.strip() or done.stdout.strip() or "no word why"
+            raise LabError(f"{line}: status {done.returncode}: {complaint}")
+        return done
+
+    def start(self, *argv: str, ready: str = "", timeout: float = READY_TIMEOUT) -> Process:
+        """Start a program; return when it runs and, if `ready` is given, has said that."""
+        log = self.lab.new_file(self, Path(argv[0]).name)
+        process = Process(self.command(*argv), log)
+        self.lab.processes.append(process)
+        if ready:
+            process.wait_for(ready, timeout)
+        return process
+
+    def serve(self, port: int = 80, address: str = "0.0.0.0", name: str = "") -> Process:
+        """Start the HTTP and UDP server, by default under the host's name; it listens on return."""
+        return self.start(
+            *server_command(name or self.name, f"{address}:{port}"), ready=SERVER_READY
+        )
+
+    def pktlb(self, *arguments: str) -> Process:
+        """Start `pktlb ARGUMENTS`; return when it has said that it is ready."""
+        return self.start(*pktlb_command(*arguments), ready=PKTLB_READY)
+
+    def capture(self, ifname: str, bpf_filter: str = "") -> Capture:
+        """Record the frames of an interface; tcpdump listens on return."""
+        file = self.lab.new_file(self, ifname).with_suffix(".pcap")
+        return Capture(self.start(*tcpdump(ifname, bpf_filter, file)), file)
+
+    def counters(self, ifname: str) -> dict[str, int]:
+        """rx_packets, tx_packets, rx_bytes, tx_bytes, rx_dropped and so on."""
+        return self.lab.kernel.counters(self.namespace, ifname)
+
+    def interfaces(self) -> dict[str, str]:
+        """The interfaces that there are now, with their MAC addresses."""
+        return self.lab.kernel.links(self.namespace)
+
+    def state(self) -> str:
+        """All that a program may have changed here, to be compared before and after."""
+        return "".join(self.run(*line.split()).stdout for line in STATE)
+
+
+class Switch(Host):
+    """A host that is nothing but a bridge: it has no address and passes frames on."""
+
+    bridge: Final = "br0"
+
+
+def server_command(name: str, listen: str) -> list[str]:
+    """The command line of netns/server.py (-I: it needs nothing but the standard library)."""
+    return [sys.executable, "-I", str(SERVER), "--name", name, "--listen", listen]
+
+
+def pktlb_command(*arguments: str) -> list[str]:
+    """The command line of pktlb, installed or not, as long as the package can be found."""
+    return [sys.executable, "-m", "pktlb", *arguments]
