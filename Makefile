@@ -30,8 +30,14 @@ setup: .venv/.ready  ## what the other targets need: Debian packages (as root) a
 
 demo: nat dsr tunnel  ## the main job on real traffic: each mode over real servers (root)
 
-nat dsr tunnel: setup  ## the lab of one mode: topology, traffic, who answered (root)
-	@$(BIN)/python netns/$@.py demo
+nat: setup  ## the laboratory of mode nat: topology, requests, who answered (root)
+	@$(BIN)/python netns/nat.py demo
+
+dsr: setup  ## the same of mode dsr (root)
+	@$(BIN)/python netns/dsr.py demo
+
+tunnel: setup  ## the same of mode tunnel (root)
+	@$(BIN)/python netns/tunnel.py demo
 
 test: setup  ## all tests (root: they build network namespaces)
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal tests

@@ -17,6 +17,9 @@ BATCH: Final = 64
 _EXPIRE_A_BATCH: Final = 2 * BATCH
 "More than a batch can open, so the table shrinks faster than it can be filled with dead flows."
 
+_ORDINARY: Final = frozenset({Reason.NOT_OURS, Reason.NO_FLOW, Reason.TOO_BIG})
+"Not the way of most frames, but nothing to worry an operator about."
+
 
 class PythonEngine:
     """Ports, and the datapath between them. Owns nothing: who made the ports closes them."""
@@ -53,7 +56,7 @@ class PythonEngine:
         found = {
             f"{reason.name}: {reason.sentence}": count
             for reason, count in counts.items()
-            if count and reason.verdict is not Verdict.SEND and reason is not Reason.NOT_OURS
+            if count and reason.verdict is not Verdict.SEND and reason not in _ORDINARY
         }
         if self.dropped:
             found["frames lost because the engine was too slow to fetch them"] = self.dropped

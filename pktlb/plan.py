@@ -81,10 +81,11 @@ def lay_out(
     config: Config, placement: Placement, machine: Machine, macs: Mapping[tuple[int, bytes], bytes]
 ) -> Tables:
     """The datapath's tables; `macs` are those of next hops, by link and address."""
+    opened = {port.index for port in placement.ports}
     hops = {}
     for address in backend_addresses(config):
         hop = next_hop(machine, address, macs)
-        if hop is not None:
+        if hop is not None and hop.port in opened:
             hops[address] = hop
     ports = {
         port.index: PortInfo(machine.links[port.index].mac, machine.links[port.index].mtu)
@@ -109,7 +110,7 @@ def lay_out(
 def way_to(machine: Machine, address: bytes) -> tuple[int, bytes] | None:
     """Link and address of the next machine on the way to `address`."""
     route = machine.routes.get(address)
-    if route is None or route.local or route.link not in machine.links:
+    if route is None or route.local or not route.source or route.link not in machine.links:
         return None
     return route.link, route.gateway or address
 
@@ -166,6 +167,8 @@ def _check_way(service: Service, backend: Backend, route: Route | None) -> None:
     flag = f"--backend {backend.endpoint}"
     if route is None:
         raise ConfigError(f"{flag}: expected an address that this machine has a route to")
+    if not route.source:
+        raise ConfigError(f"{flag}: expected this machine to have an address on the way to it")
     if route.local:
         raise ConfigError(f"{flag}: expected another machine's address, this is one of our own")
     if service.mode is Mode.DSR and route.gateway:

@@ -20,12 +20,19 @@ CYCLE_SLOTS: Final = 65536
 def weighted_cycle(weights: Sequence[int]) -> Sequence[int]:
     """Places in an order in which each stands as often as its weight, spread evenly.
 
-    Place i is due for the k-th time (from 0) at (2k + 1) / weight, and the earliest goes first, as
-    seats go to parties by the method of Webster and Sainte-Laguë: 3 and 1 give a a b a.
+    Seats go to parties by the method of Webster and Sainte-Laguë: a party's k-th seat (from 0) is
+    due at (2k + 1) / weight, and the earliest is next, so 3 and 1 give a a b a. Places of equal
+    weight are one party and take its seats in turn: 5, 1 and 1 give a b a a a c a, not a a a b c a a.
     """
-    shares = _reduced(weights)
-    due = [((2 * k + 1) / share, i) for i, share in enumerate(shares) for k in range(share)]
-    return array("I", (i for _, i in sorted(due)))
+    parties: dict[int, list[int]] = {}
+    for place, share in enumerate(_reduced(weights)):
+        parties.setdefault(share, []).append(place)
+    due = [
+        ((2 * seat + 1) / (share * len(places)), places[seat % len(places)])
+        for share, places in parties.items()
+        for seat in range(share * len(places))
+    ]
+    return array("I", (place for _, place in sorted(due)))
 
 
 def _reduced(weights: Sequence[int]) -> list[int]:

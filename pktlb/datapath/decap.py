@@ -18,35 +18,34 @@ class Unwrapped(NamedTuple):
     """An inner packet and what is still to be done to it; no packet where it is dropped."""
 
     reason: Reason
-    packet: memoryview | None = None
+    packet: bytes | None = None
     offload: Offload = NO_OFFLOAD
 
 
-def unwrap(data: bytearray | bytes, vips: Container[bytes]) -> Unwrapped:
+def unwrap(data: bytes, vips: Container[bytes]) -> Unwrapped:
     """The IPv4 packet inside `data`, if it is whole and for one of `vips`. Never raises."""
     outer = (data[0] & 0x0F) * 4 if data else 0
     if outer < 20 or len(data) < outer + 20:
         return Unwrapped(Reason.TRUNCATED)
-    packet = memoryview(data)[outer:]
-    header = (packet[0] & 0x0F) * 4
-    total = int.from_bytes(packet[2:4], "big")
-    if packet[0] >> 4 != 4 or header < 20 or total < header:
+    header = (data[outer] & 0x0F) * 4
+    total = int.from_bytes(data[outer + 2 : outer + 4], "big")
+    if data[outer] >> 4 != 4 or header < 20 or total < header:
         return Unwrapped(Reason.BAD_HEADER)
-    if total > len(packet):
+    if outer + total > len(data):
         return Unwrapped(Reason.TRUNCATED)
-    if bytes(packet[16:20]) not in vips:
+    if data[outer + 16 : outer + 20] not in vips:
         return Unwrapped(Reason.NOT_OURS)
-    packet = packet[:total]
+    packet = data[outer : outer + total]
     return Unwrapped(Reason.UNWRAPPED, packet, _offload(packet, header))
 
 
-def _offload(packet: memoryview, header: int) -> Offload:
+def _offload(packet: bytes, header: int) -> Offload:
     """Whether the transport checksum is only the pseudo-header's sum, as after GRO."""
     at = _CHECKSUM_AT.get(packet[9])
     if at is None or len(packet) < header + at + 2 or packet[6] & 0x3F or packet[7]:
         return NO_OFFLOAD
     length = len(packet) - header
-    pseudo = checksum.word_sum(bytes(packet[12:20])) + packet[9] + length
+    pseudo = checksum.word_sum(packet[12:20]) + packet[9] + length
     pseudo = checksum.word_sum(pseudo.to_bytes(4, "big"))
     if int.from_bytes(packet[header + at : header + at + 2], "big") != pseudo:
         return NO_OFFLOAD

@@ -57,10 +57,10 @@ class View(NamedTuple):
 def parse(data: bytearray) -> View | Reason:
     """The view of a frame, or why there is none. Never raises, whatever the bytes."""
     size = len(data)
+    if data[12:14] != _ETHERTYPE_IPV4:
+        return Reason.NOT_OURS if size >= IP else Reason.TRUNCATED
     if size < IP + 20:
         return Reason.TRUNCATED
-    if data[12:14] != _ETHERTYPE_IPV4:
-        return Reason.NOT_OURS
     version, _, total, _, fragment, ttl, proto = _IPV4.unpack_from(data, IP)
     header = (version & 0x0F) * 4
     if version >> 4 != 4 or header < 20 or total < header:

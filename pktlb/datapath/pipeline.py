@@ -35,6 +35,8 @@ from pktlb.model import Endpoint, Mode, Proto, Reason, Timeouts
 SOURCE_PORTS: Final = range(1024, 65536)
 "Ports that a translated client may have (RFC 6056: the system ports stay out)."
 _CLASH_TRIES: Final = 64
+_LONGEST: Final = 0xFFFF
+"Bytes of the longest IPv4 packet, whatever a link takes."
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +234,7 @@ class Dataplane:
     ) -> Outcome:  # fmt: skip
         """Rewrite and send on; cut what does not fit, or say so to its sender."""
         tunnel = flow.mode is Mode.TUNNEL
-        room = hop.mtu - OUTER if tunnel else hop.mtu
+        room = min(hop.mtu, _LONGEST) - OUTER if tunnel else hop.mtu
         size = _packet_size(frame, view)
         if size > room and view.dont_fragment:
             return self._refuse_size(frame, view, flow, room)
@@ -253,6 +255,7 @@ class Dataplane:
             complete_checksum(frame)
             packets = [frame]
         if flow.mode is Mode.TUNNEL:
+            packets = [part for whole in packets for part in fragments(whole, _LONGEST - OUTER)]
             for packet in packets:
                 self._ident = (self._ident + 1) & 0xFFFF
                 encapsulate(packet, hop, flow.backend.address, self._ident)

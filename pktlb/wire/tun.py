@@ -52,7 +52,7 @@ class Tun:
             offload = offload._replace(header_length=max(0, offload.header_length - _ETHERNET))
         return self.write(memoryview(frame.data)[_ETHERNET:], offload)
 
-    def write(self, packet: memoryview, offload: Offload) -> bool:
+    def write(self, packet: memoryview | bytes, offload: Offload) -> bool:
         """Hand an IP packet to the kernel; offsets in `offload` count from its first byte."""
         try:
             os.writev(self._file, (offload.pack(), packet))

@@ -1,0 +1,1 @@
+"""`make bench`: the reference engine measured over namespaces, beside plain forwarding."""
