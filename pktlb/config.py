@@ -7,7 +7,7 @@ checks what needs a look at the machine.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from netaddr import INET_PTON, AddrFormatError, IPAddress
@@ -34,7 +34,7 @@ class Config:
     "Interfaces to read; none: found out from the VIPs and the routes to the backends."
     vip_interface: str | None = None
     "Interface that gets the VIPs; None: found out from its addresses."
-    timeouts: Timeouts = Timeouts()  # noqa: RUF009 - frozen
+    timeouts: Timeouts = field(default_factory=Timeouts)
     max_flows: int = 262144
 
 

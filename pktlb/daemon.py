@@ -19,7 +19,7 @@ from pktlb.host.neighbours import REFRESH_S, NextHopMacs, Way
 from pktlb.host.netlink import Changes, Kernel
 from pktlb.host.presence import claim, ready
 from pktlb.model import format_address
-from pktlb.wire.filter import compile_filter
+from pktlb.wire.filter import compile_filters
 from pktlb.wire.port import Port
 from pktlb.wire.tun import Tun
 
@@ -81,10 +81,10 @@ class _Balancer:
         balancer = cls(config, kernel, placement, machine)
         tun = Tun(_TUN)
         stack.callback(tun.close)
-        program = compile_filter(plan.matches(wanted))
+        programs = compile_filters(plan.matches(wanted))
         ports = []
         for link in placement.ports:
-            ports.append(Port(link.index, link.name, program))
+            ports.append(Port(link.index, link.name, programs))
             stack.callback(ports[-1].close)
         guard.apply(wanted)
         for address, home in placement.addresses:

@@ -64,17 +64,18 @@ NOTHING: Final[Program] = (Instruction(_RETURN, 0, 0, 0),)
 "Lets no frame through."
 
 
-def compile_filter(matches: Sequence[Match]) -> Program:
+def compile_filters(matches: Sequence[Match]) -> list[Program]:
     """Untagged IPv4 to this host, not a later fragment, with one of these ends.
 
-    With more ends than a program can hold, only the addresses are compared, and with more of those
-    than it can hold, none: the datapath does the rest.
+    The first program compares whole ends, the next only their addresses, the last lets all of it
+    through and leaves the rest to the datapath: the kernel holds only so many instructions, and
+    how many is not known before it is asked. Those that it never holds are left out.
     """
-    for detail in (_exact, _address_only):
-        program = [*_preamble(), *(i for match in matches for i in detail(match)), _reject()]
-        if len(program) <= MAX_INSTRUCTIONS:
-            return program
-    return [*_preamble(), Instruction(_RETURN, 0, 0, _ACCEPT)]
+    addresses = list({(m.side, m.address): m for m in matches}.values())
+    exact = [*_preamble(), *(i for match in matches for i in _exact(match)), _reject()]
+    coarse = [*_preamble(), *(i for match in addresses for i in _address_only(match)), _reject()]
+    everything = [*_preamble(), Instruction(_RETURN, 0, 0, _ACCEPT)]
+    return [p for p in (exact, coarse, everything) if len(p) <= MAX_INSTRUCTIONS]
 
 
 def _preamble() -> list[Instruction]:

@@ -9,7 +9,7 @@ import ctypes
 import errno
 import socket
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from pktlb.datapath.frame import VNET_LENGTH, Frame, unpack_offload
@@ -38,15 +38,18 @@ class _FilterProgram(ctypes.Structure):
 class Port:
     """Frames in from and out to one interface. Errors on the way are counted, never raised."""
 
-    def __init__(self, index: int, name: str, program: Program) -> None:
-        """Open on interface `index`; `KernelError` where the kernel refuses."""
+    def __init__(self, index: int, name: str, programs: Sequence[Program]) -> None:
+        """Open on interface `index`, with the first of the filters that the kernel takes.
+
+        `KernelError` where the kernel refuses.
+        """
         self.index: Final = index
         self.name: Final = name
         self.errors: Counter[str] = Counter()
         "Failed receives and sends by what the kernel said, such as ENOBUFS."
         self._buffer = bytearray(_LONGEST)
         try:
-            self._socket = _open(index, program)
+            self._socket = _open(index, programs)
         except OSError as error:
             raise KernelError(
                 f"cannot open a raw socket on {name}: {error.strerror} (needs CAP_NET_RAW)"
@@ -57,10 +60,6 @@ class Port:
 
     def close(self) -> None:
         self._socket.close()
-
-    def filter(self, program: Program) -> None:
-        """Replace the filter; frames that are queued already stay."""
-        _attach(self._socket, program)
 
     def receive(self, most: int) -> Iterator[Frame]:
         """Up to `most` frames that have arrived; never waits."""
@@ -100,7 +99,7 @@ def _name(error: OSError) -> str:
     return errno.errorcode.get(error.errno or 0, str(error))
 
 
-def _open(index: int, program: Program) -> socket.socket:
+def _open(index: int, programs: Sequence[Program]) -> socket.socket:
     """Filter first, then bind, then drain, then the real filter.
 
     Until it is bound the socket is given frames of every interface; none of them may get through.
@@ -114,11 +113,22 @@ def _open(index: int, program: Program) -> socket.socket:
         raw.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _BUFFER)
         raw.bind((socket.if_indextoname(index), _ETH_P_ALL))
         _drain(raw)
-        _attach(raw, program)
+        _attach_first(raw, programs)
     except BaseException:
         raw.close()
         raise
     return raw
+
+
+def _attach_first(raw: socket.socket, programs: Sequence[Program]) -> None:
+    """A long filter may be more than net.core.optmem_max allows; the next one is shorter."""
+    for program in programs[:-1]:
+        try:
+            return _attach(raw, program)
+        except OSError as error:
+            if error.errno != errno.ENOMEM:
+                raise
+    return _attach(raw, programs[-1])
 
 
 def _attach(raw: socket.socket, program: Program) -> None:

@@ -7,7 +7,7 @@ from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet
 
-from pktlb.wire.filter import MAX_INSTRUCTIONS, NOTHING, Match, Program, Side, compile_filter
+from pktlb.wire.filter import MAX_INSTRUCTIONS, NOTHING, Match, Program, Side, compile_filters
 
 VIP, BACKEND = bytes([10, 0, 1, 100]), bytes([10, 0, 2, 11])
 MATCHES = [
@@ -69,27 +69,27 @@ UNWANTED = {
 
 @pytest.mark.parametrize("packet", WANTED.values(), ids=WANTED.keys())
 def test_what_is_ours_is_let_through_whole(packet: Packet) -> None:
-    assert run(compile_filter(MATCHES), to(packet)) >= 65536 + 14
+    assert run(compile_filters(MATCHES)[0], to(packet)) >= 65536 + 14
 
 
 @pytest.mark.parametrize("packet", UNWANTED.values(), ids=UNWANTED.keys())
 def test_what_is_not_ours_is_kept_away(packet: Packet) -> None:
-    assert run(compile_filter(MATCHES), to(packet)) == 0
+    assert run(compile_filters(MATCHES)[0], to(packet)) == 0
 
 
 @pytest.mark.parametrize("packet_type", [1, 2, 3, 4])
 def test_frames_for_others_are_kept_away(packet_type: int) -> None:
     frame = to(WANTED["to the service"])
-    assert run(compile_filter(MATCHES), frame, packet_type=packet_type) == 0
+    assert run(compile_filters(MATCHES)[0], frame, packet_type=packet_type) == 0
 
 
 def test_tagged_frames_belong_to_the_vlan_interface() -> None:
-    assert run(compile_filter(MATCHES), to(WANTED["to the service"]), vlan=1) == 0
+    assert run(compile_filters(MATCHES)[0], to(WANTED["to the service"]), vlan=1) == 0
 
 
 def test_nothing_lets_nothing_through() -> None:
     assert run(NOTHING, to(WANTED["to the service"])) == 0
-    assert run(compile_filter([]), to(WANTED["to the service"])) == 0
+    assert run(compile_filters([])[0], to(WANTED["to the service"])) == 0
 
 
 def many(count: int, ports: int) -> list[Match]:
@@ -108,10 +108,22 @@ def many(count: int, ports: int) -> list[Match]:
 def test_a_filter_that_would_be_too_long_becomes_coarser_but_misses_nothing(
     matches: Sequence[Match], exact: bool
 ) -> None:
-    program = compile_filter(matches)
-    assert len(program) <= MAX_INSTRUCTIONS
+    programs = compile_filters(matches)
+    assert all(len(program) <= MAX_INSTRUCTIONS for program in programs)
+    program = programs[0]
     last = IP(dst=".".join(map(str, matches[-1].address))) / TCP(dport=1)
     assert run(program, to(last))
     near = IP(dst=".".join(map(str, matches[-1].address))) / TCP(dport=2)
     assert bool(run(program, to(near))) is not exact
     assert run(program, to(ARP())) == 0
+
+
+def test_each_next_filter_is_shorter_and_lets_through_at_least_as_much() -> None:
+    exact, addresses, everything = compile_filters(MATCHES)
+    assert len(exact) > len(addresses) > len(everything)
+    other_port = to(UNWANTED["another port"])
+    assert [bool(run(p, other_port)) for p in (exact, addresses, everything)] == [False, True, True]
+    other_address = to(UNWANTED["another address"])
+    assert [bool(run(p, other_address)) for p in (addresses, everything)] == [False, True]
+    assert run(everything, to(ARP())) == 0
+    assert run(everything, to(WANTED["to the service"]), vlan=1) == 0
