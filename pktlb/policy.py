@@ -22,7 +22,7 @@ def weighted_cycle(weights: Sequence[int]) -> Sequence[int]:
 
     Seats go to parties by the method of Webster and Sainte-Laguë: a party's k-th seat (from 0) is
     due at (2k + 1) / weight, and the earliest is next, so 3 and 1 give a a b a. Places of equal
-    weight are one party and take its seats in turn: 5, 1 and 1 give a b a a a c a, not a a a b c a a.
+    weight are one party and take its seats in turn: 5, 1 and 1 give a b a a a c a.
     """
     parties: dict[int, list[int]] = {}
     for place, share in enumerate(_reduced(weights)):

@@ -113,7 +113,7 @@ class Dataplane:
     @staticmethod
     def _reopens(flow: Flow, view: View) -> bool:
         """A client that uses the port of a closed connection for a new one."""
-        return opens(view.tcp_flags) and view.key == flow.key and not view.fragment
+        return opens(view.tcp_flags) and view.key == flow.key
 
     def _follow(self, flow: Flow, view: View, from_client: bool, now: float) -> None:
         """Note the packet in the flow's state and idle time."""

@@ -1,0 +1,1 @@
+"""The tests of pktlb, the builders of packets and the slow twins they compare with."""

@@ -1,0 +1,1 @@
+"""Cases: frames and times in, frames and reasons out."""

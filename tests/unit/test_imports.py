@@ -1,0 +1,181 @@
+"""The arrows of the design point one way: who may import what, read from the sources.
+
+A rule names the modules it binds and the imports it forbids them. Modules are read with `ast`, not
+imported, so what is forbidden is found wherever it stands, in a function or behind a condition.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+STDLIB = frozenset(sys.stdlib_module_names)
+IMPURE = frozenset(
+    {"asyncio", "fcntl", "io", "multiprocessing", "os", "pathlib", "random", "secrets", "select"}
+    | {"selectors", "signal", "socket", "ssl", "subprocess", "tempfile", "threading", "time"}
+)
+"What touches the world: sockets, clocks, files, other processes, chance."
+
+
+class Rule(NamedTuple):
+    """Modules under `binds` (but for `spares`) import nothing under `forbids` but `allows`."""
+
+    sentence: str
+    binds: str
+    forbids: frozenset[str]
+    allows: frozenset[str] = frozenset()
+    spares: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+def under(module: str, parents: frozenset[str]) -> bool:
+    """Whether a module is one of `parents` or inside one."""
+    return any(module == parent or module.startswith(f"{parent}.") for parent in parents)
+
+
+CONTROL = frozenset(
+    {"pktlb.cli", "pktlb.config", "pktlb.control", "pktlb.daemon", "pktlb.decap", "pktlb.engine"}
+    | {"pktlb.failover", "pktlb.health", "pktlb.host", "pktlb.l7", "pktlb.plan", "pktlb.policy"}
+)
+DATAPATH = frozenset({"pktlb.datapath"})
+MODEL = frozenset({"pktlb.model"})
+PKTLB = frozenset({"pktlb"})
+
+RULES = [
+    Rule("the datapath knows only itself and the model", "pktlb.datapath", PKTLB, DATAPATH | MODEL),
+    Rule("the datapath touches nothing of the world", "pktlb.datapath", IMPURE),
+    Rule("the model knows nobody", "pktlb.model", PKTLB),
+    Rule("errors know nobody", "pktlb.errors", PKTLB),
+    Rule("policy is pure", "pktlb.policy", IMPURE),
+    Rule("the wire knows nothing of control", "pktlb.wire", CONTROL),
+    Rule("only one module speaks netlink", "pktlb", frozenset({"pyroute2"}),
+         spares=frozenset({"pktlb.host.netlink"})),
+    Rule("scapy stays out of the product", "pktlb", frozenset({"scapy"})),
+    Rule("the host knows neither the daemon nor the commands", "pktlb.host",
+         frozenset({"pktlb.cli", "pktlb.daemon"})),
+    Rule("nobody knows the commands", "pktlb", frozenset({"pktlb.cli"}),
+         spares=frozenset({"pktlb.cli", "pktlb.__main__"})),
+    Rule("the product knows neither labs nor tests", "pktlb", frozenset({"netns", "tests"})),
+]  # fmt: skip
+
+OUTSIDERS = frozenset({"pktlb"}) | STDLIB
+"All that the datapath may import; what of it is told by the rules."
+
+
+def imports(source: str, module: str, is_package: bool) -> Iterator[str]:
+    """Every module that a source imports; of `from a import b` both a and a.b, for b may be one."""
+    package = module if is_package else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".")
+            above = ".".join(parts[: len(parts) - node.level + 1]) if node.level else ""
+            name = ".".join(filter(None, [above, node.module]))
+            yield name
+            yield from (f"{name}.{alias.name}" for alias in node.names)
+
+
+def violations(rule: Rule, module: str, imported: set[str]) -> set[str]:
+    """Those imports of a module that a rule forbids it."""
+    if not under(module, frozenset({rule.binds})) or under(module, rule.spares):
+        return set()
+    return {
+        name
+        for name in imported
+        if under(name, rule.forbids)
+        and not under(name, rule.allows)
+        and not is_parent(name, rule.allows)
+    }
+
+
+def is_parent(name: str, allowed: frozenset[str]) -> bool:
+    """`from pktlb import datapath` names `pktlb` too, which is no more than the way there."""
+    return any(each.startswith(f"{name}.") for each in allowed)
+
+
+def modules() -> dict[str, set[str]]:
+    """Every module of the product and what it imports."""
+    found = {}
+    for path in sorted((ROOT / "pktlb").rglob("*.py")):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        source = path.read_text(encoding="utf-8")
+        found[name] = set(imports(source, name, path.name == "__init__.py"))
+    return found
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+def test_the_arrows_point_one_way(rule: Rule) -> None:
+    broken = {
+        module: wrong
+        for module, imported in modules().items()
+        if (wrong := violations(rule, module, imported))
+    }
+    assert not broken
+
+
+def test_the_datapath_imports_nothing_that_has_to_be_installed() -> None:
+    foreign = {
+        (module, name)
+        for module, imported in modules().items()
+        if under(module, DATAPATH)
+        for name in imported
+        if not under(name, OUTSIDERS)
+    }
+    assert not foreign
+
+
+def test_there_is_something_to_read() -> None:
+    assert {"pktlb.datapath.pipeline", "pktlb.model", "pktlb.datapath"} <= modules().keys()
+    assert "pktlb.datapath.icmp" in modules()["pktlb.datapath.pipeline"]
+
+
+BREACHES = [
+    ("pktlb.datapath.flow", "from pktlb.control import plan"),
+    ("pktlb.datapath.flow", "from pktlb import policy"),
+    ("pktlb.datapath.flow", "from .. import policy"),
+    ("pktlb.datapath.flow", "from ..wire.port import Port"),
+    ("pktlb.datapath.flow", "def f():\n    import time"),
+    ("pktlb.datapath.flow", "from socket import inet_aton"),
+    ("pktlb.datapath.flow", "import os.path"),
+    ("pktlb.model", "import pktlb.errors"),
+    ("pktlb.policy", "import random"),
+    ("pktlb.wire.port", "if True:\n    from pktlb.daemon import run"),
+    ("pktlb.wire.port", "import pktlb.host.netlink"),
+    ("pktlb.host.guard", "from pyroute2 import IPRoute"),
+    ("pktlb.host.guard", "from pktlb import daemon"),
+    ("pktlb.daemon", "import scapy.all as s"),
+    ("pktlb.daemon", "from pktlb.cli.main import main"),
+    ("pktlb.cli.walk", "from netns import lab"),
+]
+
+
+@pytest.mark.parametrize(("module", "source"), BREACHES)
+def test_a_breach_would_be_found(module: str, source: str) -> None:
+    imported = set(imports(source, module, is_package=False))
+    assert any(violations(rule, module, imported) for rule in RULES)
+
+
+PERMITTED = [
+    ("pktlb.datapath.flow", "from pktlb.datapath import checksum"),
+    ("pktlb.datapath.flow", "from pktlb.model import Mode"),
+    ("pktlb.datapath.flow", "from . import checksum"),
+    ("pktlb.datapath.flow", "from collections import OrderedDict\nimport struct"),
+    ("pktlb.model", "import socket"),
+    ("pktlb.host.netlink", "from pyroute2 import IPRoute"),
+    ("pktlb.cli.run", "from pktlb import daemon\nfrom pktlb.cli import flags"),
+    ("pktlb.__main__", "from pktlb.cli.main import main"),
+    ("pktlb.wire.port", "import socket\nfrom pktlb.datapath.frame import Frame"),
+]
+
+
+@pytest.mark.parametrize(("module", "source"), PERMITTED)
+def test_what_is_permitted_is_no_breach(module: str, source: str) -> None:
+    imported = set(imports(source, module, is_package=False))
+    assert not any(violations(rule, module, imported) for rule in RULES)

@@ -1,0 +1,161 @@
+"""Schedulers as clients see them: who gets the next flow."""
+
+from collections import Counter
+
+import pytest
+
+from pktlb.datapath.packet import flow_key
+from pktlb.datapath.schedule import Schedulers
+from pktlb.datapath.tables import ServiceTable
+from pktlb.model import Mode, Proto, Reason, Scheduler
+from tests.gateway import HASH_KEY, TIMEOUTS, Engine, Gateway, service, tables
+from tests.packets import BACKENDS, DMZ, backend, client, tcp, udp, via, vip
+
+NAMES = {address: name for name, address in BACKENDS.items()}
+LC = Scheduler.LC
+
+
+def nat(weights: dict[str, int], scheduler: Scheduler = Scheduler.RR) -> ServiceTable:
+    return service(Mode.NAT, weights, scheduler=scheduler)
+
+
+def opened(gateway: Gateway, *ports: int, now: float = 0.0) -> str:
+    """The names of the backends that new connections from these ports go to, in order."""
+    sent = [gateway.sends(tcp(client(port), vip(), "S"), now) for port in ports]
+    return "".join(NAMES[packet[1].dst] for packet in sent)
+
+
+ORDERS = [
+    ({"a": 1}, "aaaa"),
+    ({"a": 1, "b": 1}, "abababab"),
+    ({"a": 3, "b": 1}, "aabaaaba"),
+    ({"a": 300, "b": 100}, "aabaaaba"),
+    ({"a": 1, "b": 3}, "babbbabb"),
+    ({"a": 5, "b": 1, "c": 1}, "abaaacaabaaaca"),
+    ({"a": 2, "b": 2, "c": 1}, "abcababcab"),
+    ({"a": 1, "b": 0, "c": 1}, "acac"),
+]
+
+
+@pytest.mark.parametrize(("weights", "order"), ORDERS)
+def test_round_robin_is_smooth(engine: Engine, weights: dict[str, int], order: str) -> None:
+    gateway = Gateway(engine, tables(nat(weights)))
+    assert opened(gateway, *range(len(order))) == order
+
+
+def test_known_flows_do_not_move_the_round_robin_on(engine: Engine) -> None:
+    gateway = Gateway(engine, tables(nat({"a": 1, "b": 1, "c": 1})))
+    assert opened(gateway, 1) == "a"
+    for _ in range(4):
+        gateway.sends(tcp(client(1), vip(), "A"))
+    assert opened(gateway, 2, 3, 4) == "bca"
+
+
+def test_services_take_turns_of_their_own(engine: Engine) -> None:
+    both = tables(
+        nat({"a": 1, "b": 1}), service(Mode.NAT, {"a": 1, "b": 1}, at=vip(53), proto=Proto.UDP)
+    )
+    gateway = Gateway(engine, both)
+    for port in (1, 2):
+        opened(gateway, port)
+        sent = gateway.sends(udp(client(port), vip(53)))
+        assert NAMES[sent[1].dst] == "ab"[port - 1]
+
+
+def test_least_connections_fills_up_by_weight(engine: Engine) -> None:
+    gateway = Gateway(engine, tables(nat({"a": 1, "b": 2}, LC)))
+    assert sorted(opened(gateway, 1, 2, 3)) == ["a", "b", "b"]
+    assert sorted(opened(gateway, *range(4, 304))) == ["a"] * 100 + ["b"] * 200
+
+
+def test_least_connections_chooses_who_has_fewer(engine: Engine) -> None:
+    gateway = Gateway(engine, tables(nat({"a": 1, "b": 1}, LC)))
+    assert opened(gateway, 1, 2, 3, 4) == "abab"
+    for port in (2, 4):
+        gateway.receive(tcp(client(port), vip(), "R"))
+    assert opened(gateway, 5, 6, 7) == "bba", "closed connections do not count"
+
+
+def test_among_equals_the_one_that_waited_longest_is_chosen(engine: Engine) -> None:
+    gateway = Gateway(engine, tables(nat({"a": 1, "b": 1, "c": 1}, LC)))
+    order = ""
+    for port in range(6):
+        order += opened(gateway, port)
+        gateway.receive(tcp(client(port), vip(), "R"))
+    assert order == "abcabc"
+
+
+def test_a_connection_that_timed_out_does_not_count(engine: Engine) -> None:
+    gateway = Gateway(engine, tables(nat({"a": 2, "b": 1}, LC)))
+    assert opened(gateway, 1, 2) == "ab"
+    gateway.sends(tcp(client(2), vip(), "A"), 5.0)
+    gateway.engine.expire(TIMEOUTS.syn)
+    assert opened(gateway, 3, 4, now=TIMEOUTS.syn) == "aa"
+
+
+def test_datagrams_count_as_connections(engine: Engine) -> None:
+    given = tables(service(Mode.NAT, {"a": 1, "b": 1}, at=vip(53), proto=Proto.UDP, scheduler=LC))
+    gateway = Gateway(engine, given)
+    sent = [gateway.sends(udp(client(port), vip(53)))[1].dst for port in range(4)]
+    assert "".join(NAMES[address] for address in sent) == "abab"
+
+
+def test_a_client_stays_with_its_backend_whatever_its_port(engine: Engine) -> None:
+    gateway = Gateway(engine, tables(nat({"a": 1, "b": 1, "c": 1}, Scheduler.SOURCE)))
+    chosen = set()
+    for number in range(40):
+        address = f"10.0.3.{number}"
+        sent = {gateway.sends(tcp(client(port, address), vip(), "S"))[1].dst for port in (1, 2, 3)}
+        assert len(sent) == 1
+        chosen |= sent
+    assert chosen == set(BACKENDS.values())
+
+
+def test_a_client_of_two_services_with_equal_backends_has_one_of_them(engine: Engine) -> None:
+    weights = {"a": 1, "b": 1, "c": 1}
+    other = service(Mode.NAT, weights, at=vip(80, "10.0.1.101"), scheduler=Scheduler.SOURCE)
+    gateway = Gateway(engine, tables(nat(weights, Scheduler.SOURCE), other))
+    for number in range(20):
+        who = client(4000, f"10.0.3.{number}")
+        sent = [gateway.sends(tcp(who, vip(80, f"10.0.1.10{last}"), "S")) for last in (0, 1)]
+        assert sent[0][1].dst == sent[1][1].dst
+
+
+def test_another_key_spreads_clients_differently() -> None:
+    one = nat({"a": 1, "b": 1, "c": 1}, Scheduler.SOURCE)
+    addresses = [f"10.0.{n // 250}.{n % 250}" for n in range(500)]
+
+    def choices(secret: bytes) -> list[str]:
+        schedulers = Schedulers()
+        keys = [flow_key(6, client(1, address).endpoint, vip().endpoint) for address in addresses]
+        chosen = [schedulers.pick(one, key, secret) for key in keys]
+        return [str(pick[0]) for pick in chosen if pick]
+
+    assert choices(HASH_KEY) == choices(HASH_KEY)
+    assert choices(HASH_KEY) != choices(bytes(16))
+    assert min(Counter(choices(bytes(16))).values()) > 100
+
+
+@pytest.mark.parametrize("scheduler", Scheduler)
+@pytest.mark.parametrize("weights", [{}, {"a": 0}, {"a": 0, "b": 0}])
+def test_without_a_backend_that_takes_flows_there_is_no_pick(
+    engine: Engine, scheduler: Scheduler, weights: dict[str, int]
+) -> None:
+    gateway = Gateway(engine, tables(nat(weights, scheduler)))
+    assert gateway.reason(tcp(client(), vip(), "S")) is Reason.NO_BACKEND
+
+
+@pytest.mark.parametrize("scheduler", Scheduler)
+def test_weight_nothing_takes_no_new_flows(engine: Engine, scheduler: Scheduler) -> None:
+    gateway = Gateway(engine, tables(nat({"a": 0, "b": 1}, scheduler)))
+    assert opened(gateway, *range(20)) == "b" * 20
+
+
+def test_a_flow_of_another_client_is_another_flow(engine: Engine) -> None:
+    gateway = Gateway(engine, tables(nat({"a": 1, "b": 1})))
+    other = client(address="10.0.1.3")
+    assert opened(gateway, 4000) == "a"
+    sent = gateway.sends(tcp(other, vip(), "S"))
+    assert (sent[1].src, sent[1].dst, sent.sport) == ("10.0.1.3", BACKENDS["b"], 4000)
+    back = gateway.sends(tcp(backend("b"), via(DMZ, other), "SA"))
+    assert back[1].dst == other.address
