@@ -13,7 +13,16 @@ from typing import Final
 from netaddr import INET_PTON, AddrFormatError, IPAddress
 
 from pktlb.errors import ConfigError
-from pktlb.model import Backend, Endpoint, Mode, Proto, Scheduler, Service, Timeouts
+from pktlb.model import (
+    Backend,
+    Endpoint,
+    Mode,
+    Proto,
+    Scheduler,
+    Service,
+    Timeouts,
+    format_address,
+)
 
 MAX_WEIGHT: Final = 65535
 MAX_BACKENDS: Final = 4096
@@ -166,6 +175,11 @@ def check_together(config: Config) -> Config:
             if backend.endpoint.address in vips:
                 raise ConfigError(
                     f"--backend {backend.endpoint}: expected an address that is no VIP"
+                )
+            if backend.endpoint.address in config.snat:
+                raise ConfigError(
+                    f"--snat {format_address(backend.endpoint.address)}: expected addresses of "
+                    "this machine, this one is a backend's"
                 )
     if not config.services:
         raise ConfigError("--vip: expected at least one")

@@ -1,6 +1,7 @@
 """`pktlb run`: starts everything, keeps the tables true to the machine, undoes it all."""
 
 import asyncio
+import contextlib
 import gc
 import logging
 import signal
@@ -12,7 +13,7 @@ from pktlb import plan
 from pktlb.config import Config
 from pktlb.datapath.pipeline import SOURCE_PORTS, Dataplane, Limits
 from pktlb.engine import PythonEngine
-from pktlb.errors import KernelError
+from pktlb.errors import ConfigError, KernelError
 from pktlb.host import device, guard, sysctl
 from pktlb.host.machine import Machine
 from pktlb.host.neighbours import REFRESH_S, NextHopMacs, Way
@@ -40,13 +41,23 @@ async def run(config: Config) -> None:
     async with AsyncExitStack() as stack:
         stack.enter_context(claim("run"))
         kernel = await stack.enter_async_context(Kernel())
-        balancer = await _Balancer.start(config, kernel, stack)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, balancer.explain)
-        ready(balancer.describe())
-        try:
-            await balancer.work()
-        finally:
-            balancer.explain()
+        plane: Dataplane | None = None
+        while True:
+            async with AsyncExitStack() as parts:
+                balancer = await _Balancer.start(config, kernel, parts, plane)
+                plane = balancer.engine.dataplane
+                asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, balancer.explain)
+                ready(balancer.describe())
+                try:
+                    await balancer.work()
+                except _ReplacedError as news:
+                    log.warning("%s; going on with the new one", news)
+                finally:
+                    balancer.explain()
+
+
+class _ReplacedError(Exception):
+    """An interface is gone and another one has taken its place: raw sockets must be opened anew."""
 
 
 class _Balancer:
@@ -67,8 +78,13 @@ class _Balancer:
         self.engine: PythonEngine
 
     @classmethod
-    async def start(cls, config: Config, kernel: Kernel, stack: AsyncExitStack) -> "_Balancer":
-        """Everything in its place: clean up, decide, open, guard, add addresses, resolve."""
+    async def start(
+        cls, config: Config, kernel: Kernel, stack: AsyncExitStack, plane: Dataplane | None
+    ) -> "_Balancer":
+        """Everything in its place: clean up, decide, open, guard, add addresses, resolve.
+
+        `plane` is that of an earlier start, with its flows.
+        """
         for address, home in guard.owned():
             log.info("removing %s, left by a pktlb that was killed", format_address(address))
             await kernel.remove_address(home, address)
@@ -91,8 +107,9 @@ class _Balancer:
             stack.push_async_callback(kernel.remove_address, home, address)
             await kernel.add_address(home, address)
         await device.prepare(kernel, tun.name, placement.vips)
-        limits = Limits(config.max_flows, config.timeouts, _source_ports())
-        balancer.engine = PythonEngine(Dataplane(balancer._tables, limits), ports, tun)
+        plane = plane or Dataplane(balancer._tables, _limits(config))
+        plane.swap(balancer._tables)
+        balancer.engine = PythonEngine(plane, ports, tun)
         stack.enter_context(balancer._reading(ports, changes))
         await balancer._settle()
         _quieten_collector()
@@ -100,7 +117,15 @@ class _Balancer:
 
     async def work(self) -> None:
         """Keep the tables and the host as they should be; until cancelled."""
-        await asyncio.gather(self._follow(), self._refresh(), self._keep_house())
+        jobs = (self._follow(), self._refresh(), self._keep_house())
+        tasks = [asyncio.ensure_future(job) for job in jobs]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            done.pop().result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     def describe(self) -> str:
         """The rest of the line that says ready."""
@@ -155,6 +180,7 @@ class _Balancer:
     async def _update(self) -> None:
         """Look at the machine again and, where that changes the tables, swap them."""
         machine = await self._kernel.read(self._destinations)
+        self._look_for_replaced(machine)
         await self._restore_addresses(machine)
         self._note(machine)
         tables = plan.lay_out(self._config, self._placement, machine, self._macs.macs)
@@ -164,19 +190,39 @@ class _Balancer:
             if (address in tables.hops) != (address in self._tables.hops):
                 standing = "is reachable" if address in tables.hops else "cannot be reached"
                 log.warning("backend %s %s", format_address(address), standing)
+        lost = self._tables.hops.keys() - tables.hops.keys()
         self._tables = tables
         self.engine.dataplane.swap(tables)
+        if lost:
+            await self._resolve()  # perhaps it is there under another MAC
+
+    def _look_for_replaced(self, machine: Machine) -> None:
+        """Say so when an interface vanishes, and start over as soon as there is one instead."""
+        gone = [port.name for port in self._placement.ports if port.index not in machine.links]
+        if not gone:
+            return
+        for port in self._placement.ports:
+            if port.index in self._machine.links and port.index not in machine.links:
+                log.error("interface %s is gone", port.name)
+        with contextlib.suppress(ConfigError):
+            # The VIPs are on our own device as well, where they do not count.
+            placement = plan.place(self._config, machine.without(_TUN))
+            if placement.ports != self._placement.ports:
+                raise _ReplacedError(f"interface {', '.join(gone)} was replaced")
 
     async def _restore_addresses(self, machine: Machine) -> None:
         """Somebody took an address away that clients or backends need."""
+        there = {(address.address, address.link) for address in machine.addresses}
         for address, link in self._placement.addresses:
-            if machine.owner(address) is None and link in machine.links:
+            if (address, link) not in there and link in machine.links:
                 log.warning("%s was removed; adding it again", format_address(address))
                 await self._kernel.add_address(link, address)
 
     async def _resolve(self) -> None:
-        for link, address in self._ways(self._machine):
-            await self._kernel.resolve(link, address)
+        for way in self._ways(self._machine):
+            neighbour = self._machine.neighbours.get(way)
+            if neighbour is None or not neighbour.fixed:
+                await self._kernel.resolve(*way, known=bool(neighbour and neighbour.mac))
 
     async def _follow(self) -> None:
         loop = asyncio.get_running_loop()
@@ -195,7 +241,10 @@ class _Balancer:
     async def _refresh(self) -> None:
         while True:
             await asyncio.sleep(REFRESH_S)
-            await self._resolve()
+            try:
+                await self._resolve()
+            except KernelError as error:
+                log.error("next hops are not refreshed: %s", error)
 
     async def _keep_house(self) -> None:
         loop = asyncio.get_running_loop()
@@ -234,8 +283,9 @@ def _quieten_collector() -> None:
     gc.set_threshold(young, middle, 1_000_000)
 
 
-def _source_ports() -> list[int]:
-    """Ports for translated clients: those that the kernel may choose for itself stay out."""
+def _limits(config: Config) -> Limits:
+    """Ports for translated clients are those that the kernel does not choose for itself."""
     low, _, high = sysctl.read("net/ipv4/ip_local_port_range").partition("\t")
     own = range(int(low), int(high) + 1) if low and high else range(0)
-    return [port for port in SOURCE_PORTS if port not in own]
+    ports = [port for port in SOURCE_PORTS if port not in own]
+    return Limits(config.max_flows, config.timeouts, ports)

@@ -29,4 +29,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PktlbError as error:
         print(f"pktlb: {error}", file=sys.stderr)
         return error.exit_status
+    except KeyboardInterrupt:
+        pass  # while modules are loaded: nothing has been done that is to be undone
     return 0

@@ -66,7 +66,7 @@ def _add_services(parser: Parser) -> None:
         "client's address. Of the --vip before it; before the first one, of all",
     )  # fmt: skip
     parser.add_argument(
-        "--snat", metavar="ADDR[-ADDR]", default="",
+        "--snat", metavar="ADDR[-ADDR]",
         help="mode nat: also replace the client's address, for backends whose way back is not "
         "through this machine",
     )  # fmt: skip
@@ -87,7 +87,7 @@ def _add_host(parser: Parser) -> None:
 def _add_limits(parser: Parser) -> None:
     names = ",".join(f"{name}={seconds:.0f}" for name, seconds in _fields(Timeouts()))
     parser.add_argument(
-        "--timeout", metavar="NAME=S,...", default="",
+        "--timeout", metavar="NAME=S,...",
         help=f"seconds after which an idle flow is forgotten (default: {names})",
     )  # fmt: skip
     parser.add_argument(
@@ -107,15 +107,17 @@ def _fields(timeouts: Timeouts) -> list[tuple[str, float]]:
 def make_config(options: argparse.Namespace) -> Config:
     """The configuration that the flags describe."""
     with with_flag("--snat", options.snat):
-        snat = parse.parse_snat(options.snat) if options.snat else ()
+        snat = parse.parse_snat(options.snat) if options.snat is not None else ()
     with with_flag("--interface", " ".join(options.interface)):
         interfaces = tuple(dict.fromkeys(map(parse.parse_interface, options.interface)))
     with with_flag("--vip-interface", options.vip_interface):
-        vip_interface = (
-            parse.parse_interface(options.vip_interface) if options.vip_interface else None
-        )
+        vip_interface = options.vip_interface
+        if vip_interface is not None:
+            parse.parse_interface(vip_interface)
     with with_flag("--timeout", options.timeout):
-        timeouts = parse.parse_timeouts(options.timeout) if options.timeout else Timeouts()
+        timeouts = Timeouts()
+        if options.timeout is not None:
+            timeouts = parse.parse_timeouts(options.timeout)
     with with_flag("--max-flows", options.max_flows):
         max_flows = parse.parse_number(options.max_flows, 1, parse.MAX_FLOWS, "a number of flows")
     return parse.check_together(

@@ -6,8 +6,10 @@ when the process is killed, and in the same network namespace.
 """
 
 import json
+import signal
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -52,7 +54,13 @@ def render(guard: Guard) -> str:
     ]  # fmt: skip
     for number, device in enumerate(guard.devices):
         hook = f'type filter hook ingress device "{device}" priority -300; policy accept;'
-        lines += [f"chain ingress{number} {{", hook, "meta pkttype host jump held", "}"]
+        # "ether type" sees the tag of a frame that is for a VLAN device; "ip" alone does not.
+        lines += [
+            f"chain ingress{number} {{",
+            hook,
+            "ether type ip meta pkttype host jump held",
+            "}",
+        ]
     return "\n".join([*lines, "}", ""])
 
 
@@ -94,10 +102,11 @@ def _end(proto: Proto, endpoint: Endpoint) -> str:
 
 def _nft(*arguments: str, text: str = "") -> str:
     try:
-        done = subprocess.run(
-            ["nft", *arguments], input=text, capture_output=True, text=True, check=False,
-            timeout=_NFT_TIMEOUT_S,
-        )  # fmt: skip
+        with _undisturbed():
+            done = subprocess.run(
+                ["nft", *arguments], input=text, capture_output=True, text=True, check=False,
+                timeout=_NFT_TIMEOUT_S,
+            )  # fmt: skip
     except FileNotFoundError as error:
         raise KernelError("the command nft is missing (Debian package nftables)") from error
     except subprocess.TimeoutExpired as error:
@@ -106,3 +115,13 @@ def _nft(*arguments: str, text: str = "") -> str:
         why = done.stderr.strip().splitlines() or ["no message"]
         raise KernelError(f"nft refused: {why[0]} (needs CAP_NET_ADMIN)")
     return done.stdout
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Children started in here are deaf to what is meant for us: Ctrl-C, a stop of the service."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,7 +1,7 @@
 """What the kernel knows, as plain values: links, addresses, routes, neighbours."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 
@@ -47,6 +47,8 @@ class Neighbour(NamedTuple):
     "Empty where it is not known."
     failed: bool
     "It was asked and did not answer."
+    fixed: bool = False
+    "Set by hand: never asked."
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,12 @@ class Machine:
 
     def link_named(self, name: str) -> Link | None:
         return next((link for link in self.links.values() if link.name == name), None)
+
+    def without(self, name: str) -> "Machine":
+        """The machine but for the addresses of the link `name`."""
+        link = self.link_named(name)
+        rest = [a for a in self.addresses if link is None or a.link != link.index]
+        return replace(self, addresses=rest)
 
     def owner(self, address: bytes) -> int | None:
         """The link that has `address`, or None."""

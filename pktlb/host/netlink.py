@@ -20,6 +20,8 @@ _IFF_UP: Final = 1
 _RTN_UNICAST: Final = 1
 _NUD_FAILED: Final = 0x20
 _NUD_INCOMPLETE: Final = 0x01
+_NUD_PROBE: Final = 0x10
+_NUD_FIXED: Final = 0x40 | 0x80  # NOARP, PERMANENT
 _NTF_USE: Final = 0x01
 _WATCHED: Final = 0x1 | 0x4 | 0x10 | 0x40  # RTMGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE
 
@@ -65,13 +67,17 @@ class Kernel:
             mtu=metrics.get("mtu") if metrics else None,
         )
 
-    async def resolve(self, link: int, address: bytes) -> None:
-        """Have the kernel ask for the MAC of `address`, or check it where it has gone stale."""
+    async def resolve(self, link: int, address: bytes, known: bool) -> None:
+        """Have the kernel ask for the MAC of `address`.
+
+        One that is `known` is put to the test: left to itself, the kernel would go on trusting it
+        for up to 45 s.
+        """
+        how = {"state": _NUD_PROBE} if known else {"state": 0, "flags": _NTF_USE}
         try:
-            await self._netlink.neigh(
-                "replace", dst=_text(address), ifindex=link, flags=_NTF_USE, state=0
-            )
+            await self._netlink.neigh("replace", dst=_text(address), ifindex=link, **how)
         except NetlinkError as error:
+            # EINVAL: not known any more; the notification of that is on its way.
             if error.code not in (errno.ENODEV, errno.ENETDOWN, errno.EINVAL, errno.ENOBUFS):
                 raise _refused(f"resolving {_text(address)}", error) from error
 
@@ -155,7 +161,9 @@ class Changes:
 def _neighbour(message: Any) -> Neighbour:
     known = not message["state"] & (_NUD_FAILED | _NUD_INCOMPLETE)
     return Neighbour(
-        _mac(message.get("lladdr")) if known else b"", bool(message["state"] & _NUD_FAILED)
+        _mac(message.get("lladdr")) if known else b"",
+        bool(message["state"] & _NUD_FAILED),
+        bool(message["state"] & _NUD_FIXED),
     )
 
 

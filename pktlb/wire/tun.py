@@ -30,7 +30,9 @@ class Tun:
         try:
             self._file = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
-            raise KernelError(f"cannot open /dev/net/tun: {error.strerror}") from error
+            raise KernelError(
+                f"cannot open /dev/net/tun: {error.strerror} (needs root and the TUN driver)"
+            ) from error
         try:
             flags = _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR
             fcntl.ioctl(self._file, _TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))

@@ -1,0 +1,1 @@
+"""Real traffic in network namespaces; every test builds its own laboratory. Needs root."""

@@ -1,0 +1,55 @@
+"""What the tests in namespaces share: the three modes, each with its servers running."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from netns import dsr, nat, tunnel
+from tests.net.world import World, serving
+
+HERE = Path(__file__).parent
+MODES = {module.TOPOLOGY.mode: module.TOPOLOGY for module in (nat, dsr, tunnel)}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of these need root; PKTLB_NEED_NET=1 turns the skip into failures."""
+    for item in items:
+        if HERE not in item.path.parents:
+            continue
+        item.add_marker(pytest.mark.net)
+        if os.geteuid() != 0 and os.environ.get("PKTLB_NEED_NET") != "1":
+            item.add_marker(pytest.mark.skip(reason="network namespaces need root"))
+
+
+@pytest.fixture(params=MODES)
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    """Each mode in its own topology."""
+    with serving(MODES[request.param]) as world:
+        yield world
+
+
+@pytest.fixture(params=["dsr", "tunnel"])
+def direct_world(request: pytest.FixtureRequest) -> Iterator[World]:
+    """The modes in which backends answer the client past the balancer."""
+    with serving(MODES[request.param]) as world:
+        yield world
+
+
+@pytest.fixture
+def nat_world() -> Iterator[World]:
+    with serving(nat.TOPOLOGY) as world:
+        yield world
+
+
+@pytest.fixture
+def dsr_world() -> Iterator[World]:
+    with serving(dsr.TOPOLOGY) as world:
+        yield world
+
+
+@pytest.fixture
+def tunnel_world() -> Iterator[World]:
+    with serving(tunnel.TOPOLOGY) as world:
+        yield world

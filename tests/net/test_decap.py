@@ -1,0 +1,131 @@
+"""`pktlb decap`, the backend's end of a tunnel: as well-behaved as `pktlb run`."""
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from netns import tunnel
+from netns.host import Host, pktlb_command
+from netns.process import Process
+from tests.net.world import World, serving
+
+VIP = "10.0.2.100"
+
+
+@pytest.fixture
+def bare() -> Iterator[World]:
+    """The topology of a tunnel with nothing running on its backend a."""
+    with serving(tunnel.TOPOLOGY, without=["a"]) as world:
+        yield world
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_undoes_everything(bare: World, ending: signal.Signals) -> None:
+    backend = bare.lab.hosts["a"]
+    before = backend.state()
+    decap = backend.pktlb("decap", "--vip", VIP, "--vip", "192.0.2.1")
+    assert decap.stdout == f"pktlb: ready vips={VIP},192.0.2.1\n"
+    backend.serve(80)
+    bare.balance()
+    assert bare.who(6) == {"a": 2, "b": 2, "c": 2}
+    assert decap.stop(ending) == 0
+    assert backend.state() == before
+
+
+def test_after_a_crash_nothing_is_left_and_the_next_start_works(bare: World) -> None:
+    backend = bare.lab.hosts["a"]
+    before = backend.state()
+    backend.pktlb("decap", "--vip", VIP).kill()
+    assert backend.state() == before
+    decap = backend.pktlb("decap", "--vip", VIP)
+    backend.serve(80)
+    bare.balance()
+    assert bare.who(6) == {"a": 2, "b": 2, "c": 2}
+    assert decap.stop() == 0
+    assert backend.state() == before
+
+
+def test_a_second_one_is_refused_and_does_not_disturb_the_first(tunnel_world: World) -> None:
+    tunnel_world.balance()
+    second = run(tunnel_world.lab.hosts["a"], "decap", "--vip", VIP)
+    assert second == (3, "pktlb: another `pktlb decap` runs in this network namespace\n")
+    assert tunnel_world.who(6) == {"a": 2, "b": 2, "c": 2}
+
+
+def test_it_unwraps_nothing_for_other_addresses(bare: World) -> None:
+    """What is inside for an address that is no VIP is dropped and counted."""
+    backend = bare.lab.hosts["a"]
+    decap = backend.pktlb("decap", "--vip", "192.0.2.1")
+    backend.serve(80)
+    bare.balancer.pktlb("run", "--mode", "tunnel", "--vip", f"{VIP}:80", "--backend", "10.0.3.11")
+    hopeless = bare.client.run("curl", "-s", "-m", "1", bare.url, check=False)
+    assert hopeless.returncode == 28
+    assert decap.stop() == 0
+    assert "NOT_OURS" in decap.stderr
+    assert "UNWRAPPED" not in decap.stderr
+
+
+def test_it_can_run_beside_a_balancer_on_one_machine(bare: World) -> None:
+    """A backend may be a balancer of something else."""
+    backend = bare.lab.hosts["a"]
+    before = backend.state()
+    both: list[Process] = [
+        backend.pktlb("decap", "--vip", VIP),
+        backend.pktlb("run", "--mode", "nat", "--vip", "10.0.3.100:80", "--backend", "10.0.3.12"),
+    ]
+    backend.serve(80)
+    bare.balance()
+    assert bare.who(6) == {"a": 2, "b": 2, "c": 2}
+    assert [it.stop() for it in both] == [0, 0]
+    assert backend.state() == before
+
+
+def test_a_backend_that_would_answer_arp_for_the_vip_is_told_so(bare: World) -> None:
+    decap = bare.lab.hosts["a"].pktlb("decap", "--vip", "10.0.3.100")
+    assert "eth0 answers ARP for 10.0.3.100" in decap.stderr
+    assert "arp_ignore=1" in decap.stderr
+
+
+def test_a_strict_reverse_path_filter_is_warned_of(bare: World) -> None:
+    backend = bare.lab.hosts["a"]
+    backend.sysctl("net.ipv4.conf.all.rp_filter", "1")
+    decap = backend.pktlb("decap", "--vip", VIP)
+    assert "net.ipv4.conf.all.rp_filter is 1 (strict)" in decap.stderr
+
+
+def test_with_the_loose_filter_of_a_distribution_it_works(bare: World) -> None:
+    backend = bare.lab.hosts["a"]
+    for key in ("all", "default", "eth0"):
+        backend.sysctl(f"net.ipv4.conf.{key}.rp_filter", "2")
+    backend.pktlb("decap", "--vip", VIP)
+    backend.serve(80)
+    bare.balance()
+    assert bare.who(6) == {"a": 2, "b": 2, "c": 2}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((), "--vip"),
+        (("--vip", "10.0.2.300"), "--vip 10.0.2.300: expected an IPv4 address"),
+        (("--vip", "10.0.2.100:80"), "--vip 10.0.2.100:80: expected an IPv4 address"),
+        (("--vip", "2001:db8::1"), "--vip 2001:db8::1: expected an IPv4 address"),
+        (("--vip", "224.0.0.1"), "--vip 224.0.0.1: expected the IPv4 address of a host"),
+        (("--vip", VIP, "--mode", "nat"), "--mode nat"),
+    ],
+    ids=str,
+)
+def test_bad_input_ends_with_status_2_and_one_line(
+    bare: World, arguments: tuple[str, ...], expected: str
+) -> None:
+    status, complaint = run(bare.lab.hosts["a"], "decap", *arguments)
+    assert status == 2
+    assert expected in complaint
+    assert complaint.count("\n") == 1
+
+
+def run(host: Host, *arguments: str) -> tuple[int, str]:
+    """Status and complaint of a pktlb that ends by itself."""
+    done = host.run(*pktlb_command(*arguments), timeout=20, check=False)
+    return done.returncode, done.stderr

@@ -1,0 +1,130 @@
+"""What is not pktlb's goes on as if pktlb were not there, in NAT mode too, where it looks alike."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from netns import nat
+from netns.lab import Lab
+from netns.server import sha256_of_bytes
+from tests.net.world import CLIENT, CURL, World, parse, serving
+
+VIP = "10.0.1.100"
+BACKEND = "10.0.2.11:8080"
+DIRECT = f"http://{BACKEND}"
+SIZE = 20_000_000
+SNAT = ["", "10.0.2.1", "10.0.2.201-10.0.2.203"]
+
+
+@pytest.fixture(params=["0", "2"], ids=["rp_filter off", "rp_filter loose"])
+def gateway(request: pytest.FixtureRequest) -> Iterator[World]:
+    """The topology of NAT, with the reverse-path filter as distributions set it."""
+
+    def prepare(lab: Lab) -> None:
+        gw = lab.hosts["gw"]
+        for key in ("all", "default", *gw.macs):
+            gw.sysctl(f"net.ipv4.conf.{key}.rp_filter", request.param)
+
+    with serving(nat.TOPOLOGY, prepare) as world:
+        yield world
+
+
+@pytest.mark.parametrize("snat", SNAT)
+def test_a_client_can_talk_to_a_backend_past_the_vip(gateway: World, snat: str) -> None:
+    """The replies have the same source as those of balanced connections, and are held back."""
+    gateway.balance(*pool(snat))
+    assert [(it.server, it.client) for it in gateway.ask(3, DIRECT)] == [("a", CLIENT)] * 3
+    assert gateway.download(SIZE, DIRECT) == sha256_of_bytes(SIZE)
+    assert gateway.who(3) == {"a": 1, "b": 1, "c": 1}
+
+
+@pytest.mark.parametrize("snat", SNAT)
+def test_the_balancer_itself_can_talk_to_a_backend(gateway: World, snat: str) -> None:
+    """With an address of its own for --snat, replies to it and to clients look alike."""
+    gateway.balance(*pool(snat))
+    for _ in range(3):
+        answers = parse(gateway.balancer.run(*CURL, DIRECT, DIRECT, DIRECT).stdout)
+        assert [(it.server, it.client) for it in answers] == [("a", "10.0.2.1")] * 3
+        assert gateway.who(3) == {"a": 1, "b": 1, "c": 1}
+
+
+def test_a_direct_connection_that_is_open_before_goes_on(gateway: World) -> None:
+    held = gateway.client.start("curl", "-sNi", f"{DIRECT}/slow/2", ready="\r\n\r\n.")
+    gateway.balance()
+    assert held.wait() == 0
+
+
+def test_ping_and_other_ports_of_the_vip_are_the_kernel_s(gateway: World) -> None:
+    gateway.balance()
+    gateway.balancer.serve(9000)
+    ping(gateway, VIP)
+    assert gateway.ask(1, f"http://{VIP}:9000")[0].server == "gw"
+    refused = gateway.client.run("curl", "-s", "-m", "5", f"http://{VIP}:81", check=False)
+    assert refused.returncode == 7
+
+
+def test_ping_and_other_ports_of_a_backend_pass_through_the_gateway(gateway: World) -> None:
+    gateway.balance()
+    gateway.lab.hosts["a"].serve(9000)
+    ping(gateway, "10.0.2.11")
+    assert gateway.ask(1, "http://10.0.2.11:9000")[0].client == CLIENT
+
+
+def test_a_backend_can_be_a_client_of_others(gateway: World) -> None:
+    """From its service port too: that looks like a reply, and is none."""
+    gateway.balance()
+    with gateway.lab.hosts["a"].enter():
+        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with gateway.client.enter():
+        receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with closing(sender), closing(receiver):
+        receiver.settimeout(5)
+        receiver.bind((CLIENT, 5000))
+        sender.bind(("10.0.2.11", 8081))
+        sender.sendto(b"news", (CLIENT, 5000))
+        assert receiver.recvfrom(100) == (b"news", ("10.0.2.11", 8081))
+    gateway.client.serve(7000)
+    line = ("--local-port", "8081", "http://10.0.1.2:7000")
+    (answer,) = parse(gateway.lab.hosts["a"].run(*CURL, *line).stdout)
+    assert (answer.client, answer.client_port) == ("10.0.2.11", 8081)
+
+
+def test_udp_on_the_same_address_and_port_is_not_held_back(gateway: World) -> None:
+    """The service is TCP: a datagram to the VIP meets the kernel's own socket."""
+    gateway.balance()
+    with gateway.balancer.enter():
+        receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with gateway.client.enter():
+        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with closing(sender), closing(receiver):
+        receiver.settimeout(5)
+        receiver.bind((VIP, 80))
+        sender.sendto(b"for the kernel", (VIP, 80))
+        assert receiver.recv(100) == b"for the kernel"
+
+
+def test_a_host_that_is_no_backend_is_reached_through_the_gateway(gateway: World) -> None:
+    gateway.balancer.pktlb("run", "--mode", "nat", "--vip", f"{VIP}:80", "--backend", BACKEND)
+    capture = gateway.lab.hosts["c"].capture("eth0", "tcp")
+    assert gateway.who(6) == {"a": 6}
+    assert capture.stop() == []
+    assert gateway.who(6, "http://10.0.2.13:8080") == {"c": 6}
+
+
+def test_a_strict_reverse_path_filter_is_warned_of(nat_world: World) -> None:
+    nat_world.balancer.sysctl("net.ipv4.conf.all.rp_filter", "1")
+    balancer = nat_world.balance()
+    assert "net.ipv4.conf.all.rp_filter is 1 (strict)" in balancer.stderr
+    assert nat_world.who(6) == {"a": 2, "b": 2, "c": 2}
+
+
+def ping(world: World, address: str) -> None:
+    report = world.client.run("ping", "-n", "-c", "5", "-i", "0.02", "-W", "2", address).stdout
+    assert " 5 received" in report
+    assert "DUP" not in report
+
+
+def pool(snat: str) -> tuple[str, ...]:
+    return ("--snat", snat) if snat else ()
