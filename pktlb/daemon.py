@@ -5,19 +5,21 @@ import contextlib
 import gc
 import logging
 import signal
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from typing import Final
 
 from pktlb import plan
 from pktlb.config import Config
 from pktlb.datapath.pipeline import SOURCE_PORTS, Dataplane, Limits
+from pktlb.datapath.tables import Tables
 from pktlb.engine import PythonEngine
 from pktlb.errors import ConfigError, KernelError
-from pktlb.host import device, guard, sysctl
+from pktlb.host import device, guard
+from pktlb.host.changes import Changes
 from pktlb.host.machine import Machine
 from pktlb.host.neighbours import REFRESH_S, NextHopMacs, Way
-from pktlb.host.netlink import Changes, Kernel
+from pktlb.host.netlink import Kernel
 from pktlb.host.presence import claim, ready
 from pktlb.model import format_address
 from pktlb.wire.filter import compile_filters
@@ -71,7 +73,10 @@ class _Balancer:
         self._placement = placement
         self._destinations = plan.backend_addresses(config)
         self._macs = NextHopMacs()
+        self._guard = plan.guard(config, placement)
+        self._guard_listing: Sequence[str] = ()
         self._changed = asyncio.Event()
+        self._rules_changed = asyncio.Event()
         self._note(machine)
         self._tables = plan.lay_out(config, placement, machine, self._macs.macs)
         self._reported: dict[str, int] = {}
@@ -83,7 +88,8 @@ class _Balancer:
     ) -> "_Balancer":
         """Everything in its place: clean up, decide, open, guard, add addresses, resolve.
 
-        `plane` is that of an earlier start, with its flows.
+        `plane` is that of an earlier start, with its flows. `stack` undoes in reverse order: the
+        addresses go first and the guard last, so that the kernel never answers for a VIP.
         """
         for address, home in guard.owned():
             log.info("removing %s, left by a pktlb that was killed", format_address(address))
@@ -91,33 +97,30 @@ class _Balancer:
         stack.callback(guard.remove)
         machine = await kernel.read(plan.backend_addresses(config))
         placement = plan.place(config, machine)
-        wanted = plan.guard(config, placement)
-        changes = Changes()
-        stack.callback(changes.close)
         balancer = cls(config, kernel, placement, machine)
         tun = Tun(_TUN)
         stack.callback(tun.close)
-        programs = compile_filters(plan.matches(wanted))
+        programs = compile_filters(plan.matches(balancer._guard))
         ports = []
         for link in placement.ports:
             ports.append(Port(link.index, link.name, programs))
             stack.callback(ports[-1].close)
-        guard.apply(wanted)
+        balancer._put_guard()
         for address, home in placement.addresses:
             stack.push_async_callback(kernel.remove_address, home, address)
             await kernel.add_address(home, address)
         await device.prepare(kernel, tun.name, placement.vips)
-        plane = plane or Dataplane(balancer._tables, _limits(config))
+        plane = plane or Dataplane(balancer._tables, _limits(config, placement))
         plane.swap(balancer._tables)
         balancer.engine = PythonEngine(plane, ports, tun)
-        stack.enter_context(balancer._reading(ports, changes))
+        stack.enter_context(balancer._reading(ports))
         await balancer._settle()
         _quieten_collector()
         return balancer
 
     async def work(self) -> None:
         """Keep the tables and the host as they should be; until cancelled."""
-        jobs = (self._follow(), self._refresh(), self._keep_house())
+        jobs = (self._follow(), self._watch_guard(), self._refresh(), self._keep_house())
         tasks = [asyncio.ensure_future(job) for job in jobs]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -139,22 +142,25 @@ class _Balancer:
         )
 
     @contextmanager
-    def _reading(self, ports: list[Port], changes: Changes) -> Iterator[None]:
+    def _reading(self, ports: list[Port]) -> Iterator[None]:
         """Have the loop call us for frames and for changes of the machine."""
         loop = asyncio.get_running_loop()
-
-        def changed() -> None:
-            changes.drain()
-            self._changed.set()
-
-        loop.add_reader(changes, changed)
-        for port in ports:
-            loop.add_reader(port.fileno(), self.engine.read, port)
-        try:
+        with ExitStack() as stack:
+            for changes, event in (
+                (Changes.of_network(), self._changed),
+                (Changes.of_rules(), self._rules_changed),
+            ):
+                stack.callback(changes.close)
+                loop.add_reader(changes.fileno(), _signal, changes, event)
+                stack.callback(loop.remove_reader, changes.fileno())
+            for port in ports:
+                loop.add_reader(port.fileno(), self.engine.read, port)
+                stack.callback(loop.remove_reader, port.fileno())
             yield
-        finally:
-            for readable in (changes.fileno(), *(port.fileno() for port in ports)):
-                loop.remove_reader(readable)
+
+    def _put_guard(self) -> None:
+        guard.apply(self._guard)
+        self._guard_listing = guard.listing()
 
     def _ways(self, machine: Machine) -> list[Way]:
         ways = (plan.way_to(machine, address) for address in self._destinations)
@@ -167,15 +173,16 @@ class _Balancer:
     async def _settle(self) -> None:
         """Wait until each backend has a next hop, or is known to have none."""
         await self._resolve()
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_SETTLE_S):
                 while not self._macs.settled(self._ways(self._machine)):
                     await self._changed.wait()
                     self._changed.clear()
-                    await self._update()
-        except TimeoutError:
-            pass
+                    self._note(await self._kernel.read(self._destinations))
         await self._update()
+        for address in self._destinations:
+            if address not in self._tables.hops:
+                log.warning("backend %s cannot be reached", format_address(address))
 
     async def _update(self) -> None:
         """Look at the machine again and, where that changes the tables, swap them."""
@@ -183,18 +190,23 @@ class _Balancer:
         self._look_for_replaced(machine)
         await self._restore_addresses(machine)
         self._note(machine)
-        tables = plan.lay_out(self._config, self._placement, machine, self._macs.macs)
+        # In a thread, for a new Maglev table takes long enough to keep frames waiting.
+        tables = await asyncio.to_thread(
+            plan.lay_out, self._config, self._placement, machine, self._macs.macs, self._tables
+        )
         if tables == self._tables:
             return
-        for address in self._destinations:
-            if (address in tables.hops) != (address in self._tables.hops):
-                standing = "is reachable" if address in tables.hops else "cannot be reached"
-                log.warning("backend %s %s", format_address(address), standing)
-        lost = self._tables.hops.keys() - tables.hops.keys()
-        self._tables = tables
+        before, self._tables = self._tables, tables
         self.engine.dataplane.swap(tables)
-        if lost:
+        if before.hops.keys() - tables.hops.keys():
             await self._resolve()  # perhaps it is there under another MAC
+
+    def _tell(self, before: Tables) -> None:
+        """Log which backends have come and gone."""
+        for address in self._destinations:
+            if (address in self._tables.hops) != (address in before.hops):
+                standing = "is reachable" if address in self._tables.hops else "cannot be reached"
+                log.warning("backend %s %s", format_address(address), standing)
 
     def _look_for_replaced(self, machine: Machine) -> None:
         """Say so when an interface vanishes, and start over as soon as there is one instead."""
@@ -230,12 +242,28 @@ class _Balancer:
             await self._changed.wait()
             await asyncio.sleep(_DEBOUNCE_S)
             self._changed.clear()
-            begin = loop.time()
+            begin, before = loop.time(), self._tables
             try:
                 await self._update()
+                self._tell(before)
             except KernelError as error:
                 log.error("going on with what was known before: %s", error)
             # However restless the machine is, most of the time belongs to frames.
+            await asyncio.sleep(_UPDATE_SHARE * (loop.time() - begin))
+
+    async def _watch_guard(self) -> None:
+        """Whoever flushes the ruleset must not hand our frames to the kernel."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._rules_changed.wait()
+            self._rules_changed.clear()
+            begin = loop.time()
+            try:
+                if guard.listing() != self._guard_listing:
+                    log.warning("the nftables table netdev pktlb was changed; putting it back")
+                    self._put_guard()
+            except KernelError as error:
+                log.error("the guard is not in place: %s", error)
             await asyncio.sleep(_UPDATE_SHARE * (loop.time() - begin))
 
     async def _refresh(self) -> None:
@@ -283,9 +311,12 @@ def _quieten_collector() -> None:
     gc.set_threshold(young, middle, 1_000_000)
 
 
-def _limits(config: Config) -> Limits:
+def _limits(config: Config, placement: plan.Placement) -> Limits:
     """Ports for translated clients are those that the kernel does not choose for itself."""
-    low, _, high = sysctl.read("net/ipv4/ip_local_port_range").partition("\t")
-    own = range(int(low), int(high) + 1) if low and high else range(0)
-    ports = [port for port in SOURCE_PORTS if port not in own]
+    ports = [port for port in SOURCE_PORTS if port not in placement.own_ports]
     return Limits(config.max_flows, config.timeouts, ports)
+
+
+def _signal(changes: Changes, event: asyncio.Event) -> None:
+    changes.drain()
+    event.set()

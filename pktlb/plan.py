@@ -5,8 +5,7 @@ time that the machine changes. What cannot be is a `ConfigError` that names the 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pktlb.config import Config
@@ -15,12 +14,16 @@ from pktlb.datapath.tables import NextHop, PortInfo, ServiceTable, Tables
 from pktlb.errors import ConfigError
 from pktlb.host.guard import Guard
 from pktlb.host.machine import Link, Machine, Route
-from pktlb.model import Backend, Endpoint, Mode, Scheduler, Service, format_address
+from pktlb.host.neighbours import Way
+from pktlb.model import Backend, Mode, Scheduler, Service, format_address
 from pktlb.policy import maglev_table, weighted_cycle
 from pktlb.wire.filter import Match, Side
 
 HASH_KEY: Final = b"pktlb maglev key"
 "Not a secret: balancers that stand in for each other must choose alike."
+
+_Policy = tuple[Scheduler, tuple[bytes, ...], tuple[int, ...]]
+"Scheduler, names of the backends, weights."
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,8 @@ class Placement:
     addresses: tuple[tuple[bytes, int], ...]
     "VIPs and SNAT addresses that the machine lacks, with the interface each goes to."
     vips: tuple[bytes, ...]
+    own_ports: range
+    "Ports that stay with the kernel's own connections."
 
 
 def backend_addresses(config: Config) -> list[bytes]:
@@ -53,7 +58,7 @@ def place(config: Config, machine: Machine) -> Placement:
     ports = tuple(_usable(machine.links[index]) for index in dict.fromkeys(indexes))
     wanted = [(a, link) for a, link in homes.items() if machine.owner(a) is None]
     _check_ways_read(config, machine, ports)
-    return Placement(ports, tuple(wanted), vips)
+    return Placement(ports, tuple(wanted), vips, machine.own_ports)
 
 
 def guard(config: Config, placement: Placement) -> Guard:
@@ -65,6 +70,7 @@ def guard(config: Config, placement: Placement) -> Guard:
             {(s.proto, b.endpoint) for s in config.services for b in s.backends if _replies(s)}
         ),
         snat=config.snat,
+        own_ports=placement.own_ports,
         owned=placement.addresses,
     )
 
@@ -78,9 +84,13 @@ def matches(wanted: Guard) -> list[Match]:
 
 
 def lay_out(
-    config: Config, placement: Placement, machine: Machine, macs: Mapping[tuple[int, bytes], bytes]
+    config: Config,
+    placement: Placement,
+    machine: Machine,
+    macs: Mapping[Way, bytes],
+    before: Tables | None = None,
 ) -> Tables:
-    """The datapath's tables; `macs` are those of next hops, by link and address."""
+    """The datapath's tables; what is as it was `before` is not worked out again."""
     opened = {port.index for port in placement.ports}
     hops = {}
     for address in backend_addresses(config):
@@ -92,8 +102,9 @@ def lay_out(
         for port in placement.ports
         if port.index in machine.links
     }
+    known = {_policy(table): table.slots for table in before.services.values()} if before else {}
     return Tables(
-        services={_key(service): _service_table(service, hops) for service in config.services},
+        services={_key(s): _service_table(s, hops, known) for s in config.services},
         replies=frozenset(
             endpoint_key(s.proto, b.endpoint)
             for s in config.services
@@ -104,10 +115,12 @@ def lay_out(
         hops=hops,
         ports=ports,
         hash_key=HASH_KEY,
+        own=frozenset(address.address for address in machine.addresses),
+        own_ports=placement.own_ports,
     )
 
 
-def way_to(machine: Machine, address: bytes) -> tuple[int, bytes] | None:
+def way_to(machine: Machine, address: bytes) -> Way | None:
     """Link and address of the next machine on the way to `address`."""
     route = machine.routes.get(address)
     if route is None or route.local or not route.source or route.link not in machine.links:
@@ -115,9 +128,7 @@ def way_to(machine: Machine, address: bytes) -> tuple[int, bytes] | None:
     return route.link, route.gateway or address
 
 
-def next_hop(
-    machine: Machine, address: bytes, macs: Mapping[tuple[int, bytes], bytes]
-) -> NextHop | None:
+def next_hop(machine: Machine, address: bytes, macs: Mapping[Way, bytes]) -> NextHop | None:
     """How a frame reaches `address`; None as long as that is not known."""
     way = way_to(machine, address)
     if way is None or way not in macs:
@@ -135,11 +146,14 @@ def _key(service: Service) -> EndpointKey:
     return endpoint_key(service.proto, service.vip)
 
 
-def _service_table(service: Service, hops: Mapping[bytes, NextHop]) -> ServiceTable:
+def _service_table(
+    service: Service, hops: Mapping[bytes, NextHop], known: dict[_Policy, Sequence[int]]
+) -> ServiceTable:
+    """The table of one service; `known` are policies that were worked out already, and grows."""
     usable = [b for b in service.backends if b.weight and b.endpoint.address in hops]
     backends = tuple(backend.endpoint for backend in usable)
     weights = tuple(backend.weight for backend in usable)
-    return ServiceTable(
+    table = ServiceTable(
         key=_key(service),
         vip=service.vip,
         proto=service.proto,
@@ -147,20 +161,31 @@ def _service_table(service: Service, hops: Mapping[bytes, NextHop]) -> ServiceTa
         scheduler=service.scheduler,
         backends=backends,
         weights=weights,
-        slots=_slots(service.scheduler, backends, weights),
+        slots=(),
     )
+    policy = _policy(table)
+    if policy not in known:
+        known[policy] = _slots(*policy)
+    return replace(table, slots=known[policy])
 
 
-@lru_cache(maxsize=256)
+def _policy(table: ServiceTable) -> _Policy:
+    """What the slots of a service depend on: the same for services with the same machines."""
+    addresses = [backend.address for backend in table.backends]
+    told_apart = len(set(addresses)) == len(addresses)
+    names = addresses if told_apart else [str(backend).encode() for backend in table.backends]
+    return table.scheduler, tuple(names), table.weights
+
+
 def _slots(
-    scheduler: Scheduler, backends: tuple[Endpoint, ...], weights: tuple[int, ...]
+    scheduler: Scheduler, names: tuple[bytes, ...], weights: tuple[int, ...]
 ) -> Sequence[int]:
-    """The scheduler's policy as a table; most changes of the machine leave it as it was."""
-    if not backends or scheduler is Scheduler.LC:
+    """The scheduler's policy as a table."""
+    if not names or scheduler is Scheduler.LC:
         return ()
     if scheduler is Scheduler.RR:
         return weighted_cycle(weights)
-    return maglev_table([str(backend).encode() for backend in backends], weights, HASH_KEY)
+    return maglev_table(names, weights, HASH_KEY)
 
 
 def _check_way(service: Service, backend: Backend, route: Route | None) -> None:
@@ -180,6 +205,11 @@ def _check_way(service: Service, backend: Backend, route: Route | None) -> None:
 
 def _vip_link(config: Config, machine: Machine, vip: bytes) -> int:
     """Where the VIP lives: where it is, where it was told to, or where its network is."""
+    if machine.is_edge(vip):
+        raise ConfigError(
+            f"--vip {format_address(vip)}: expected the address of a host, "
+            "this is a network's own or its broadcast address"
+        )
     if config.vip_interface:
         return _link_named(machine, config.vip_interface, "--vip-interface")
     home = machine.owner(vip) or machine.connected(vip)

@@ -10,4 +10,4 @@ class Parser(argparse.ArgumentParser):
     """A parser whose complaints are a `ConfigError` instead of a page of usage."""
 
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message} (see `{self.prog} --help`)")
+        raise ConfigError(f"{message.removeprefix('argument ')} (see `{self.prog} --help`)")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pktlb
 from pktlb.cli import decap, run
 from pktlb.cli.arguments import Parser
-from pktlb.errors import PktlbError
+from pktlb.errors import KernelError, PktlbError
 
 
 def make_parser() -> Parser:
@@ -27,8 +27,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = make_parser().parse_args(arguments)
         options.command(options)
     except PktlbError as error:
-        print(f"pktlb: {error}", file=sys.stderr)
-        return error.exit_status
+        return _complain(str(error), error.exit_status)
+    except OSError as error:
+        return _complain(f"the machine refused: {error}", KernelError.exit_status)
     except KeyboardInterrupt:
         pass  # while modules are loaded: nothing has been done that is to be undone
     return 0
+
+
+def _complain(text: str, status: int) -> int:
+    """One line, whatever was in the value of a flag."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    print(f"pktlb: {line}", file=sys.stderr)
+    return status

@@ -35,6 +35,8 @@ from pktlb.model import Endpoint, Mode, Proto, Reason, Timeouts
 SOURCE_PORTS: Final = range(1024, 65536)
 "Ports that a translated client may have (RFC 6056: the system ports stay out)."
 _CLASH_TRIES: Final = 64
+_MOVABLE: Final = frozenset({State.DATAGRAMS, State.SYN_SENT})
+"Flows that another backend can take over when theirs cannot be reached: nothing is agreed yet."
 _LONGEST: Final = 0xFFFF
 "Bytes of the longest IPv4 packet, whatever a link takes."
 
@@ -106,9 +108,11 @@ class Dataplane:
             return Outcome(Reason.TTL_EXPIRED)
         from_client = view.key == flow.key
         self._follow(flow, view, from_client, now)
-        if from_client:
-            return self._to_backend(frame, view, flow, Reason.FORWARDED)
-        return self._to_client(frame, view, flow)
+        if not from_client:
+            return self._to_client(frame, view, flow)
+        if flow.state in _MOVABLE and flow.backend.address not in self._tables.hops:
+            return self._without_flow(frame, view, flow, now)
+        return self._to_backend(frame, view, flow, Reason.FORWARDED)
 
     @staticmethod
     def _reopens(flow: Flow, view: View) -> bool:
@@ -124,8 +128,8 @@ class Dataplane:
                 self._flows.move(flow, state)
         self._flows.touch(flow, now)
 
-    def _without_flow(self, frame: Frame, view: View, closed: Flow | None, now: float) -> Outcome:
-        """A packet that no live flow claims: a new flow, or not for us."""
+    def _without_flow(self, frame: Frame, view: View, old: Flow | None, now: float) -> Outcome:
+        """A packet that no live flow claims: a new flow instead of an `old` one, or not for us."""
         service = self._tables.services.get(destination_key(view.key))
         if service is None:
             return self._of_no_service(frame, view)
@@ -135,8 +139,8 @@ class Dataplane:
             return Outcome(Reason.NOT_OPEN, (frame,))
         if view.ttl <= 1:
             return Outcome(Reason.TTL_EXPIRED)
-        if closed is not None:
-            self._flows.remove(closed)
+        if old is not None:
+            self._flows.remove(old)
         return self._open(frame, view, service, now)
 
     def _of_no_service(self, frame: Frame, view: View) -> Outcome:
@@ -144,7 +148,12 @@ class Dataplane:
         tables = self._tables
         if source_key(view.key) not in tables.replies:
             return Outcome(Reason.NOT_OURS)
-        if tables.snat and destination(view.key).address not in tables.snat:
+        to = destination(view.key)
+        if (
+            to.address in tables.own
+            if not tables.snat
+            else (to.address not in tables.snat or to.port in tables.own_ports)
+        ):
             return Outcome(Reason.NOT_OURS)
         return Outcome(Reason.FRAGMENT if view.fragment else Reason.NO_FLOW, (frame,))
 

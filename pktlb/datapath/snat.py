@@ -1,15 +1,20 @@
 """Source addresses and ports that stand in for the clients' (source NAT).
 
 The same address and port may serve several flows as long as they go to different backends, so each
-backend has a pool of its own. A port that is given back waits behind all others before it is used
-again, which keeps it clear of the old connection's last packets.
+backend has a pool of its own. One that is given back waits behind `REST` others before it is used
+again, which keeps it clear of the old connection's last packets, and the pool no larger than what
+is in use at a time.
 """
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Final
 
 from pktlb.datapath.packet import EndpointKey
 from pktlb.model import Endpoint
+
+REST: Final = 4096
+"How many endpoints that were given back wait at least, as long as there are fresh ones."
 
 
 class _Pool:
@@ -38,7 +43,8 @@ class SourcePorts:
     def take(self, backend: EndpointKey) -> Endpoint | None:
         """An endpoint that no other flow to this backend has, or None where all are taken."""
         pool = self._pools.setdefault(backend, _Pool())
-        if pool.fresh < len(self._addresses) * len(self._ports):
+        fresh = pool.fresh < len(self._addresses) * len(self._ports)
+        if fresh and len(pool.returned) < REST:
             port, address = divmod(pool.fresh, len(self._addresses))
             pool.fresh += 1
             return Endpoint(self._addresses[address], self._ports[port])

@@ -65,3 +65,7 @@ class Tables:
     "By interface index."
     hash_key: bytes
     "16 bytes: key of the hash over client addresses. Balancers that must agree share it."
+    own: frozenset[bytes] = frozenset()
+    "Addresses of this machine: what goes there is no reply to a client, unless it is in `snat`."
+    own_ports: range = range(0)
+    "Ports of the machine's own connections: not given to clients that go out from `snat`."

@@ -30,6 +30,8 @@ class Guard:
     "NAT: the backends, whose packets may be replies that have to be translated."
     snat: Sequence[bytes]
     "Where replies go to when clients are translated: others are not held back then."
+    own_ports: range
+    "Ports that the kernel chooses for its own connections: not those of translated clients."
     owned: Sequence[tuple[bytes, int]]
     "Addresses that pktlb adds, each with the index of its interface."
 
@@ -37,7 +39,6 @@ class Guard:
 def render(guard: Guard) -> str:
     """The nft script that replaces the table by this one, in one transaction."""
     ends = "type ipv4_addr . inet_proto . inet_service;"
-    to_snat = "ip daddr @clients " if guard.snat else ""
     lines = [
         f"add table {_TABLE}",
         f"delete table {_TABLE}",
@@ -49,7 +50,8 @@ def render(guard: Guard) -> str:
              (f"{format_address(address)} . {link}" for address, link in guard.owned)),
         "chain held {",
         "ip daddr . ip protocol . th dport @services drop",
-        f"{to_snat}ip saddr . ip protocol . th sport @replies drop",
+        *_not_replies(guard),
+        "ip saddr . ip protocol . th sport @replies drop",
         "}",
     ]  # fmt: skip
     for number, device in enumerate(guard.devices):
@@ -64,6 +66,16 @@ def render(guard: Guard) -> str:
     return "\n".join([*lines, "}", ""])
 
 
+def _not_replies(guard: Guard) -> list[str]:
+    """What cannot be a reply to a client, though it comes from a backend: it is left alone."""
+    if not guard.snat:
+        return ["fib daddr type local accept"]
+    lines = ["ip daddr != @clients accept"]
+    if own := guard.own_ports:
+        lines.append(f"th dport {own.start}-{own.stop - 1} accept")
+    return lines
+
+
 def apply(guard: Guard) -> None:
     """Put the table in place, instead of one that may be there."""
     _nft("-f", "-", text=render(guard))
@@ -72,6 +84,13 @@ def apply(guard: Guard) -> None:
 def remove() -> None:
     """Take the table away, where it is there."""
     _nft("-f", "-", text=f"add table {_TABLE}\ndelete table {_TABLE}\n")
+
+
+def listing() -> Sequence[str]:
+    """What is in the table, in a form to compare; empty where there is no table."""
+    if "netdev pktlb" not in _nft("list", "tables", "netdev"):
+        return ()
+    return sorted(_nft("--stateless", "list", "table", *_TABLE.split()).split())
 
 
 def owned() -> list[tuple[bytes, int]]:
@@ -113,7 +132,8 @@ def _nft(*arguments: str, text: str = "") -> str:
         raise KernelError(f"nft did not answer within {_NFT_TIMEOUT_S} s") from error
     if done.returncode:
         why = done.stderr.strip().splitlines() or ["no message"]
-        raise KernelError(f"nft refused: {why[0]} (needs CAP_NET_ADMIN)")
+        denied = " (needs CAP_NET_ADMIN)" if "not permitted" in done.stderr else ""
+        raise KernelError(f"nft refused: {why[0]}{denied}")
     return done.stdout
 
 

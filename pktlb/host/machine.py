@@ -61,6 +61,8 @@ class Machine:
     "By destination; one that is not here cannot be reached."
     neighbours: Mapping[tuple[int, bytes], Neighbour]
     "By link and address."
+    own_ports: range = range(0)
+    "Ports that the kernel chooses for its own connections."
 
     def link_named(self, name: str) -> Link | None:
         return next((link for link in self.links.values() if link.name == name), None)
@@ -79,6 +81,15 @@ class Machine:
         """The link whose prefix holds `address` (the longest such prefix), or None."""
         near = [a for a in self.addresses if a.prefix < 8 * len(address) and _covers(a, address)]
         return max(near, key=lambda a: a.prefix).link if near else None
+
+    def is_edge(self, address: bytes) -> bool:
+        """Whether it stands for one of the machine's networks as a whole, not for a host."""
+        size = 8 * len(address)
+        for network in self.addresses:
+            if network.prefix < size - 1 and _covers(network, address):
+                host = int.from_bytes(address, "big") & ((1 << (size - network.prefix)) - 1)
+                return host in (0, (1 << (size - network.prefix)) - 1)
+        return False
 
 
 def _covers(network: Address, address: bytes) -> bool:

@@ -1,7 +1,6 @@
 """The kernel's network configuration over rtnetlink(7): the only importer of pyroute2.
 
-Reading is by asking: a change is only a signal to ask again, so a notification that was lost, or a
-queue that overran, costs nothing but a moment.
+Reading is by asking; what changes is told by `pktlb.host.changes`.
 """
 
 import errno
@@ -12,7 +11,8 @@ from typing import Any, Final, Self
 from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from pktlb.errors import KernelError
+from pktlb.errors import KernelError, refused
+from pktlb.host import sysctl
 from pktlb.host.machine import Address, Link, Machine, Neighbour, Route
 
 _ARPHRD_ETHER: Final = 1
@@ -23,7 +23,6 @@ _NUD_INCOMPLETE: Final = 0x01
 _NUD_PROBE: Final = 0x10
 _NUD_FIXED: Final = 0x40 | 0x80  # NOARP, PERMANENT
 _NTF_USE: Final = 0x01
-_WATCHED: Final = 0x1 | 0x4 | 0x10 | 0x40  # RTMGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE
 
 
 class Kernel:
@@ -46,6 +45,7 @@ class Kernel:
             addresses=await self._addresses(),
             routes={address: route for address, route in routes.items() if route},
             neighbours=await self._neighbours(),
+            own_ports=_own_ports(),
         )
 
     async def route_to(self, address: bytes) -> Route | None:
@@ -128,34 +128,9 @@ class Kernel:
         }
 
 
-class Changes:
-    """Becomes readable when links, addresses, routes or neighbours change."""
-
-    def __init__(self) -> None:
-        try:
-            self._socket = socket.socket(
-                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
-            )
-            self._socket.bind((0, _WATCHED))
-        except OSError as error:
-            raise KernelError(f"cannot watch netlink: {error.strerror}") from error
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def drain(self) -> None:
-        """Forget what was signalled; an overrun is a change like any other."""
-        while True:
-            try:
-                self._socket.recv(65536)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
+def _own_ports() -> range:
+    low, _, high = sysctl.read("net/ipv4/ip_local_port_range").partition("\t")
+    return range(int(low), int(high) + 1) if low and high else range(0)
 
 
 def _neighbour(message: Any) -> Neighbour:
@@ -180,4 +155,4 @@ def _packed(text: str) -> bytes:
 
 
 def _refused(what: str, error: NetlinkError) -> KernelError:
-    return KernelError(f"netlink refused {what}: {error} (needs CAP_NET_ADMIN)")
+    return refused(f"netlink refused {what}", OSError(*error.args), "CAP_NET_ADMIN")

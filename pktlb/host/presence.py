@@ -2,12 +2,18 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
+import sys
 from collections.abc import Coroutine
+from typing import Final
 
 from pktlb.errors import KernelError
+
+STOPPING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+"What asks a pktlb to undo its doings and end; a terminal that is closed is one of them."
 
 
 def claim(what: str) -> socket.socket:
@@ -21,7 +27,9 @@ def claim(what: str) -> socket.socket:
         lock.bind(f"\0pktlb/{what}")
     except OSError as error:
         lock.close()
-        raise KernelError(f"another `pktlb {what}` runs in this network namespace") from error
+        if error.errno == errno.EADDRINUSE:
+            raise KernelError(f"another `pktlb {what}` runs in this network namespace") from error
+        raise
     return lock
 
 
@@ -35,7 +43,7 @@ def notify(message: str) -> None:
 
 
 def run_until_stopped(main: Coroutine[None, None, None]) -> None:
-    """Run `main` until it ends or is asked to by SIGTERM or SIGINT; raises what it raises.
+    """Run `main` until it ends or is asked to by one of `STOPPING`; raises what it raises.
 
     A signal cancels `main` once, wherever it is; what it undoes on its way out is not disturbed by
     another one.
@@ -54,7 +62,7 @@ async def _supervise(main: Coroutine[None, None, None]) -> None:
             notify("STOPPING=1")
             task.cancel()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOPPING:
         asyncio.get_running_loop().add_signal_handler(number, stop)
     with contextlib.suppress(asyncio.CancelledError):
         await task
@@ -62,5 +70,9 @@ async def _supervise(main: Coroutine[None, None, None]) -> None:
 
 def ready(what: str) -> None:
     """Say that it serves from now on: one line on standard output, and to the service manager."""
-    print(f"pktlb: ready {what}", flush=True)
+    # Whether anybody reads it is not our concern: a closed pipe must not end the service, now or
+    # when Python flushes what is buffered.
+    if sys.stdout is not None:
+        with contextlib.suppress(OSError):
+            os.write(sys.stdout.fileno(), f"pktlb: ready {what}\n".encode())
     notify("READY=1")

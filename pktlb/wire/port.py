@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from pktlb.datapath.frame import VNET_LENGTH, Frame, unpack_offload
-from pktlb.errors import KernelError
+from pktlb.errors import refused
 from pktlb.wire.filter import NOTHING, Program
 
 _ETH_P_ALL: Final = 3
@@ -51,9 +51,7 @@ class Port:
         try:
             self._socket = _open(index, programs)
         except OSError as error:
-            raise KernelError(
-                f"cannot open a raw socket on {name}: {error.strerror} (needs CAP_NET_RAW)"
-            ) from error
+            raise refused(f"cannot open a raw socket on {name}", error, "CAP_NET_RAW") from error
 
     def fileno(self) -> int:
         return self._socket.fileno()

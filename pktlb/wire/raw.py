@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from pktlb.errors import KernelError
+from pktlb.errors import refused
 
 _SO_RCVBUFFORCE: Final = 33
 _BUFFER: Final = 8 << 20
@@ -26,10 +26,8 @@ class RawSocket:
             )
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
         except OSError as error:
-            raise KernelError(
-                f"cannot open a raw socket for IP protocol {proto}: {error.strerror} "
-                "(needs CAP_NET_RAW and CAP_NET_ADMIN)"
-            ) from error
+            what = f"cannot open a raw socket for IP protocol {proto}"
+            raise refused(what, error, "CAP_NET_RAW and CAP_NET_ADMIN") from error
 
     def fileno(self) -> int:
         return self._socket.fileno()

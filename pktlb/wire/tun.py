@@ -11,7 +11,7 @@ from collections import Counter
 from typing import Final
 
 from pktlb.datapath.frame import NEEDS_CHECKSUM, Frame, Offload
-from pktlb.errors import KernelError
+from pktlb.errors import refused
 
 _TUNSETIFF: Final = 0x400454CA
 _IFF_TUN: Final = 0x0001
@@ -30,17 +30,14 @@ class Tun:
         try:
             self._file = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
-            raise KernelError(
-                f"cannot open /dev/net/tun: {error.strerror} (needs root and the TUN driver)"
-            ) from error
+            raise refused("cannot open /dev/net/tun", error, "root or access to it") from error
         try:
             flags = _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR
             fcntl.ioctl(self._file, _TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
         except OSError as error:
             os.close(self._file)
-            raise KernelError(
-                f"cannot create the TUN device {name}: {error.strerror} (needs CAP_NET_ADMIN)"
-            ) from error
+            what = f"cannot create the TUN device {name}"
+            raise refused(what, error, "CAP_NET_ADMIN") from error
 
     def close(self) -> None:
         os.close(self._file)

@@ -4,7 +4,6 @@ import signal
 import socket
 import time
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -137,7 +136,7 @@ def test_a_second_one_is_refused_and_does_not_disturb_the_first(world: World) ->
 
 @pytest.mark.parametrize("ending", ["stop", "kill"])
 def test_after_a_restart_under_load_old_connections_are_reset_and_new_ones_work(
-    world: World, ending: str, tmp_path: Path
+    world: World, ending: str
 ) -> None:
     """pktlb forgets its flows when it ends, cleanly or not.
 
@@ -146,8 +145,8 @@ def test_after_a_restart_under_load_old_connections_are_reset_and_new_ones_work(
     waits and never sends learns nothing, as with any router that was exchanged.)
     """
     balancer = world.balance()
-    file = tmp_path / "payload"
-    file.write_bytes(b"".join(blocks(100_000_000)))
+    file = world.lab.new_file(world.client, "payload")
+    file.write_bytes(b"".join(blocks(20_000_000)))
     upload = world.client.start(
         *("curl", "-sv", "--limit-rate", "5M", "--max-time", "60"),
         *("--upload-file", str(file), f"{world.url}/upload"),

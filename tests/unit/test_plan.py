@@ -81,6 +81,8 @@ IMPOSSIBLE = [
     ("own address", Config((service(LAN_SOURCE),)), "this is one of our own"),
     ("dsr behind a router", Config((service(FAR, mode=Mode.DSR),)), "is behind 10.0.2.254"),
     ("vip of no network", Config((service(A, vip=UNCONNECTED),)), "expected --vip-interface IF"),
+    ("broadcast", Config((service(A, vip=bytes([10, 0, 1, 255])),)), "or its broadcast address"),
+    ("network", Config((service(A, vip=bytes([10, 0, 1, 0])),)), "10.0.1.0: expected the address"),
     ("no such interface", Config((service(A),), interfaces=("wam",)), "--interface wam: expected"),
     ("lo", Config((service(A),), interfaces=("lo",)), "expected an Ethernet interface"),
     ("no such vip interface", Config((service(A),), vip_interface="x"), "--vip-interface x"),
@@ -140,6 +142,31 @@ def test_a_route_that_moves_to_an_interface_that_is_not_read_counts_as_unreachab
         routes={A: Route(4, None, LAN_SOURCE, False, None)},
     )
     assert plan.lay_out(config, placement, other, {(4, A): MAC_A}).hops == {}
+
+
+def test_services_with_the_same_machines_share_a_maglev_table_and_keep_it() -> None:
+    services = tuple(
+        replace(service(A, B, vip=bytes([10, 0, 1, 100 + i])), scheduler=Scheduler.SOURCE)
+        for i in range(3)
+    )
+    config = Config(services)
+    placement = plan.place(config, MACHINE)
+    macs = {(3, A): MAC_A, (3, B): MAC_A}
+    tables = plan.lay_out(config, placement, MACHINE, macs)
+    shared = {id(table.slots) for table in tables.services.values()}
+    assert len(shared) == 1
+    again = plan.lay_out(config, placement, MACHINE, macs, tables)
+    assert {id(table.slots) for table in again.services.values()} == shared
+    fewer = plan.lay_out(config, placement, MACHINE, {(3, A): MAC_A}, tables)
+    assert shared.isdisjoint(id(table.slots) for table in fewer.services.values())
+
+
+def test_backends_on_one_machine_are_told_apart_by_their_ports() -> None:
+    both = (Backend(Endpoint(A, 80)), Backend(Endpoint(A, 81)))
+    config = Config((replace(service(A), scheduler=Scheduler.SOURCE, backends=both),))
+    tables = plan.lay_out(config, plan.place(config, MACHINE), MACHINE, {(3, A): MAC_A})
+    (table,) = tables.services.values()
+    assert set(table.slots) == {0, 1}
 
 
 def test_replies_are_held_back_in_nat_mode_only() -> None:

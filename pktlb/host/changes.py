@@ -1,0 +1,54 @@
+"""Signals that something on the machine has changed. What it is now has to be asked for.
+
+So a notification that was lost, or a queue that overran, costs nothing but a moment.
+"""
+
+import errno
+import socket
+from typing import Final, Self
+
+from pktlb.errors import refused
+
+_NETLINK_NETFILTER: Final = 12
+_NETWORK: Final = 0x1 | 0x4 | 0x10 | 0x40  # RTMGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE
+_RULES: Final = 1 << (7 - 1)  # NFNLGRP_NFTABLES
+
+
+class Changes:
+    """Becomes readable when something changes."""
+
+    def __init__(self, protocol: int, groups: int) -> None:
+        try:
+            self._socket = socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, protocol
+            )
+            self._socket.bind((0, groups))
+        except OSError as error:
+            raise refused("cannot watch netlink", error, "CAP_NET_ADMIN") from error
+
+    @classmethod
+    def of_network(cls) -> Self:
+        """Links, addresses, routes and neighbours."""
+        return cls(socket.NETLINK_ROUTE, _NETWORK)
+
+    @classmethod
+    def of_rules(cls) -> Self:
+        """The nftables ruleset."""
+        return cls(_NETLINK_NETFILTER, _RULES)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def drain(self) -> None:
+        """Forget what was signalled; an overrun is a change like any other."""
+        while True:
+            try:
+                self._socket.recv(65536)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise

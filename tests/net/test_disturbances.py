@@ -1,0 +1,77 @@
+"""What administrators and terminals do to a running pktlb: it goes on, or goes cleanly."""
+
+import json
+import signal
+from typing import Final
+
+import pytest
+
+from netns.host import pktlb_command
+from netns.waiting import wait_until
+from tests.net.world import World
+
+TABLE: Final = ("nft", "--json", "list", "tables", "netdev")
+FIREWALL: Final = """
+table inet filter {
+    chain input {
+        type filter hook input priority 0; policy drop;
+        iifname { "lan", "lo" } accept
+    }
+    chain forward {
+        type filter hook forward priority 0; policy drop;
+        iifname "wan" oifname "lan" accept
+        iifname { "lan", "pktlb" } oifname "wan" accept
+    }
+}
+"""
+
+
+@pytest.mark.parametrize("harm", ["flush ruleset", "delete table netdev pktlb",
+                                  "flush chain netdev pktlb held"])  # fmt: skip
+def test_a_ruleset_that_is_flushed_gets_its_guard_back(world: World, harm: str) -> None:
+    balancer = world.balance()
+    world.who(3)
+    rules = world.balancer.run("nft", "--stateless", "list", "ruleset").stdout
+    world.balancer.run("nft", *harm.split())
+    balancer.wait_for("the nftables table netdev pktlb was changed; putting it back")
+    listing = ("nft", "--stateless", "list", "ruleset")
+    wait_until(lambda: world.balancer.run(*listing).stdout == rules, 5, "the guard is back")
+    assert sum(world.who(9).values()) == 9
+    world.balancer.run("nft", "add table inet others")
+    assert balancer.stop() == 0
+    assert balancer.stderr.count("putting it back") == 1
+    tables = json.loads(world.balancer.run(*TABLE).stdout)["nftables"]
+    assert not [item for item in tables if "table" in item]
+
+
+@pytest.mark.parametrize("ending", [signal.SIGHUP, signal.SIGQUIT])
+def test_a_terminal_that_goes_away_leaves_nothing_behind(
+    nat_world: World, ending: signal.Signals
+) -> None:
+    before = nat_world.balancer.state()
+    assert nat_world.balance().stop(ending) == 0
+    assert nat_world.balancer.state() == before
+
+
+@pytest.mark.parametrize("output", ["| true", ">/dev/full", ">&-"])
+def test_nobody_has_to_read_that_it_is_ready(nat_world: World, output: str) -> None:
+    command = " ".join(pktlb_command(*nat_world.arguments()))
+    nat_world.balancer.start("sh", "-c", f"{command} {output}")
+    nat_world.serves_again(10, "it serves all the same")
+
+
+def test_too_few_files_are_one_line(nat_world: World) -> None:
+    command = " ".join(pktlb_command(*nat_world.arguments()))
+    done = nat_world.balancer.run("sh", "-c", f"ulimit -n 9; {command}", check=False)
+    assert done.returncode == 3
+    assert done.stderr == "pktlb: the machine refused: [Errno 24] Too many open files\n"
+
+
+def test_the_gateway_s_own_connections_need_no_word_to_its_firewall(nat_world: World) -> None:
+    world = nat_world
+    world.balancer.run("sh", "-c", f"nft -f - <<'EOF'\n{FIREWALL}\nEOF")
+    world.balance()
+    assert sum(world.who(6).values()) == 6
+    direct = ("curl", "-sf", "--max-time", "3", "http://10.0.2.11:8080/")
+    assert world.balancer.run(*direct).stdout.startswith("a 10.0.2.1:")
+    assert world.client.run(*direct).stdout.startswith("a 10.0.1.2:")
