@@ -87,7 +87,8 @@ class Timeouts:
     syn: float = 60.0
     "A TCP handshake that has not completed."
     tcp: float = 900.0
-    "An open TCP connection, half-closed ones included."
+    """An open TCP connection; in NAT mode half-closed ones as well. The other modes see the client
+    only, whose FIN has to count as the end of both halves."""
     fin: float = 120.0
     "A TCP connection closed by FIN or RST: time for what is still under way (RFC 9293, 3.6.1)."
     udp: float = 300.0

@@ -18,7 +18,8 @@ def add_command(commands: "argparse._SubParsersAction[Parser]") -> None:
     )
     parser.add_argument(
         "--vip", action="append", required=True, metavar="ADDR",
-        help="address that the packets inside are for; it lives here, on a device of its own",
+        help="address that the packets inside are for; it lives here, on a device of its own; "
+        "may be repeated",
     )  # fmt: skip
     parser.set_defaults(command=command)
 
