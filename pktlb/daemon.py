@@ -5,7 +5,7 @@ import contextlib
 import gc
 import logging
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from typing import Final
 
@@ -21,6 +21,7 @@ from pktlb.host.machine import Machine
 from pktlb.host.neighbours import REFRESH_S, NextHopMacs, Way
 from pktlb.host.netlink import Kernel
 from pktlb.host.presence import claim, ready
+from pktlb.host.sentry import Sentry
 from pktlb.model import format_address
 from pktlb.wire.filter import compile_filters
 from pktlb.wire.port import Port
@@ -73,10 +74,8 @@ class _Balancer:
         self._placement = placement
         self._destinations = plan.backend_addresses(config)
         self._macs = NextHopMacs()
-        self._guard = plan.guard(config, placement)
-        self._guard_listing: Sequence[str] = ()
+        self._sentry = Sentry(plan.guard(config, placement))
         self._changed = asyncio.Event()
-        self._rules_changed = asyncio.Event()
         self._note(machine)
         self._tables = plan.lay_out(config, placement, machine, self._macs.macs)
         self._reported: dict[str, int] = {}
@@ -100,12 +99,12 @@ class _Balancer:
         balancer = cls(config, kernel, placement, machine)
         tun = Tun(_TUN)
         stack.callback(tun.close)
-        programs = compile_filters(plan.matches(balancer._guard))
+        programs = compile_filters(plan.matches(config))
         ports = []
         for link in placement.ports:
             ports.append(Port(link.index, link.name, programs))
             stack.callback(ports[-1].close)
-        balancer._put_guard()
+        balancer._sentry.put()
         for address, home in placement.addresses:
             stack.push_async_callback(kernel.remove_address, home, address)
             await kernel.add_address(home, address)
@@ -120,7 +119,7 @@ class _Balancer:
 
     async def work(self) -> None:
         """Keep the tables and the host as they should be; until cancelled."""
-        jobs = (self._follow(), self._watch_guard(), self._refresh(), self._keep_house())
+        jobs = (self._follow(), self._sentry.watch(), self._refresh(), self._keep_house())
         tasks = [asyncio.ensure_future(job) for job in jobs]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -143,24 +142,15 @@ class _Balancer:
 
     @contextmanager
     def _reading(self, ports: list[Port]) -> Iterator[None]:
-        """Have the loop call us for frames and for changes of the machine."""
+        """Have the loop call us for frames and tell us of changes of the machine."""
         loop = asyncio.get_running_loop()
         with ExitStack() as stack:
-            for changes, event in (
-                (Changes.of_network(), self._changed),
-                (Changes.of_rules(), self._rules_changed),
-            ):
-                stack.callback(changes.close)
-                loop.add_reader(changes.fileno(), _signal, changes, event)
-                stack.callback(loop.remove_reader, changes.fileno())
+            stack.enter_context(Changes.of_network().told_to(self._changed))
+            stack.enter_context(self._sentry.listening())
             for port in ports:
                 loop.add_reader(port.fileno(), self.engine.read, port)
                 stack.callback(loop.remove_reader, port.fileno())
             yield
-
-    def _put_guard(self) -> None:
-        guard.apply(self._guard)
-        self._guard_listing = guard.listing()
 
     def _ways(self, machine: Machine) -> list[Way]:
         ways = (plan.way_to(machine, address) for address in self._destinations)
@@ -251,21 +241,6 @@ class _Balancer:
             # However restless the machine is, most of the time belongs to frames.
             await asyncio.sleep(_UPDATE_SHARE * (loop.time() - begin))
 
-    async def _watch_guard(self) -> None:
-        """Whoever flushes the ruleset must not hand our frames to the kernel."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await self._rules_changed.wait()
-            self._rules_changed.clear()
-            begin = loop.time()
-            try:
-                if guard.listing() != self._guard_listing:
-                    log.warning("the nftables table netdev pktlb was changed; putting it back")
-                    self._put_guard()
-            except KernelError as error:
-                log.error("the guard is not in place: %s", error)
-            await asyncio.sleep(_UPDATE_SHARE * (loop.time() - begin))
-
     async def _refresh(self) -> None:
         while True:
             await asyncio.sleep(REFRESH_S)
@@ -315,8 +290,3 @@ def _limits(config: Config, placement: plan.Placement) -> Limits:
     """Ports for translated clients are those that the kernel does not choose for itself."""
     ports = [port for port in SOURCE_PORTS if port not in placement.own_ports]
     return Limits(config.max_flows, config.timeouts, ports)
-
-
-def _signal(changes: Changes, event: asyncio.Event) -> None:
-    changes.drain()
-    event.set()

@@ -15,7 +15,7 @@ from pktlb.errors import ConfigError
 from pktlb.host.guard import Guard
 from pktlb.host.machine import Link, Machine, Route
 from pktlb.host.neighbours import Way
-from pktlb.model import Backend, Mode, Scheduler, Service, format_address
+from pktlb.model import Backend, Endpoint, Mode, Proto, Scheduler, Service, format_address
 from pktlb.policy import maglev_table, weighted_cycle
 from pktlb.wire.filter import Match, Side
 
@@ -66,20 +66,18 @@ def guard(config: Config, placement: Placement) -> Guard:
     return Guard(
         devices=[link.name for link in placement.ports],
         services=[(service.proto, service.vip) for service in config.services],
-        replies=sorted(
-            {(s.proto, b.endpoint) for s in config.services for b in s.backends if _replies(s)}
-        ),
+        replies=_reply_ends(config),
         snat=config.snat,
         own_ports=placement.own_ports,
         owned=placement.addresses,
     )
 
 
-def matches(wanted: Guard) -> list[Match]:
-    """The same for the raw sockets: what they must be given."""
+def matches(config: Config) -> list[Match]:
+    """What the raw sockets must be given."""
     return [
-        *(Match(Side.DESTINATION, proto, *end) for proto, end in wanted.services),
-        *(Match(Side.SOURCE, proto, *end) for proto, end in wanted.replies),
+        *(Match(Side.DESTINATION, service.proto, *service.vip) for service in config.services),
+        *(Match(Side.SOURCE, proto, *end) for proto, end in _reply_ends(config)),
     ]
 
 
@@ -105,12 +103,7 @@ def lay_out(
     known = {_policy(table): table.slots for table in before.services.values()} if before else {}
     return Tables(
         services={_key(s): _service_table(s, hops, known) for s in config.services},
-        replies=frozenset(
-            endpoint_key(s.proto, b.endpoint)
-            for s in config.services
-            for b in s.backends
-            if _replies(s)
-        ),
+        replies=frozenset(endpoint_key(*end) for end in _reply_ends(config)),
         snat=frozenset(config.snat),
         hops=hops,
         ports=ports,
@@ -138,8 +131,10 @@ def next_hop(machine: Machine, address: bytes, macs: Mapping[Way, bytes]) -> Nex
     return NextHop(link.index, macs[way] + link.mac, mtu, route.source)
 
 
-def _replies(service: Service) -> bool:
-    return service.mode is Mode.NAT
+def _reply_ends(config: Config) -> list[tuple[Proto, Endpoint]]:
+    """Whose packets may be replies that have to be translated: the backends' in NAT mode."""
+    nat = [service for service in config.services if service.mode is Mode.NAT]
+    return sorted({(service.proto, b.endpoint) for service in nat for b in service.backends})
 
 
 def _key(service: Service) -> EndpointKey:

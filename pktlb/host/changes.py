@@ -3,8 +3,11 @@
 So a notification that was lost, or a queue that overran, costs nothing but a moment.
 """
 
+import asyncio
 import errno
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, Self
 
 from pktlb.errors import refused
@@ -15,7 +18,7 @@ _RULES: Final = 1 << (7 - 1)  # NFNLGRP_NFTABLES
 
 
 class Changes:
-    """Becomes readable when something changes."""
+    """Tells that something has changed, from the moment it is made."""
 
     def __init__(self, protocol: int, groups: int) -> None:
         try:
@@ -36,14 +39,20 @@ class Changes:
         """The nftables ruleset."""
         return cls(_NETLINK_NETFILTER, _RULES)
 
-    def fileno(self) -> int:
-        return self._socket.fileno()
+    @contextmanager
+    def told_to(self, event: asyncio.Event) -> Iterator[None]:
+        """Set `event` at each change, from now to the end of the `with` block."""
+        loop = asyncio.get_running_loop()
+        with self._socket:
+            loop.add_reader(self._socket, self._tell, event)
+            try:
+                yield
+            finally:
+                loop.remove_reader(self._socket)
 
-    def close(self) -> None:
-        self._socket.close()
-
-    def drain(self) -> None:
+    def _tell(self, event: asyncio.Event) -> None:
         """Forget what was signalled; an overrun is a change like any other."""
+        event.set()
         while True:
             try:
                 self._socket.recv(65536)
