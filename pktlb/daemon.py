@@ -46,17 +46,16 @@ async def run(config: Config) -> None:
         kernel = await stack.enter_async_context(Kernel())
         plane: Dataplane | None = None
         while True:
-            async with AsyncExitStack() as parts:
-                balancer = await _Balancer.start(config, kernel, parts, plane)
-                plane = balancer.engine.dataplane
-                asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, balancer.explain)
-                ready(balancer.describe())
-                try:
+            try:
+                async with AsyncExitStack() as parts:
+                    balancer = await _Balancer.start(config, kernel, parts, plane)
+                    plane = balancer.engine.dataplane
+                    parts.callback(balancer.explain)
+                    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, balancer.explain)
+                    ready(balancer.describe())
                     await balancer.work()
-                except _ReplacedError as news:
-                    log.warning("%s; going on with the new one", news)
-                finally:
-                    balancer.explain()
+            except _ReplacedError as news:
+                log.warning("%s; going on with the new one", news)
 
 
 class _ReplacedError(Exception):
