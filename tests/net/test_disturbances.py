@@ -75,3 +75,30 @@ def test_the_gateway_s_own_connections_need_no_word_to_its_firewall(nat_world: W
     direct = ("curl", "-sf", "--max-time", "3", "http://10.0.2.11:8080/")
     assert world.balancer.run(*direct).stdout.startswith("a 10.0.2.1:")
     assert world.client.run(*direct).stdout.startswith("a 10.0.1.2:")
+
+
+def test_usr1_says_what_became_of_all_frames(nat_world: World) -> None:
+    world = nat_world
+    balancer = world.balance()
+    world.who(3)
+    probe = ("curl", "-s", "--max-time", "2", "http://10.0.2.11:8080/")
+    assert world.client.run(*probe).stdout.startswith("a ")
+    world.hang_up()
+    balancer.send_signal(signal.SIGUSR1)
+    balancer.wait_for("opened=3")
+    counted = dict(word.split("=") for word in balancer.stderr.split() if "=" in word)
+    assert int(counted["forwarded"]) > 3
+    assert int(counted["returned"]) > 3
+    assert int(counted["no_flow"]) > 1
+    total = sum(int(counted[name]) for name in ("opened", "forwarded", "returned", "no_flow"))
+    assert int(counted["frames"]) == total
+
+
+def test_what_goes_wrong_is_logged_with_a_sentence_before_long(nat_world: World) -> None:
+    world = nat_world
+    for name in world.topology.backends:
+        world.lab.hosts[name].run("ip", "link", "set", "eth0", "down")
+    balancer = world.balance()
+    asked = world.client.run("curl", "-s", "--max-time", "2", world.url, check=False)
+    assert asked.returncode == 7  # refused at once, by the ICMP message
+    balancer.wait_for("NO_BACKEND: no backend takes new flows", timeout=15)
