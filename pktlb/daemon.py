@@ -7,6 +7,7 @@ import logging
 import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
+from random import SystemRandom
 from typing import Final
 
 from pktlb import plan
@@ -37,25 +38,30 @@ _DEBOUNCE_S: Final = 0.02
 _UPDATE_SHARE: Final = 10
 "Rest after a look at the machine, in terms of what the look took."
 _REPORT_S: Final = 10.0
+_AGAIN_S: Final = 0.5
 
 
 async def run(config: Config) -> None:
     """Serve until cancelled. Raises `ConfigError` or `KernelError` before it is ready."""
     async with AsyncExitStack() as stack:
         stack.enter_context(claim("run"))
-        kernel = await stack.enter_async_context(Kernel())
-        plane: Dataplane | None = None
+        balancer: _Balancer | None = None
         while True:
             try:
                 async with AsyncExitStack() as parts:
-                    balancer = await _Balancer.start(config, kernel, parts, plane)
-                    plane = balancer.engine.dataplane
+                    kernel = await parts.enter_async_context(Kernel())
+                    balancer = await _Balancer.start(config, kernel, parts, balancer)
                     parts.callback(balancer.explain)
                     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, balancer.explain)
                     ready(balancer.describe())
                     await balancer.work()
             except _ReplacedError as news:
                 log.warning("%s; going on with the new one", news)
+            except (ConfigError, KernelError) as error:
+                if balancer is None:
+                    raise
+                log.error("starting over does not work yet: %s", error)
+                await asyncio.sleep(_AGAIN_S)
 
 
 class _ReplacedError(Exception):
@@ -78,15 +84,17 @@ class _Balancer:
         self._note(machine)
         self._tables = plan.lay_out(config, placement, machine, self._macs.macs)
         self._reported: dict[str, int] = {}
+        self._ports: list[Port] = []
+        self._gone: list[str] = []
         self.engine: PythonEngine
 
     @classmethod
     async def start(
-        cls, config: Config, kernel: Kernel, stack: AsyncExitStack, plane: Dataplane | None
+        cls, config: Config, kernel: Kernel, stack: AsyncExitStack, earlier: "_Balancer | None"
     ) -> "_Balancer":
         """Everything in its place: clean up, decide, open, guard, add addresses, resolve.
 
-        `plane` is that of an earlier start, with its flows. `stack` undoes in reverse order: the
+        The flows of an `earlier` one are taken over. `stack` undoes in reverse order: the
         addresses go first and the guard last, so that the kernel never answers for a VIP.
         """
         for address, home in guard.owned():
@@ -95,23 +103,27 @@ class _Balancer:
         stack.callback(guard.remove)
         machine = await kernel.read(plan.backend_addresses(config))
         placement = plan.place(config, machine)
+        if earlier and placement.names != earlier._placement.names:
+            raise KernelError(f"not all of {', '.join(sorted(earlier._placement.names))} are back")
         balancer = cls(config, kernel, placement, machine)
         tun = Tun(_TUN)
         stack.callback(tun.close)
         programs = compile_filters(plan.matches(config))
-        ports = []
         for link in placement.ports:
-            ports.append(Port(link.index, link.name, programs))
-            stack.callback(ports[-1].close)
+            balancer._ports.append(Port(link.index, link.name, programs))
+            stack.callback(balancer._ports[-1].close)
         balancer._sentry.put()
         for address, home in placement.addresses:
             stack.push_async_callback(kernel.remove_address, home, address)
             await kernel.add_address(home, address)
         await device.prepare(kernel, tun.name, placement.vips)
-        plane = plane or Dataplane(balancer._tables, _limits(config, placement))
-        plane.swap(balancer._tables)
-        balancer.engine = PythonEngine(plane, ports, tun)
-        stack.enter_context(balancer._reading(ports))
+        if earlier:
+            plane = earlier.engine.dataplane
+            plane.swap(balancer._tables)
+        else:
+            plane = Dataplane(balancer._tables, _limits(config, placement))
+        balancer.engine = PythonEngine(plane, balancer._ports, tun)
+        stack.enter_context(balancer._reading())
         await balancer._settle()
         _quieten_collector()
         return balancer
@@ -140,13 +152,13 @@ class _Balancer:
         )
 
     @contextmanager
-    def _reading(self, ports: list[Port]) -> Iterator[None]:
+    def _reading(self) -> Iterator[None]:
         """Have the loop call us for frames and tell us of changes of the machine."""
         loop = asyncio.get_running_loop()
         with ExitStack() as stack:
             stack.enter_context(Changes.of_network().told_to(self._changed))
             stack.enter_context(self._sentry.listening())
-            for port in ports:
+            for port in self._ports:
                 loop.add_reader(port.fileno(), self.engine.read, port)
                 stack.callback(loop.remove_reader, port.fileno())
             yield
@@ -199,17 +211,17 @@ class _Balancer:
 
     def _look_for_replaced(self, machine: Machine) -> None:
         """Say so when an interface vanishes, and start over as soon as there is one instead."""
-        gone = [port.name for port in self._placement.ports if port.index not in machine.links]
-        if not gone:
+        before, self._gone = self._gone, [p.name for p in self._ports if not p.is_bound()]
+        for name in self._gone:
+            if name not in before:
+                log.error("interface %s is gone", name)
+        if not self._gone:
             return
-        for port in self._placement.ports:
-            if port.index in self._machine.links and port.index not in machine.links:
-                log.error("interface %s is gone", port.name)
         with contextlib.suppress(ConfigError):
-            # The VIPs are on our own device as well, where they do not count.
-            placement = plan.place(self._config, machine.without(_TUN))
-            if placement.ports != self._placement.ports:
-                raise _ReplacedError(f"interface {', '.join(gone)} was replaced")
+            # The VIPs are on our own device as well, where they do not count. Other interfaces
+            # than before are no success: a default route takes over while the right one is away.
+            if plan.place(self._config, machine.without(_TUN)).names == self._placement.names:
+                raise _ReplacedError(f"interface {', '.join(self._gone)} was replaced")
 
     async def _restore_addresses(self, machine: Machine) -> None:
         """Somebody took an address away that clients or backends need."""
@@ -237,6 +249,8 @@ class _Balancer:
                 self._tell(before)
             except KernelError as error:
                 log.error("going on with what was known before: %s", error)
+                self._changed.set()  # to look again, after a rest
+                await asyncio.sleep(_AGAIN_S)
             # However restless the machine is, most of the time belongs to frames.
             await asyncio.sleep(_UPDATE_SHARE * (loop.time() - begin))
 
@@ -286,6 +300,11 @@ def _quieten_collector() -> None:
 
 
 def _limits(config: Config, placement: plan.Placement) -> Limits:
-    """Ports for translated clients are those that the kernel does not choose for itself."""
+    """Ports for translated clients are those that the kernel does not choose for itself.
+
+    Shuffled: in order, a restart would begin with those that backends still remember (TIME_WAIT),
+    and anybody could guess the next one (RFC 6056, section 3.1).
+    """
     ports = [port for port in SOURCE_PORTS if port not in placement.own_ports]
+    SystemRandom().shuffle(ports)
     return Limits(config.max_flows, config.timeouts, ports)

@@ -10,6 +10,7 @@ from typing import Final
 
 from pktlb.config import Config
 from pktlb.datapath.packet import EndpointKey, endpoint_key
+from pktlb.datapath.pipeline import SOURCE_PORTS
 from pktlb.datapath.tables import NextHop, PortInfo, ServiceTable, Tables
 from pktlb.errors import ConfigError
 from pktlb.host.guard import Guard
@@ -37,6 +38,11 @@ class Placement:
     own_ports: range
     "Ports that stay with the kernel's own connections."
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Of the interfaces."""
+        return frozenset(link.name for link in self.ports)
+
 
 def backend_addresses(config: Config) -> list[bytes]:
     """Each backend's address once."""
@@ -58,6 +64,11 @@ def place(config: Config, machine: Machine) -> Placement:
     ports = tuple(_usable(machine.links[index]) for index in dict.fromkeys(indexes))
     wanted = [(a, link) for a, link in homes.items() if machine.owner(a) is None]
     _check_ways_read(config, machine, ports)
+    if config.snat and not set(SOURCE_PORTS) - set(machine.own_ports):
+        raise ConfigError(
+            "--snat: expected ports that are left for it, but net.ipv4.ip_local_port_range "
+            f"is {machine.own_ports.start} {machine.own_ports.stop - 1}"
+        )
     return Placement(ports, tuple(wanted), vips, machine.own_ports)
 
 

@@ -30,8 +30,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(error), error.exit_status)
     except OSError as error:
         return _complain(f"the machine refused: {error}", KernelError.exit_status)
-    except KeyboardInterrupt:
-        pass  # while modules are loaded: nothing has been done that is to be undone
     return 0
 
 

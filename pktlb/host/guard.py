@@ -93,6 +93,14 @@ def listing() -> Sequence[str]:
     return sorted(_nft("--stateless", "list", "table", *_TABLE.split()).split())
 
 
+def is_whole(guard: Guard, listing: Sequence[str]) -> bool:
+    """Whether a listing has everything that keeps the kernel away, on each device."""
+    drops = [word for word in listing if word == "drop"]
+    return len(drops) == 2 and all(
+        any(f'"{device}"' in word for word in listing) for device in guard.devices
+    )
+
+
 def owned() -> list[tuple[bytes, int]]:
     """Addresses, each with its interface's index, that a pktlb that did not stop cleanly left."""
     if "netdev pktlb" not in _nft("list", "tables", "netdev"):

@@ -40,13 +40,16 @@ class Kernel:
     async def read(self, destinations: Iterable[bytes]) -> Machine:
         """The machine as it is now, with the routes to `destinations`."""
         routes = {address: await self.route_to(address) for address in destinations}
-        return Machine(
-            links=await self._links(),
-            addresses=await self._addresses(),
-            routes={address: route for address, route in routes.items() if route},
-            neighbours=await self._neighbours(),
-            own_ports=_own_ports(),
-        )
+        try:
+            return Machine(
+                links=await self._links(),
+                addresses=await self._addresses(),
+                routes={address: route for address, route in routes.items() if route},
+                neighbours=await self._neighbours(),
+                own_ports=_own_ports(),
+            )
+        except NetlinkError as error:
+            raise _refused("to say what there is", error) from error
 
     async def route_to(self, address: bytes) -> Route | None:
         """The way to `address`; None where there is none."""

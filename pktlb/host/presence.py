@@ -48,7 +48,12 @@ def run_until_stopped(main: Coroutine[None, None, None]) -> None:
     A signal cancels `main` once, wherever it is; what it undoes on its way out is not disturbed by
     another one.
     """
-    asyncio.run(_supervise(main))
+    supervised = _supervise(main)
+    try:
+        asyncio.run(supervised)
+    finally:
+        supervised.close()  # where there was no event loop to be had, neither has begun
+        main.close()
 
 
 async def _supervise(main: Coroutine[None, None, None]) -> None:

@@ -1,6 +1,7 @@
 """Keeps the guard in place: who flushes the ruleset must not hand our frames to the kernel."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,21 +14,26 @@ from pktlb.host.changes import Changes
 log: Final = logging.getLogger(__name__)
 
 _REST: Final = 10
-"Pause after a look at the ruleset, in terms of what the look took: others may be busy with it."
+"Pause after a look that found nothing to do, in terms of what it took: others are busy there."
+_FRAMES_FIRST_S: Final = 0.01
+_LOOK_ANYWAY_S: Final = 5.0
 
 
 class Sentry:
-    """The guard as it should be, and as it was when it was put in place."""
+    """The guard as it should be, and as it looked when it was put in place."""
 
     def __init__(self, wanted: guard.Guard) -> None:
         self._wanted: Final = wanted
         self._listing: Sequence[str] = ()
         self._changed = asyncio.Event()
+        self._changed.set()
 
     def put(self) -> None:
-        """Put the guard in place."""
+        """Put the guard in place. What is listed then is only kept if nobody was faster."""
         guard.apply(self._wanted)
-        self._listing = guard.listing()
+        listing = guard.listing()
+        if guard.is_whole(self._wanted, listing):
+            self._listing = listing
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -39,13 +45,16 @@ class Sentry:
         """Put the guard back whenever it is not as it was; until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            await self._changed.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_ANYWAY_S):
+                    await self._changed.wait()
             self._changed.clear()
             begin = loop.time()
             try:
-                if guard.listing() != self._listing:
+                while not self._listing or guard.listing() != self._listing:
                     log.warning("the nftables table netdev pktlb was changed; putting it back")
                     self.put()
+                    await asyncio.sleep(_FRAMES_FIRST_S)
             except KernelError as error:
                 log.error("the guard is not in place: %s", error)
             await asyncio.sleep(_REST * (loop.time() - begin))

@@ -59,6 +59,10 @@ class Port:
     def close(self) -> None:
         self._socket.close()
 
+    def is_bound(self) -> bool:
+        """False from the moment that the interface is deleted, also if it is made anew."""
+        return bool(self._socket.getsockname()[0])
+
     def receive(self, most: int) -> Iterator[Frame]:
         """Up to `most` frames that have arrived; never waits."""
         receive, buffer, view = self._socket.recv_into, self._buffer, memoryview(self._buffer)

@@ -1,7 +1,10 @@
 """What administrators and terminals do to a running pktlb: it goes on, or goes cleanly."""
 
 import json
+import os
+import shutil
 import signal
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -11,6 +14,7 @@ from netns.waiting import wait_until
 from tests.net.world import World
 
 TABLE: Final = ("nft", "--json", "list", "tables", "netdev")
+NFT_LIST: Final = ("nft", "--stateless", "list", "ruleset")
 FIREWALL: Final = """
 table inet filter {
     chain input {
@@ -31,17 +35,46 @@ table inet filter {
 def test_a_ruleset_that_is_flushed_gets_its_guard_back(world: World, harm: str) -> None:
     balancer = world.balance()
     world.who(3)
-    rules = world.balancer.run("nft", "--stateless", "list", "ruleset").stdout
+    rules = world.balancer.run(*NFT_LIST).stdout
     world.balancer.run("nft", *harm.split())
     balancer.wait_for("the nftables table netdev pktlb was changed; putting it back")
-    listing = ("nft", "--stateless", "list", "ruleset")
-    wait_until(lambda: world.balancer.run(*listing).stdout == rules, 5, "the guard is back")
+    wait_until(lambda: world.balancer.run(*NFT_LIST).stdout == rules, 5, "the guard is back")
     assert sum(world.who(9).values()) == 9
     world.balancer.run("nft", "add table inet others")
     assert balancer.stop() == 0
     assert balancer.stderr.count("putting it back") == 1
     tables = json.loads(world.balancer.run(*TABLE).stdout)["nftables"]
     assert not [item for item in tables if "table" in item]
+
+
+def test_a_flush_right_after_the_guard_was_put_in_place_is_noticed(
+    dsr_world: World, tmp_path: Path
+) -> None:
+    """An nft that flushes once, between two calls of ours."""
+    done, nft = tmp_path / "done", tmp_path / "nft"
+    real = shutil.which("nft")
+    nft.write_text(
+        f'#!/bin/sh\n{real} "$@" || exit $?\n'
+        f'test "$1" != -f || test -e {done} || {{ touch {done}; {real} flush ruleset; }}\n'
+    )
+    nft.chmod(0o755)
+    path = f"PATH={tmp_path}:{os.environ['PATH']}"
+    command = ("env", path, *pktlb_command(*dsr_world.arguments()))
+    dsr_world.balancer.start(*command, ready="pktlb: ready")
+    wait_until(
+        lambda: "netdev pktlb" in dsr_world.balancer.run(*NFT_LIST).stdout, 5, "the guard is back"
+    )
+    assert done.exists()
+    assert sum(dsr_world.who(6).values()) == 6
+
+
+def test_a_firewall_that_is_reloaded_again_and_again_is_outlived(world: World) -> None:
+    balancer = world.balance()
+    for _ in range(20):
+        world.balancer.run("nft", "flush", "ruleset")
+        balancer.wait_for("putting it back")
+    wait_until(lambda: "drop" in world.balancer.run(*NFT_LIST).stdout, 5, "the guard is back")
+    assert sum(world.who(6).values()) == 6
 
 
 @pytest.mark.parametrize("ending", [signal.SIGHUP, signal.SIGQUIT])
@@ -102,3 +135,18 @@ def test_what_goes_wrong_is_logged_with_a_sentence_before_long(nat_world: World)
     asked = world.client.run("curl", "-s", "--max-time", "2", world.url, check=False)
     assert asked.returncode == 7  # refused at once, by the ICMP message
     balancer.wait_for("NO_BACKEND: no backend takes new flows", timeout=15)
+
+
+def test_no_ports_left_for_snat_is_said_at_the_start(nat_world: World) -> None:
+    nat_world.balancer.run("sysctl", "-w", "net.ipv4.ip_local_port_range=1024 65535")
+    done = nat_world.try_pktlb(*nat_world.arguments("--snat", "10.0.2.1"))
+    assert done.returncode == 2
+    assert "net.ipv4.ip_local_port_range is 1024 65535" in done.stderr
+
+
+def test_after_a_restart_snat_does_not_meet_its_own_old_connections(nat_world: World) -> None:
+    """The server closes first, so it remembers the ports of before (TIME_WAIT)."""
+    for _ in range(3):
+        balancer = nat_world.balance("--snat", "10.0.2.1")
+        assert len(nat_world.ask(20, "", "--max-time", "1")) == 20
+        assert balancer.stop() == 0
