@@ -53,7 +53,7 @@ class Neighbour(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """All of it, read at one time."""
+    """All of it, read at one time. Addresses and routes are of links that are there."""
 
     links: Mapping[int, Link]
     addresses: Sequence[Address]

@@ -41,10 +41,12 @@ class Kernel:
         """The machine as it is now, with the routes to `destinations`."""
         routes = {address: await self.route_to(address) for address in destinations}
         try:
+            links = await self._links()
+            # Between two answers an interface may go: what belongs to none is left out.
             return Machine(
-                links=await self._links(),
-                addresses=await self._addresses(),
-                routes={address: route for address, route in routes.items() if route},
+                links=links,
+                addresses=[a for a in await self._addresses() if a.link in links],
+                routes={d: route for d, route in routes.items() if route and route.link in links},
                 neighbours=await self._neighbours(),
                 own_ports=_own_ports(),
             )
