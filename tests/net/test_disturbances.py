@@ -47,23 +47,22 @@ def test_a_ruleset_that_is_flushed_gets_its_guard_back(world: World, harm: str) 
     assert not [item for item in tables if "table" in item]
 
 
-def test_a_flush_right_after_the_guard_was_put_in_place_is_noticed(
-    dsr_world: World, tmp_path: Path
+@pytest.mark.parametrize("harm", ["flush ruleset", "flush chain netdev pktlb held"])
+def test_harm_right_after_the_guard_was_put_in_place_is_noticed(
+    dsr_world: World, tmp_path: Path, harm: str
 ) -> None:
-    """An nft that flushes once, between two calls of ours."""
+    """An nft that does it once, between two calls of ours."""
     done, nft = tmp_path / "done", tmp_path / "nft"
     real = shutil.which("nft")
     nft.write_text(
         f'#!/bin/sh\n{real} "$@" || exit $?\n'
-        f'test "$1" != -f || test -e {done} || {{ touch {done}; {real} flush ruleset; }}\n'
+        f'test "$1" != -f || test -e {done} || {{ touch {done}; {real} {harm}; }}\n'
     )
     nft.chmod(0o755)
     path = f"PATH={tmp_path}:{os.environ['PATH']}"
     command = ("env", path, *pktlb_command(*dsr_world.arguments()))
     dsr_world.balancer.start(*command, ready="pktlb: ready")
-    wait_until(
-        lambda: "netdev pktlb" in dsr_world.balancer.run(*NFT_LIST).stdout, 5, "the guard is back"
-    )
+    wait_until(lambda: "drop" in dsr_world.balancer.run(*NFT_LIST).stdout, 5, "the guard is back")
     assert done.exists()
     assert sum(dsr_world.who(6).values()) == 6
 
