@@ -1,5 +1,6 @@
 """A host of a laboratory: a network namespace with interfaces, addresses, routes and programs."""
 
+import os
 import subprocess
 import sys
 from contextlib import AbstractContextManager
@@ -20,6 +21,9 @@ RUN_TIMEOUT: Final = 60.0
 
 SERVER_READY: Final = "listening"
 PKTLB_READY: Final = "pktlb: ready"
+
+ENGINE: Final = "PKTLB_LAB_ENGINE"
+"Environment variable: the engine of every `pktlb run` in a laboratory; unset, pktlb's own choice."
 
 INDEXES_PER_HOST: Final = 100
 
@@ -152,4 +156,7 @@ def server_command(name: str, listen: str) -> list[str]:
 
 def pktlb_command(*arguments: str) -> list[str]:
     """The command line of pktlb, installed or not, as long as the package can be found."""
+    engine = os.environ.get(ENGINE)
+    if engine and arguments[:1] == ("run",) and "--engine" not in arguments:
+        arguments = ("run", "--engine", engine, *arguments[1:])
     return [sys.executable, "-m", "pktlb", *arguments]

@@ -27,6 +27,8 @@ from pktlb.model import (
 MAX_WEIGHT: Final = 65535
 MAX_BACKENDS: Final = 4096
 MAX_FLOWS: Final = 1 << 24
+MAX_WORKERS: Final = 63
+MAX_BUSY_POLL_US: Final = 1_000_000
 MAX_SNAT_ADDRESSES: Final = 256
 MAX_TIMEOUT_S: Final = 1_000_000
 _MAX_INTERFACE_NAME: Final = 15
@@ -45,6 +47,12 @@ class Config:
     "Interface that gets the VIPs; None: found out from its addresses."
     timeouts: Timeouts = field(default_factory=Timeouts)
     max_flows: int = 262144
+    engine: str = "auto"
+    "native, python, or auto: native where it is built."
+    workers: int | None = None
+    "Threads that move packets; None: as many as there are cores and receive queues for."
+    busy_poll_us: int = 0
+    "Microseconds that a worker goes on looking for frames before it sleeps."
 
 
 @contextmanager

@@ -10,11 +10,11 @@ from contextlib import AsyncExitStack, ExitStack, contextmanager
 from random import SystemRandom
 from typing import Final
 
-from pktlb import plan
+from pktlb import engines, plan
 from pktlb.config import Config
-from pktlb.datapath.pipeline import SOURCE_PORTS, Dataplane, Limits
+from pktlb.datapath.pipeline import SOURCE_PORTS, Limits
 from pktlb.datapath.tables import Tables
-from pktlb.engine import PythonEngine
+from pktlb.engine import Engine
 from pktlb.errors import ConfigError, KernelError
 from pktlb.host import device, guard
 from pktlb.host.changes import Changes
@@ -33,7 +33,6 @@ log: Final = logging.getLogger(__name__)
 _TUN: Final = "pktlb"
 _SETTLE_S: Final = 3.5
 "The kernel asks three times, a second apart, before it gives up on a neighbour."
-_TICK_S: Final = 0.1
 _DEBOUNCE_S: Final = 0.02
 _UPDATE_SHARE: Final = 10
 "Rest after a look at the machine, in terms of what the look took."
@@ -86,7 +85,7 @@ class _Balancer:
         self._reported: dict[str, int] = {}
         self._ports: list[Port] = []
         self._gone: list[str] = []
-        self.engine: PythonEngine
+        self.engine: Engine
 
     @classmethod
     async def start(
@@ -108,9 +107,12 @@ class _Balancer:
         balancer = cls(config, kernel, placement, machine)
         tun = Tun(_TUN)
         stack.callback(tun.close)
+        kind = engines.choose(config.engine)
+        names = [link.name for link in placement.ports]
+        workers = engines.worker_count(config.workers, kind, names)
         programs = compile_filters(plan.matches(config))
         for link in placement.ports:
-            balancer._ports.append(Port(link.index, link.name, programs))
+            balancer._ports.append(Port(link.index, link.name, programs, workers))
             stack.callback(balancer._ports[-1].close)
         balancer._sentry.put()
         for address, home in placement.addresses:
@@ -118,11 +120,11 @@ class _Balancer:
             await kernel.add_address(home, address)
         await device.prepare(kernel, tun.name, placement.vips)
         if earlier:
-            plane = earlier.engine.dataplane
+            plane = earlier.engine.plane
             plane.swap(balancer._tables)
         else:
-            plane = Dataplane(balancer._tables, _limits(config, placement))
-        balancer.engine = PythonEngine(plane, balancer._ports, tun)
+            plane = engines.make_plane(kind, balancer._tables, _limits(config, placement))
+        balancer.engine = engines.make_engine(plane, balancer._ports, tun, config.busy_poll_us)
         stack.enter_context(balancer._reading())
         await balancer._settle()
         _quieten_collector()
@@ -148,19 +150,16 @@ class _Balancer:
         return (
             f"mode={modes} services={len(self._config.services)} "
             f"backends={sum(a in hops for a in self._destinations)}/{len(self._destinations)} "
-            f"interfaces={names}"
+            f"interfaces={names} engine={self.engine.name} workers={len(self._ports[0].sockets)}"
         )
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """Have the loop call us for frames and tell us of changes of the machine."""
-        loop = asyncio.get_running_loop()
+        """Frames move, and we are told of changes of the machine."""
         with ExitStack() as stack:
             stack.enter_context(Changes.of_network().told_to(self._changed))
             stack.enter_context(self._sentry.listening())
-            for port in self._ports:
-                loop.add_reader(port.fileno(), self.engine.read, port)
-                stack.callback(loop.remove_reader, port.fileno())
+            stack.enter_context(self.engine.working())
             yield
 
     def _ways(self, machine: Machine) -> list[Way]:
@@ -198,7 +197,7 @@ class _Balancer:
         if tables == self._tables:
             return
         before, self._tables = self._tables, tables
-        self.engine.dataplane.swap(tables)
+        self.engine.plane.swap(tables)
         if before.hops.keys() - tables.hops.keys():
             await self._resolve()  # perhaps it is there under another MAC
 
@@ -266,7 +265,7 @@ class _Balancer:
         loop = asyncio.get_running_loop()
         report_at = loop.time() + _REPORT_S
         while True:
-            await asyncio.sleep(_TICK_S)
+            await asyncio.sleep(self.engine.tick_s)
             self.engine.tick()
             if loop.time() >= report_at:
                 report_at += _REPORT_S

@@ -1,11 +1,19 @@
-"""The reference engine at work: frames from ports through the datapath and out again."""
+"""Engines at work: frames from ports through the datapath and out again.
 
+`Engine` is what the daemon knows of any of them; here too is the reference engine, which works on
+the daemon's own loop.
+"""
+
+import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from time import monotonic
-from typing import Final
+from typing import Final, Protocol
 
 from pktlb.datapath.pipeline import Dataplane
+from pktlb.datapath.tables import Tables
 from pktlb.model import Reason, Verdict
 from pktlb.wire.port import Port
 from pktlb.wire.tun import Tun
@@ -21,38 +29,43 @@ _ORDINARY: Final = frozenset({Reason.NOT_OURS, Reason.NO_FLOW, Reason.TOO_BIG})
 "Not the way of most frames, but nothing to worry an operator about."
 
 
-class PythonEngine:
+class Plane(Protocol):
+    """What the daemon needs of a datapath."""
+
+    @property
+    def flows(self) -> Sized: ...
+    @property
+    def counts(self) -> dict[Reason, int]: ...
+    def swap(self, tables: Tables) -> None: ...
+
+
+class Engine(ABC):
     """Ports, and the datapath between them. Owns nothing: who made the ports closes them."""
 
-    def __init__(self, dataplane: Dataplane, ports: Sequence[Port], tun: Tun) -> None:
-        self.dataplane: Final = dataplane
+    name: str
+    "As --engine calls it."
+    tick_s: float
+    "Seconds from one `tick` to the next."
+
+    def __init__(self, plane: Plane, ports: Sequence[Port], tun: Tun) -> None:
+        self.plane: Final = plane
         self._ports: Final[Mapping[int, Port]] = {port.index: port for port in ports}
         self._tun: Final = tun
         self.dropped = 0
         "Frames that the kernel lost because they were not fetched in time."
 
-    def read(self, port: Port) -> None:
-        """Handle what has arrived on a port, a batch at most."""
-        handle, ports, now = self.dataplane.handle, self._ports, monotonic()
-        for frame in port.receive(BATCH):
-            reason, frames = handle(frame, now)
-            if not frames:
-                continue
-            if reason.verdict is Verdict.PASS:
-                self._tun.give_back(frame)
-                continue
-            for out in frames:
-                ports[out.port].send(out)
-        self.dataplane.expire(now, _EXPIRE_A_BATCH)
+    @abstractmethod
+    def working(self) -> AbstractContextManager[None]:
+        """Frames move as long as this is entered."""
 
+    @abstractmethod
     def tick(self) -> None:
         """To be called now and then, so that flows end without traffic as well."""
-        self.dataplane.expire(monotonic(), 1024)
         self.dropped += sum(port.dropped() for port in self._ports.values())
 
     def trouble(self) -> dict[str, int]:
         """Everything that is not the normal way of a frame, by a sentence for the operator."""
-        counts = self.dataplane.counts
+        counts = self.plane.counts
         found = {
             f"{reason.name}: {reason.sentence}": count
             for reason, count in counts.items()
@@ -69,6 +82,44 @@ class PythonEngine:
 
     def summary(self) -> str:
         """What happened so far, in one line."""
-        counts = {r.name.lower(): n for r, n in self.dataplane.counts.items() if n}
+        counts = {r.name.lower(): n for r, n in self.plane.counts.items() if n}
         listed = " ".join(f"{name}={count}" for name, count in counts.items())
-        return f"flows={len(self.dataplane.flows)} frames={sum(counts.values())} {listed}".rstrip()
+        return f"flows={len(self.plane.flows)} frames={sum(counts.values())} {listed}".rstrip()
+
+
+class PythonEngine(Engine):
+    """The reference engine."""
+
+    name = "python"
+    tick_s = 0.1
+
+    def __init__(self, plane: Dataplane, ports: Sequence[Port], tun: Tun) -> None:
+        super().__init__(plane, ports, tun)
+        self._dataplane: Final = plane
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        with ExitStack() as stack:
+            for port in self._ports.values():
+                loop.add_reader(port.fileno(), self._read, port)
+                stack.callback(loop.remove_reader, port.fileno())
+            yield
+
+    def _read(self, port: Port) -> None:
+        """Handle what has arrived on a port, a batch at most."""
+        handle, ports, now = self._dataplane.handle, self._ports, monotonic()
+        for frame in port.receive(BATCH):
+            reason, frames = handle(frame, now)
+            if not frames:
+                continue
+            if reason.verdict is Verdict.PASS:
+                self._tun.give_back(frame)
+                continue
+            for out in frames:
+                ports[out.port].send(out)
+        self._dataplane.expire(now, _EXPIRE_A_BATCH)
+
+    def tick(self) -> None:
+        super().tick()
+        self._dataplane.expire(monotonic(), 1024)

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from pktlb.datapath.pipeline import Dataplane
+from pktlb.native.dataplane import NativeDataplane
 from tests.gateway import Engine
 
-ENGINES: dict[str, Engine] = {"python": Dataplane}
+ENGINES: dict[str, Engine] = {"python": Dataplane, "native": NativeDataplane}
 "Every engine passes every test; another one needs only a line here."
 
 settings.register_profile(

@@ -4,15 +4,17 @@ Whatever a case is about, each frame that goes through a `Gateway` is also check
 one reason is counted, a verdict has the frames it should, what leaves is sound (`assert_sound`).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from pktlb import policy
+from pktlb.datapath.flow import Tally
 from pktlb.datapath.frame import Frame
-from pktlb.datapath.packet import EndpointKey, endpoint_key
-from pktlb.datapath.pipeline import Dataplane, Limits, Outcome
+from pktlb.datapath.packet import EndpointKey, FlowKey, endpoint_key
+from pktlb.datapath.pipeline import Limits, Outcome
 from pktlb.datapath.tables import NextHop, PortInfo, ServiceTable, Tables
-from pktlb.model import Mode, Proto, Reason, Scheduler, Timeouts, Verdict
+from pktlb.datapath.tcp import State
+from pktlb.model import Endpoint, Mode, Proto, Reason, Scheduler, Timeouts, Verdict
 from tests.packets import (
     BACKENDS,
     DMZ,
@@ -31,8 +33,43 @@ from tests.packets import (
     vip,
 )
 
-Engine = Callable[[Tables, Limits], Dataplane]
-"What makes an engine; every engine must pass the same tests."
+
+class AnyFlow(Protocol):
+    """What every engine tells of a flow."""
+
+    @property
+    def key(self) -> FlowKey: ...
+    @property
+    def reverse(self) -> FlowKey | None: ...
+    @property
+    def backend(self) -> Endpoint: ...
+    @property
+    def tally(self) -> Tally: ...
+    @property
+    def state(self) -> State: ...
+
+
+class Flows(Protocol):
+    """A look at a flow table."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[AnyFlow]: ...
+
+
+class Plane(Protocol):
+    """The datapath of any engine."""
+
+    @property
+    def flows(self) -> Flows: ...
+    @property
+    def counts(self) -> dict[Reason, int]: ...
+    def swap(self, tables: Tables) -> None: ...
+    def expire(self, now: float, most: int = 256) -> int: ...
+    def handle(self, frame: Frame, now: float) -> Outcome: ...
+
+
+Engine = Callable[[Tables, Limits], Plane]
+"What makes a datapath; every engine must pass the same tests."
 
 HASH_KEY = bytes(range(16))
 TIMEOUTS = Timeouts(syn=10, tcp=100, fin=20, udp=50)

@@ -44,6 +44,7 @@ def add_command(commands: "argparse._SubParsersAction[Parser]") -> None:
     _add_services(parser)
     _add_host(parser)
     _add_limits(parser)
+    _add_engine(parser)
 
 
 def _add_services(parser: Parser) -> None:
@@ -94,9 +95,23 @@ def _add_limits(parser: Parser) -> None:
         "--max-flows", metavar="N", default=str(Config(()).max_flows),
         help="most flows that are remembered at a time (default: %(default)s)",
     )  # fmt: skip
+
+
+def _add_engine(parser: Parser) -> None:
     parser.add_argument(
-        "--engine", choices=["python"], default="python",
-        help="what moves the packets: python, the reference engine (default)",
+        "--engine", choices=["auto", "native", "python"], default="auto",
+        help="what moves the packets: native, in C; python, the reference engine, slow; auto "
+        "(default): native where it is built",
+    )  # fmt: skip
+    parser.add_argument(
+        "--workers", metavar="N",
+        help="native: threads that move packets (default: one a core, but no more than the "
+        "interfaces have receive queues)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--busy-poll", metavar="US", default="0",
+        help="native: microseconds that a worker goes on looking for packets before it sleeps: "
+        "less latency for more CPU (default: %(default)s)",
     )  # fmt: skip
 
 
@@ -120,6 +135,13 @@ def make_config(options: argparse.Namespace) -> Config:
             timeouts = parse.parse_timeouts(options.timeout)
     with with_flag("--max-flows", options.max_flows):
         max_flows = parse.parse_number(options.max_flows, 1, parse.MAX_FLOWS, "a number of flows")
+    with with_flag("--workers", options.workers):
+        workers = None
+        if options.workers is not None:
+            workers = parse.parse_number(options.workers, 1, parse.MAX_WORKERS, "workers")
+    with with_flag("--busy-poll", options.busy_poll):
+        most = parse.MAX_BUSY_POLL_US
+        busy_poll_us = parse.parse_number(options.busy_poll, 0, most, "microseconds")
     return parse.check_together(
         Config(
             services=_services(options.in_order or [], Mode(options.mode)),
@@ -128,6 +150,9 @@ def make_config(options: argparse.Namespace) -> Config:
             vip_interface=vip_interface,
             timeouts=timeouts,
             max_flows=max_flows,
+            engine=options.engine,
+            workers=workers,
+            busy_poll_us=busy_poll_us,
         )
     )
 

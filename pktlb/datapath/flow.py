@@ -119,6 +119,8 @@ class FlowTable:
 
     def touch(self, flow: Flow, now: float) -> None:
         """A packet of the flow came by."""
+        if flow.seen == now:
+            return  # its place among those of the same moment is as good as another
         flow.seen = now
         self._idle[flow.state].move_to_end(flow.key)
 

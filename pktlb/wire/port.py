@@ -1,4 +1,4 @@
-"""One interface through an AF_PACKET socket: whole frames with their offload headers.
+"""One interface through AF_PACKET sockets: whole frames with their offload headers.
 
 Bound to all protocols, for only then it sees frames before the nftables ingress hook, where the
 guard keeps the kernel away from them. See packet(7) and, for the header that carries checksum and
@@ -20,7 +20,10 @@ _ETH_P_ALL: Final = 3
 _SOL_PACKET: Final = 263
 _PACKET_STATISTICS: Final = 6
 _PACKET_VNET_HDR: Final = 15
+_PACKET_FANOUT: Final = 18
 _PACKET_IGNORE_OUTGOING: Final = 23
+_FANOUT_HASH: Final = 0
+_FANOUT_UNIQUE_ID: Final = 0x2000
 _SO_ATTACH_FILTER: Final = 26
 _SO_SNDBUFFORCE: Final = 32
 _SO_RCVBUFFORCE: Final = 33
@@ -38,26 +41,41 @@ class _FilterProgram(ctypes.Structure):
 class Port:
     """Frames in from and out to one interface. Errors on the way are counted, never raised."""
 
-    def __init__(self, index: int, name: str, programs: Sequence[Program]) -> None:
+    def __init__(
+        self, index: int, name: str, programs: Sequence[Program], workers: int = 1
+    ) -> None:
         """Open on interface `index`, with the first of the filters that the kernel takes.
 
-        `KernelError` where the kernel refuses.
+        A socket a worker: the kernel spreads the frames over them, those of one direction of a
+        flow always to the same one. `KernelError` where the kernel refuses.
         """
         self.index: Final = index
         self.name: Final = name
         self.errors: Counter[str] = Counter()
         "Failed receives and sends by what the kernel said, such as ENOBUFS."
         self._buffer = bytearray(_LONGEST)
+        self.sockets: Final[list[socket.socket]] = []
+        "One for each worker."
         try:
-            self._socket = _open(index, programs)
+            group = 0
+            for _ in range(workers):
+                self.sockets.append(_open(index))
+                if workers > 1:
+                    group = _join(self.sockets[-1], group)
+            for raw in self.sockets:
+                _drain(raw)
+                _attach_first(raw, programs)
         except OSError as error:
+            self.close()
             raise refused(f"cannot open a raw socket on {name}", error, "CAP_NET_RAW") from error
+        self._socket: Final = self.sockets[0]
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
     def close(self) -> None:
-        self._socket.close()
+        for raw in self.sockets:
+            raw.close()
 
     def is_bound(self) -> bool:
         """False from the moment that the interface is deleted, also if it is made anew."""
@@ -93,18 +111,19 @@ class Port:
 
     def dropped(self) -> int:
         """Frames lost since the last call because they were not fetched in time."""
-        counts = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
-        return int.from_bytes(counts[4:8], "little")
+        counts = [raw.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8) for raw in self.sockets]
+        return sum(int.from_bytes(count[4:8], "little") for count in counts)
 
 
 def _name(error: OSError) -> str:
     return errno.errorcode.get(error.errno or 0, str(error))
 
 
-def _open(index: int, programs: Sequence[Program]) -> socket.socket:
-    """Filter first, then bind, then drain, then the real filter.
+def _open(index: int) -> socket.socket:
+    """A bound socket that lets nothing through.
 
-    Until it is bound the socket is given frames of every interface; none of them may get through.
+    Filter first, then bind, then drain, then the real filter: until it is bound the socket is
+    given frames of every interface; none of them may get through.
     """
     raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
     try:
@@ -114,12 +133,17 @@ def _open(index: int, programs: Sequence[Program]) -> socket.socket:
         raw.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
         raw.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _BUFFER)
         raw.bind((socket.if_indextoname(index), _ETH_P_ALL))
-        _drain(raw)
-        _attach_first(raw, programs)
     except BaseException:
         raw.close()
         raise
     return raw
+
+
+def _join(raw: socket.socket, group: int) -> int:
+    """Share the frames with the others of a group, or found one; returns the group's number."""
+    flags = _FANOUT_HASH if group else _FANOUT_HASH | _FANOUT_UNIQUE_ID
+    raw.setsockopt(_SOL_PACKET, _PACKET_FANOUT, group | flags << 16)
+    return group or raw.getsockopt(_SOL_PACKET, _PACKET_FANOUT) & 0xFFFF
 
 
 def _attach_first(raw: socket.socket, programs: Sequence[Program]) -> None:

@@ -39,6 +39,9 @@ class Tun:
             what = f"cannot create the TUN device {name}"
             raise refused(what, error, "CAP_NET_ADMIN") from error
 
+    def fileno(self) -> int:
+        return self._file
+
     def close(self) -> None:
         os.close(self._file)
 

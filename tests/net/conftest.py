@@ -7,10 +7,28 @@ from pathlib import Path
 import pytest
 
 from netns import dsr, nat, tunnel
+from netns.host import ENGINE
 from tests.net.world import World, serving
 
 HERE = Path(__file__).parent
 MODES = {module.TOPOLOGY.mode: module.TOPOLOGY for module in (nat, dsr, tunnel)}
+
+ENGINES = ("native", "python")
+ANY_ENGINE = {"test_command_line", "test_decap", "test_labs", "test_readme"}
+"Of no engine in particular; everything else is tried on each."
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.module.__name__.rpartition(".")[2] not in ANY_ENGINE:
+        metafunc.fixturenames.insert(0, "lab_engine")
+        metafunc.parametrize("lab_engine", ENGINES, indirect=True)
+
+
+@pytest.fixture
+def lab_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every pktlb of the test runs on this engine."""
+    monkeypatch.setenv(ENGINE, request.param)
+    return str(request.param)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

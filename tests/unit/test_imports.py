@@ -41,7 +41,15 @@ def under(module: str, parents: frozenset[str]) -> bool:
 
 CONTROL = frozenset(
     {"pktlb.cli", "pktlb.config", "pktlb.control", "pktlb.daemon", "pktlb.decap", "pktlb.engine"}
-    | {"pktlb.failover", "pktlb.health", "pktlb.host", "pktlb.l7", "pktlb.plan", "pktlb.policy"}
+    | {
+        "pktlb.engines",
+        "pktlb.failover",
+        "pktlb.health",
+        "pktlb.host",
+        "pktlb.l7",
+        "pktlb.plan",
+        "pktlb.policy",
+    }
 )
 DATAPATH = frozenset({"pktlb.datapath"})
 MODEL = frozenset({"pktlb.model"})
@@ -52,6 +60,10 @@ RULES = [
     Rule("the datapath touches nothing of the world", "pktlb.datapath", IMPURE),
     Rule("the model knows nobody", "pktlb.model", PKTLB),
     Rule("errors know nobody", "pktlb.errors", PKTLB),
+    Rule("the native datapath knows the reference and nothing of control", "pktlb.native", CONTROL,
+         spares=frozenset({"pktlb.native.engine"})),
+    Rule("only what chooses the engine knows the native one", "pktlb", frozenset({"pktlb.native"}),
+         spares=frozenset({"pktlb.native", "pktlb.engines"})),
     Rule("policy is pure", "pktlb.policy", IMPURE),
     Rule("the wire knows nothing of control", "pktlb.wire", CONTROL),
     Rule("only one module speaks netlink", "pktlb", frozenset({"pyroute2"}),
@@ -146,6 +158,8 @@ BREACHES = [
     ("pktlb.datapath.flow", "import os.path"),
     ("pktlb.model", "import pktlb.errors"),
     ("pktlb.policy", "import random"),
+    ("pktlb.native.tables", "from pktlb import plan"),
+    ("pktlb.daemon", "from pktlb.native.engine import NativeEngine"),
     ("pktlb.wire.port", "if True:\n    from pktlb.daemon import run"),
     ("pktlb.wire.port", "import pktlb.host.netlink"),
     ("pktlb.host.guard", "from pyroute2 import IPRoute"),

@@ -1,0 +1,68 @@
+"""Which engine moves the packets, and how many workers it gets."""
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from pktlb.datapath.pipeline import Dataplane, Limits
+from pktlb.datapath.tables import Tables
+from pktlb.engine import Engine, Plane, PythonEngine
+from pktlb.errors import ConfigError
+from pktlb.wire.port import Port
+from pktlb.wire.tun import Tun
+
+log: Final = logging.getLogger(__name__)
+
+_SYS: Final = Path("/sys/class/net")
+
+
+def choose(asked: str) -> str:
+    """ "native" or "python" of "auto" and either of them; `ConfigError` where it is not there."""
+    if asked == "python":
+        return asked
+    try:
+        import pktlb.native._core  # noqa: F401, PLC0415 - it may not have been built
+    except ImportError as error:
+        if asked == "native":
+            raise ConfigError(f"--engine native: it is not built here ({error})") from error
+        log.warning("the native engine is not built here (%s): using the slow one", error)
+        return "python"
+    return "native"
+
+
+def worker_count(asked: int | None, engine: str, interfaces: Sequence[str]) -> int:
+    """As many as asked for, else one a core, but no more than interfaces have receive queues."""
+    if engine == "python":
+        if asked not in (None, 1):
+            raise ConfigError(f"--workers {asked}: expected --engine native, python has just one")
+        return 1
+    if asked is not None:
+        return asked
+    return max(1, min(len(os.sched_getaffinity(0)), max(map(_receive_queues, interfaces))))
+
+
+def _receive_queues(interface: str) -> int:
+    """How many queues an interface receives on; one where nobody says."""
+    return len(list((_SYS / interface / "queues").glob("rx-*"))) or 1
+
+
+def make_plane(engine: str, tables: Tables, limits: Limits) -> Plane:
+    """The datapath of an engine."""
+    if engine == "python":
+        return Dataplane(tables, limits)
+    from pktlb.native.dataplane import NativeDataplane  # noqa: PLC0415 - as above
+
+    return NativeDataplane(tables, limits)
+
+
+def make_engine(plane: Plane, ports: Sequence[Port], tun: Tun, busy_us: int) -> Engine:
+    """The engine of a datapath."""
+    if isinstance(plane, Dataplane):
+        return PythonEngine(plane, ports, tun)
+    from pktlb.native.dataplane import NativeDataplane  # noqa: PLC0415 - as above
+    from pktlb.native.engine import NativeEngine  # noqa: PLC0415
+
+    assert isinstance(plane, NativeDataplane)
+    return NativeEngine(plane, ports, tun, busy_us)

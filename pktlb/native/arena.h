@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Large arrays that are reserved once and cost memory only where they are touched.
+ *
+ * So a table is sized for its bound when the engine starts: nothing is allocated or moved on the
+ * path of a packet, and addresses in it stay.
+ */
+#ifndef PK_ARENA_H
+#define PK_ARENA_H
+
+#include <stddef.h>
+#include <sys/mman.h>
+
+/* Zeroed memory on huge pages where they are to be had, or NULL. */
+static inline void *pk_reserve(size_t bytes)
+{
+	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (memory == MAP_FAILED)
+		return NULL;
+	madvise(memory, bytes, MADV_HUGEPAGE); /* advice: without it all is the same, but slower */
+	return memory;
+}
+
+static inline void pk_release(void *memory, size_t bytes)
+{
+	if (memory)
+		munmap(memory, bytes);
+}
+
+#endif

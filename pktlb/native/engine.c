@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "engine.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SCRATCH (PK_LONGEST_HEAD + 65536)
+
+int pk_engine_init(struct pk_engine *engine, const struct pk_limits *limits,
+		   const struct pk_secret *secret)
+{
+	pthread_mutexattr_t attributes;
+
+	memset(engine, 0, sizeof(*engine));
+	pthread_mutexattr_init(&attributes);
+	pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ADAPTIVE_NP);
+	pthread_mutex_init(&engine->lock, &attributes);
+	pthread_mutexattr_destroy(&attributes);
+	if (pk_standings_init(&engine->standings) ||
+	    pk_snat_init(&engine->snat, limits->snat, limits->snat_count, limits->source_ports,
+			 limits->source_port_count))
+		return -1;
+	return pk_flows_init(&engine->flows, limits->max_flows, limits->timeouts, secret,
+			     &engine->standings, &engine->snat);
+}
+
+void pk_engine_free(struct pk_engine *engine)
+{
+	pk_flows_free(&engine->flows);
+	pk_snat_free(&engine->snat);
+	pk_standings_free(&engine->standings);
+	pthread_mutex_destroy(&engine->lock);
+}
+
+struct pk_worker *pk_worker_add(struct pk_engine *engine, __u32 number, __u32 of)
+{
+	struct pk_worker *worker = aligned_alloc(64, (sizeof(*worker) + 63) / 64 * 64);
+	__u32 at = 0;
+
+	if (!worker)
+		return NULL;
+	memset(worker, 0, sizeof(*worker));
+	worker->ident = (__u16)number;
+	worker->ident_step = (__u16)of;
+	worker->scratch[0] = malloc(SCRATCH);
+	worker->scratch[1] = malloc(SCRATCH);
+	pthread_mutex_lock(&engine->lock);
+	while (at < PK_MAX_WORKERS && engine->workers[at])
+		at++;
+	if (at < PK_MAX_WORKERS)
+		engine->workers[at] = worker;
+	pthread_mutex_unlock(&engine->lock);
+	if (at < PK_MAX_WORKERS && worker->scratch[0] && worker->scratch[1])
+		return worker;
+	pk_worker_remove(engine, worker);
+	return NULL;
+}
+
+void pk_worker_remove(struct pk_engine *engine, struct pk_worker *worker)
+{
+	__u32 at, reason;
+
+	pthread_mutex_lock(&engine->lock);
+	for (at = 0; at < PK_MAX_WORKERS; at++)
+		if (engine->workers[at] == worker)
+			engine->workers[at] = NULL;
+	for (reason = 0; reason < PK_REASON_COUNT; reason++)
+		engine->past[reason] += worker->counts[reason];
+	pthread_mutex_unlock(&engine->lock);
+	free(worker->scratch[0]);
+	free(worker->scratch[1]);
+	free(worker);
+}
+
+void pk_engine_counts(struct pk_engine *engine, __u64 counts[PK_REASON_COUNT])
+{
+	__u32 at, reason;
+
+	pthread_mutex_lock(&engine->lock);
+	memcpy(counts, engine->past, sizeof(engine->past));
+	for (at = 0; at < PK_MAX_WORKERS; at++)
+		for (reason = 0; engine->workers[at] && reason < PK_REASON_COUNT; reason++)
+			counts[reason] += __atomic_load_n(&engine->workers[at]->counts[reason],
+							  __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&engine->lock);
+}
+
+void pk_engine_swap(struct pk_engine *engine, const struct pk_tables *tables)
+{
+	pthread_mutex_lock(&engine->lock);
+	engine->tables = tables;
+	engine->standings.version = tables->version;
+	pthread_mutex_unlock(&engine->lock);
+}
+
+int pk_tables_in_use(struct pk_engine *engine, const struct pk_tables *tables)
+{
+	int used = 0;
+	__u32 at;
+
+	pthread_mutex_lock(&engine->lock);
+	for (at = 0; at < PK_MAX_WORKERS; at++)
+		used |= engine->workers[at] &&
+			__atomic_load_n(&engine->workers[at]->tables, __ATOMIC_ACQUIRE) == tables;
+	pthread_mutex_unlock(&engine->lock);
+	return used;
+}
+
+/* Threads read the clock and then wait for the lock, so it may seem to go back. Under the lock. */
+static void note_time(struct pk_engine *engine, __u32 now)
+{
+	if ((__s32)(now - engine->now) > 0)
+		engine->now = now;
+}
+
+static void parse_all(const struct pk_engine *engine, struct pk_worker *worker,
+		      const struct pk_frame *frames, __u32 count)
+{
+	__u32 i;
+
+	for (i = 0; i < count; i++) {
+		struct pk_decision *decision = &worker->decisions[i];
+
+		decision->gives_back = 0;
+		decision->reason = pk_parse(frames[i].data, frames[i].length, &worker->views[i]);
+		if (decision->reason != PK_FORWARDED)
+			continue;
+		worker->hashes[i] = pk_key_hash(&engine->flows.secret, &worker->views[i].key);
+		pk_flow_fetch_bucket(&engine->flows, worker->hashes[i]);
+	}
+}
+
+static void decide_all(struct pk_engine *engine, struct pk_worker *worker,
+		       const struct pk_frame *frames, __u32 count, __u32 now)
+{
+	const struct pk_tables *tables;
+	__u32 i;
+
+	pthread_mutex_lock(&engine->lock);
+	note_time(engine, now);
+	tables = engine->tables;
+	__atomic_store_n(&worker->tables, tables, __ATOMIC_RELAXED);
+	for (i = 0; i < count; i++)
+		if (worker->decisions[i].reason == PK_FORWARDED)
+			pk_flow_fetch_record(&engine->flows, worker->hashes[i]);
+	for (i = 0; i < count; i++)
+		if (worker->decisions[i].reason == PK_FORWARDED)
+			pk_decide(engine, tables, &frames[i], &worker->views[i],
+				  worker->hashes[i], &worker->decisions[i]);
+	pthread_mutex_unlock(&engine->lock);
+}
+
+void pk_engine_handle(struct pk_engine *engine, struct pk_worker *worker, struct pk_frame *frames,
+		      __u32 count, __u32 now, struct pk_sink *sink)
+{
+	enum pk_reason reason;
+	__u64 seen;
+	__u32 i;
+
+	parse_all(engine, worker, frames, count);
+	decide_all(engine, worker, frames, count, now);
+	for (i = 0; i < count; i++) {
+		reason = pk_carry_out(worker, &frames[i], &worker->views[i],
+				      &worker->decisions[i], sink);
+		/* Control reads the counts at any time; nobody else writes them. */
+		seen = worker->counts[reason] + 1;
+		__atomic_store_n(&worker->counts[reason], seen, __ATOMIC_RELAXED);
+		sink->ended(sink, reason);
+	}
+	__atomic_store_n(&worker->tables, NULL, __ATOMIC_RELEASE);
+}
+
+__u32 pk_engine_expire(struct pk_engine *engine, __u32 now, __u32 most)
+{
+	__u32 gone;
+
+	pthread_mutex_lock(&engine->lock);
+	note_time(engine, now);
+	gone = pk_flows_expire(&engine->flows, engine->now, most);
+	pthread_mutex_unlock(&engine->lock);
+	return gone;
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The way of a packet, many at a time: parse, find or open their flows, rewrite, send.
+ *
+ * It is given bytes, tables and the time, and opens no socket and reads no clock, like the
+ * reference engine, whose behaviour it has to the byte. Three passes over a batch: parse and
+ * fetch what the next one will read; decide, under the one lock over the flow table; rewrite.
+ * The lock is held for tens of nanoseconds a frame, the system calls around it take a thousand:
+ * so a dozen workers can share it, and what they see is always one consistent table.
+ */
+#ifndef PK_ENGINE_H
+#define PK_ENGINE_H
+
+#include <pthread.h>
+
+#include "flow.h"
+#include "frame.h"
+#include "rewrite.h"
+#include "schedule.h"
+#include "snat.h"
+#include "tables.h"
+
+#define PK_BATCH 64
+#define PK_MAX_WORKERS 64
+
+/* What was decided about a frame: all that rewriting needs, so that it needs no lock. */
+struct pk_decision {
+	enum pk_reason reason;
+	int gives_back; /* the kernel must be given the frame */
+	__u8 mode;
+	__u8 macs[12];
+	__u32 port, mtu;
+	struct pk_addr vip;           /* who sends errors */
+	struct pk_addr outer, backend; /* ends of the tunnel */
+	struct pk_translation to;      /* NAT */
+};
+
+/* What one thread needs for itself. */
+struct pk_worker {
+	__u64 counts[PK_REASON_COUNT];
+	const struct pk_tables *tables; /* those that it looks at, while it does */
+	__u16 ident, ident_step;        /* of outer headers: workers count in different residues */
+	__u8 *scratch[2];               /* a packet each, to cut up what lies in pieces */
+	struct pk_view views[PK_BATCH];
+	__u64 hashes[PK_BATCH];
+	struct pk_decision decisions[PK_BATCH];
+};
+
+struct pk_engine {
+	pthread_mutex_t lock; /* over everything that changes, down to `now` */
+	struct pk_flows flows;
+	struct pk_standings standings;
+	struct pk_snat snat;
+	const struct pk_tables *tables;
+	__u64 past[PK_REASON_COUNT]; /* what workers that are gone have counted */
+	__u32 now; /* ms: never goes back, though threads may read their clock and then wait */
+	struct pk_worker *workers[PK_MAX_WORKERS];
+};
+
+struct pk_limits {
+	__u32 max_flows;
+	__u32 timeouts[PK_STATE_COUNT]; /* ms */
+	const struct pk_addr *snat;
+	__u32 snat_count;
+	const __be16 *source_ports;
+	__u32 source_port_count;
+};
+
+/* 0, or -1 without memory; to be freed in either case. */
+int pk_engine_init(struct pk_engine *engine, const struct pk_limits *limits,
+		   const struct pk_secret *secret);
+void pk_engine_free(struct pk_engine *engine);
+
+/* A worker of `of` in number, or NULL. */
+struct pk_worker *pk_worker_add(struct pk_engine *engine, __u32 number, __u32 of);
+void pk_worker_remove(struct pk_engine *engine, struct pk_worker *worker);
+
+/* How many frames ended in each reason, over all workers. */
+void pk_engine_counts(struct pk_engine *engine, __u64 counts[PK_REASON_COUNT]);
+
+/* From the next batch on, these tables; takes over nothing, the old ones are still the caller's. */
+void pk_engine_swap(struct pk_engine *engine, const struct pk_tables *tables);
+/* Whether some batch under way still looks at these tables, which are no longer the engine's. */
+int pk_tables_in_use(struct pk_engine *engine, const struct pk_tables *tables);
+
+/* Handle up to PK_BATCH frames; they are rewritten in place. */
+void pk_engine_handle(struct pk_engine *engine, struct pk_worker *worker, struct pk_frame *frames,
+		      __u32 count, __u32 now, struct pk_sink *sink);
+__u32 pk_engine_expire(struct pk_engine *engine, __u32 now, __u32 most);
+
+/* The middle pass, for one frame that could be parsed; under the lock. */
+void pk_decide(struct pk_engine *engine, const struct pk_tables *tables,
+	       const struct pk_frame *frame, const struct pk_view *view, __u64 hash,
+	       struct pk_decision *decision);
+/* The last pass: rewrite and send one frame. Returns the reason it ended in. */
+enum pk_reason pk_carry_out(struct pk_worker *worker, struct pk_frame *frame,
+			    const struct pk_view *view, const struct pk_decision *decision,
+			    struct pk_sink *sink);
+
+#endif

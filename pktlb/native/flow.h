@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The flow table: what was decided for each 5-tuple, for as long as it is in use.
+ *
+ * Both directions of a NAT flow are found in the same index. It has buckets of one cache line, ten
+ * entries each, of which a lookup nearly always reads one; an entry that finds its bucket full
+ * goes to the next one with room, and the buckets that it passed count it, so a search knows where
+ * to end. Flows queue by state, the idlest first, so whatever has expired stands at the head of a
+ * queue: expiry takes off as many as it is allowed to and never scans.
+ *
+ * Sized for `capacity` at the start: 80 bytes of record, 8 of links and 17 of index a flow, in
+ * memory that is taken only when it is touched. Not thread-safe: its user holds a lock.
+ */
+#ifndef PK_FLOW_H
+#define PK_FLOW_H
+
+#include "map.h"
+#include "schedule.h"
+#include "snat.h"
+#include "tcp.h"
+
+struct pk_flow {
+	struct pk_addr client, vip;
+	struct pk_addr seen_as; /* NAT: the client's address as the backend sees it */
+	__be16 client_port, vip_port, seen_port;
+	__u8 proto, family;
+	__u8 state, mode; /* state: PK_STATE_COUNT where this record is free */
+	__u8 mac[6]; /* where the client's last packet came from: the way back to it */
+	__u32 port;
+	__u32 seen; /* ms: when its last packet came by */
+	__u32 tally;
+	__u16 by, by_transport; /* what translation towards the backend adds to sums */
+};
+
+struct pk_links {
+	__u32 before, after;
+};
+
+struct pk_bucket {
+	__u16 tag[10];  /* 0: free */
+	__u32 item[10]; /* number of the flow times two, plus one for its way back */
+	__u16 passed;   /* entries that went further because this one was full */
+	__u16 zero;
+};
+
+struct pk_flows {
+	struct pk_flow *flow;
+	struct pk_links *links; /* of each flow, and of the head of each state's queue behind them */
+	struct pk_bucket *buckets;
+	struct pk_standings *standings;
+	struct pk_snat *snat;
+	struct pk_secret secret;
+	__u32 capacity, bucket_count;
+	__u32 used;  /* flows below this number have been used */
+	__u32 freed; /* first of the used ones that are free, linked by `after` */
+	__u32 count;
+	__u32 timeout[PK_STATE_COUNT]; /* ms */
+};
+
+/* `capacity` flows, 0 < capacity < 2^30. 0, or -1 without memory. */
+int pk_flows_init(struct pk_flows *table, __u32 capacity, const __u32 *timeouts,
+		  const struct pk_secret *secret, struct pk_standings *standings,
+		  struct pk_snat *snat);
+void pk_flows_free(struct pk_flows *table);
+
+/* The number of the flow that has this key in either direction, or PK_ABSENT; one whose time is
+ * over is forgotten. */
+__u32 pk_flow_find(struct pk_flows *table, const struct pk_key *key, __u64 hash, __u32 now);
+
+/* Take in a new flow, all fields but `seen` and `state` filled in. Its keys must be free, and the
+ * table must have room. Returns its number. */
+__u32 pk_flow_add(struct pk_flows *table, const struct pk_flow *flow, __u64 hash,
+		  enum pk_state state, __u32 now);
+
+/* A packet of the flow came by. */
+void pk_flow_touch(struct pk_flows *table, __u32 number, __u32 now);
+/* The flow is in another state from now on. */
+void pk_flow_move(struct pk_flows *table, __u32 number, enum pk_state state);
+void pk_flow_remove(struct pk_flows *table, __u32 number);
+/* Whether there is room for one more, after forgetting the idlest if they have expired. */
+int pk_flows_make_room(struct pk_flows *table, __u32 now);
+/* Forget up to `most` flows that were idle for too long; returns how many it forgot. */
+__u32 pk_flows_expire(struct pk_flows *table, __u32 now, __u32 most);
+
+struct pk_key pk_flow_key(const struct pk_flow *flow);
+/* The key of the backend's replies, where the flow has one (mode NAT). */
+struct pk_key pk_flow_reply_key(const struct pk_flows *table, const struct pk_flow *flow);
+
+static inline __u64 pk_key_hash(const struct pk_secret *secret, const struct pk_key *key)
+{
+	struct pk_sip s = pk_sip_begin(secret);
+	__u64 ends = (__u64)key->sport << 48 | (__u64)key->dport << 32 | (__u64)key->proto << 8 |
+		     key->family;
+
+	if (key->family == 4) {
+		pk_sip_add(&s, (__u64)key->source.word[0] << 32 | key->destination.word[0], 1);
+	} else {
+		pk_sip_add(&s, key->source.half[0], 1);
+		pk_sip_add(&s, key->source.half[1], 1);
+		pk_sip_add(&s, key->destination.half[0], 1);
+		pk_sip_add(&s, key->destination.half[1], 1);
+	}
+	pk_sip_add(&s, ends, 1);
+	return pk_sip_end(&s, 3);
+}
+
+static inline __u32 pk_bucket_of(const struct pk_flows *table, __u64 hash)
+{
+	return (__u32)(((hash >> 32) * table->bucket_count) >> 32);
+}
+
+static inline __u16 pk_tag_of(__u64 hash)
+{
+	return (__u16)hash ? (__u16)hash : 1;
+}
+
+/* Fetch into the cache what a lookup will read: first the bucket, later the record. */
+static inline void pk_flow_fetch_bucket(const struct pk_flows *table, __u64 hash)
+{
+	__builtin_prefetch(&table->buckets[pk_bucket_of(table, hash)]);
+}
+
+static inline __u32 pk_bucket_match(const struct pk_bucket *bucket, __u16 tag)
+{
+	__u32 found = 0, i;
+
+	for (i = 0; i < 10; i++)
+		found |= (__u32)(bucket->tag[i] == tag) << i;
+	return found;
+}
+
+static inline void pk_flow_fetch_record(const struct pk_flows *table, __u64 hash)
+{
+	const struct pk_bucket *bucket = &table->buckets[pk_bucket_of(table, hash)];
+	__u32 found = pk_bucket_match(bucket, pk_tag_of(hash)), number;
+
+	if (!found)
+		return;
+	number = bucket->item[__builtin_ctz(found)] >> 1;
+	__builtin_prefetch(&table->flow[number]);
+	__builtin_prefetch((const __u8 *)&table->flow[number] + sizeof(struct pk_flow) - 1);
+	__builtin_prefetch(&table->links[number]);
+}
+
+#endif

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "raw_tables.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MIN_MTU 68 /* RFC 791, section 3.2: every link takes this much */
+#define COUNT(array, type) ((__u32)((array)->bytes / sizeof(type)))
+
+static const char no_memory[] = "no memory";
+
+static struct pk_end end_of(const struct pk_raw_end *raw)
+{
+	struct pk_end end = { .port = raw->port, .proto = raw->proto, .family = raw->family };
+
+	memcpy(end.addr.byte, raw->addr, 16);
+	return end;
+}
+
+static const char *load_set(struct pk_map *map, const struct pk_secret *secret,
+			    const struct pk_array *array)
+{
+	const struct pk_raw_end *raw = array->data;
+	__u32 count = COUNT(array, *raw), i;
+
+	if (pk_map_init(map, count))
+		return no_memory;
+	for (i = 0; i < count; i++) {
+		struct pk_end end = end_of(&raw[i]);
+
+		pk_map_put(map, secret, &end, i);
+	}
+	return NULL;
+}
+
+static const char *load_slots(struct pk_service *service, const struct pk_source *from, __u32 slots)
+{
+	__u32 i;
+
+	if (service->scheduler == PK_LC || !service->place_count)
+		return NULL;
+	if (slots >= from->slots_count || from->slots[slots].bytes < sizeof(__u32))
+		return "a service has no slots";
+	service->slots = from->slots[slots].data;
+	service->slot_count = COUNT(&from->slots[slots], __u32);
+	for (i = 0; i < service->slot_count; i++)
+		if (service->slots[i] >= service->place_count)
+			return "a slot names no place";
+	return NULL;
+}
+
+static const char *load_service(struct pk_tables *tables, const struct pk_source *from, __u32 i)
+{
+	const struct pk_raw_service *raw = (const struct pk_raw_service *)from->services.data + i;
+	__u32 places = COUNT(&from->places, struct pk_place);
+	struct pk_service *service = &tables->services[i];
+
+	if (raw->mode > PK_TUNNEL || raw->scheduler > PK_BY_SOURCE)
+		return "a service has an unknown mode or scheduler";
+	if (raw->standing >= PK_MAX_STANDINGS)
+		return "too many services";
+	if (raw->first_place > places || raw->place_count > places - raw->first_place)
+		return "a service has places that are not there";
+	*service = (struct pk_service){ .vip = end_of(&raw->vip),
+					.mode = raw->mode,
+					.scheduler = raw->scheduler,
+					.standing = raw->standing,
+					.place_count = raw->place_count,
+					.places = tables->places + raw->first_place,
+					.heap = tables->heaps + raw->first_place };
+	return load_slots(service, from, raw->slots);
+}
+
+static const char *load_services(struct pk_tables *tables, const struct pk_source *from)
+{
+	__u32 count = COUNT(&from->services, struct pk_raw_service), i;
+	__u32 places = COUNT(&from->places, struct pk_place);
+	const char *wrong = NULL;
+
+	tables->services = calloc(count + 1, sizeof(*tables->services));
+	tables->places = calloc(places + 1, sizeof(*tables->places));
+	tables->heaps = calloc(places + 1, sizeof(*tables->heaps));
+	if (!tables->services || !tables->places || !tables->heaps ||
+	    pk_map_init(&tables->service_at, count))
+		return no_memory;
+	memcpy(tables->places, from->places.data, places * sizeof(*tables->places));
+	for (i = 0; i < places; i++)
+		if (tables->places[i].tally >= from->tally_count || !tables->places[i].weight)
+			return "a place has no tally or no weight";
+	for (i = 0; i < count && !wrong; i++) {
+		wrong = load_service(tables, from, i);
+		pk_map_put(&tables->service_at, &tables->secret, &tables->services[i].vip, i);
+	}
+	return wrong;
+}
+
+static const char *load_tallies(struct pk_engine *engine, const struct pk_source *from)
+{
+	const struct pk_raw_tally *raw = from->tallies.data;
+	const __u32 *standing = from->standings.data;
+	__u32 i;
+
+	if (from->tally_count > PK_MAX_TALLIES)
+		return "too many backends";
+	for (i = 0; i < COUNT(&from->tallies, *raw); i++) {
+		if (raw[i].number >= from->tally_count || raw[i].pool >= PK_MAX_POOLS ||
+		    raw[i].standing >= PK_MAX_STANDINGS)
+			return "a tally has a number that is not there";
+		if (pk_pool_open(&engine->snat, raw[i].pool))
+			return no_memory;
+		engine->standings.tallies[raw[i].number] = (struct pk_tally){
+			.backend = end_of(&raw[i].backend),
+			.standing = raw[i].standing,
+			.pool = raw[i].pool,
+		};
+	}
+	for (i = 0; i < COUNT(&from->standings, __u32); i++) {
+		if (standing[i] >= PK_MAX_STANDINGS)
+			return "too many services";
+		engine->standings.standings[standing[i]] = (struct pk_standing){ 0 };
+	}
+	return NULL;
+}
+
+/* The hop of each tally, by its backend's address. */
+static const char *find_ways(struct pk_engine *engine, struct pk_tables *tables,
+			     const struct pk_source *from, const struct pk_map *by_address)
+{
+	__u32 i, found;
+
+	tables->tally_count = from->tally_count;
+	tables->hop_of = calloc(from->tally_count + 1, sizeof(const struct pk_hop *));
+	if (!tables->hop_of)
+		return no_memory;
+	for (i = 0; i < from->tally_count; i++) {
+		const struct pk_end *backend = &engine->standings.tallies[i].backend;
+		struct pk_end to = pk_end_of(&backend->addr, backend->family);
+
+		found = pk_map_find(by_address, &tables->secret, &to);
+		tables->hop_of[i] = found == PK_ABSENT ? NULL : &tables->hops[found];
+	}
+	return NULL;
+}
+
+static const char *load_hops(struct pk_engine *engine, struct pk_tables *tables,
+			     const struct pk_source *from)
+{
+	const struct pk_raw_hop *raw = from->hops.data;
+	__u32 count = COUNT(&from->hops, *raw), i;
+	struct pk_map by_address;
+	const char *wrong = NULL;
+
+	tables->hops = calloc(count + 1, sizeof(*tables->hops));
+	if (!tables->hops || pk_map_init(&by_address, count))
+		return no_memory;
+	for (i = 0; i < count; i++) {
+		struct pk_end to = end_of(&raw[i].to);
+		struct pk_hop *hop = &tables->hops[i];
+
+		hop->port = raw[i].port;
+		hop->mtu = raw[i].mtu;
+		memcpy(hop->macs, raw[i].macs, 12);
+		memcpy(hop->source.byte, raw[i].source, 16);
+		pk_map_put(&by_address, &tables->secret, &to, i);
+		if (hop->mtu < MIN_MTU)
+			wrong = "a hop has an MTU below 68";
+	}
+	if (!wrong)
+		wrong = find_ways(engine, tables, from, &by_address);
+	pk_map_free(&by_address);
+	return wrong;
+}
+
+static const char *load_ports(struct pk_tables *tables, const struct pk_source *from)
+{
+	const struct pk_raw_port *raw = from->ports.data;
+	__u32 i;
+
+	tables->port_count = COUNT(&from->ports, *raw);
+	tables->ports = calloc(tables->port_count + 1, sizeof(*tables->ports));
+	if (!tables->ports)
+		return no_memory;
+	for (i = 0; i < tables->port_count; i++) {
+		tables->ports[i].index = raw[i].index;
+		tables->ports[i].mtu = raw[i].mtu;
+		memcpy(tables->ports[i].mac, raw[i].mac, 6);
+		if (raw[i].mtu < MIN_MTU)
+			return "a port has an MTU below 68";
+	}
+	return NULL;
+}
+
+static const char *load(struct pk_engine *engine, struct pk_tables *tables,
+			const struct pk_source *from)
+{
+	const struct pk_secret *secret = &tables->secret;
+	const char *wrong;
+
+	if (from->hash_key.bytes != sizeof(tables->hash_key))
+		return "the hash key has not 16 bytes";
+	for (__u32 i = 0; i < 2; i++)
+		tables->hash_key.half[i] =
+			pk_little_endian((const __u8 *)from->hash_key.data + 8 * i, 8);
+	tables->has_snat = from->snat.bytes > 0;
+	tables->own_low = from->own_low;
+	tables->own_high = from->own_high;
+	(void)((wrong = load_tallies(engine, from)) || (wrong = load_services(tables, from)) ||
+	       (wrong = load_set(&tables->replies, secret, &from->replies)) ||
+	       (wrong = load_set(&tables->own, secret, &from->own)) ||
+	       (wrong = load_set(&tables->snat, secret, &from->snat)) ||
+	       (wrong = load_hops(engine, tables, from)) || (wrong = load_ports(tables, from)));
+	return wrong;
+}
+
+struct pk_tables *pk_tables_load(struct pk_engine *engine, const struct pk_source *source,
+				 const char **wrong)
+{
+	struct pk_tables *tables = calloc(1, sizeof(*tables));
+
+	*wrong = no_memory;
+	if (!tables)
+		return NULL;
+	tables->secret = engine->flows.secret;
+	tables->version = engine->standings.version + 1;
+	*wrong = load(engine, tables, source);
+	if (!*wrong)
+		return tables;
+	pk_tables_free(tables);
+	return NULL;
+}

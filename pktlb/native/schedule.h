@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Choose the backend of a new flow: index what control has prepared, and keep count.
+ *
+ * Least connections takes the root of a heap over the places of a service, so a pick costs the
+ * same for two backends and for thousands. The heap is built at the first pick after a swap and
+ * kept in order by whoever changes a count; all of it happens under the engine's lock.
+ */
+#ifndef PK_SCHEDULE_H
+#define PK_SCHEDULE_H
+
+#include "tables.h"
+
+#define PK_MAX_TALLIES (1u << 20)
+#define PK_MAX_STANDINGS (1u << 18)
+
+/* How many flows of a backend of a service are open, and when it was last chosen. */
+struct pk_tally {
+	struct pk_end backend;
+	__u32 standing;
+	__u32 pool;  /* of source ports towards the backend */
+	__u32 flows; /* in the table, closed ones too: as long as there are any, this place is taken */
+	__u32 active;
+	__u32 heap_at;      /* where it stands in the heap of its service... */
+	__u64 heap_version; /* ...if this is the version of the tables in use */
+	__u64 turn;
+};
+
+/* What a scheduler remembers of one service from pick to pick. */
+struct pk_standing {
+	__u64 picks;
+	const struct pk_service *heaped; /* the service whose heap is in order */
+};
+
+struct pk_standings {
+	struct pk_tally *tallies;
+	struct pk_standing *standings;
+	__u64 version; /* of the tables in use */
+};
+
+int pk_standings_init(struct pk_standings *all);
+void pk_standings_free(struct pk_standings *all);
+
+/* The tally of the backend for a new flow, or PK_ABSENT where no backend takes flows. */
+__u32 pk_pick(struct pk_standings *all, const struct pk_tables *tables,
+	      const struct pk_service *service, const struct pk_key *key);
+
+/* The number of active flows of a backend goes up or down by one. */
+void pk_tally_count(struct pk_standings *all, __u32 tally, int by);
+
+#endif
