@@ -23,7 +23,7 @@ SERVER_READY: Final = "listening"
 PKTLB_READY: Final = "pktlb: ready"
 
 ENGINE: Final = "PKTLB_LAB_ENGINE"
-"Environment variable: the engine of every `pktlb run` in a laboratory; unset, pktlb's own choice."
+"Environment variable: flags that choose the engine of each `pktlb run` in a laboratory."
 
 INDEXES_PER_HOST: Final = 100
 
@@ -156,7 +156,6 @@ def server_command(name: str, listen: str) -> list[str]:
 
 def pktlb_command(*arguments: str) -> list[str]:
     """The command line of pktlb, installed or not, as long as the package can be found."""
-    engine = os.environ.get(ENGINE)
-    if engine and arguments[:1] == ("run",) and "--engine" not in arguments:
-        arguments = ("run", "--engine", engine, *arguments[1:])
+    if arguments[:1] == ("run",) and "--engine" not in arguments:
+        arguments = ("run", *os.environ.get(ENGINE, "").split(), *arguments[1:])
     return [sys.executable, "-m", "pktlb", *arguments]

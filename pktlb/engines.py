@@ -58,11 +58,13 @@ def make_plane(engine: str, tables: Tables, limits: Limits) -> Plane:
 
 
 def make_engine(plane: Plane, ports: Sequence[Port], tun: Tun, busy_us: int) -> Engine:
-    """The engine of a datapath."""
+    """The engine of a datapath; `ConfigError` where it cannot have so many ports."""
     if isinstance(plane, Dataplane):
         return PythonEngine(plane, ports, tun)
     from pktlb.native.dataplane import NativeDataplane  # noqa: PLC0415 - as above
-    from pktlb.native.engine import NativeEngine  # noqa: PLC0415
+    from pktlb.native.engine import MAX_PORTS, NativeEngine  # noqa: PLC0415
 
+    if len(ports) > MAX_PORTS:
+        raise ConfigError(f"--interface: expected at most {MAX_PORTS}, these are {len(ports)}")
     assert isinstance(plane, NativeDataplane)
     return NativeEngine(plane, ports, tun, busy_us)

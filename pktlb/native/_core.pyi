@@ -1,8 +1,11 @@
+"""The native engine as Python sees it: what module.c takes and gives."""
+
 from typing import Final
 
-REASONS: Final[tuple[str, ...]]
+REASONS: Final[str]
+"Names of `pktlb.model.Reason`, in the order of their numbers here."
 ERRORS: Final[int]
-MAX_WORKERS: Final[int]
+"Numbers of errors that are told apart."
 MAX_PORTS: Final[int]
 
 class Engine:
@@ -14,7 +17,9 @@ class Engine:
         source_ports: bytes,
         secret: bytes,
         /,
-    ) -> None: ...
+    ) -> None:
+        """Time-outs in ms by state, SNAT addresses in order, source ports in network order."""
+
     def swap(
         self,
         services: bytes,
@@ -32,15 +37,30 @@ class Engine:
         own_low: int,
         own_high: int,
         /,
-    ) -> None: ...
+    ) -> None:
+        """From the next batch on, these tables: arrays of the records of raw_tables.h.
+
+        ValueError says what does not fit together; then the old tables stay.
+        """
+
     def handle(
         self, data: bytes | bytearray, offload: bytes, port: int, now_ms: int, /
-    ) -> tuple[int, int, list[tuple[int, bytes, bytes]]]: ...
-    def expire(self, now_ms: int, most: int, /) -> int: ...
-    def counts(self) -> tuple[int, ...]: ...
+    ) -> tuple[int, int, bytes]:
+        """The number of the reason, whether the kernel must be given the frame, what goes out."""
+
+    def expire(self, now_ms: int, most: int, /) -> int:
+        """Forget up to so many flows; returns how many it forgot. Frees old tables, too."""
+
+    def counts(self) -> tuple[int, ...]:
+        """Frames by reason."""
+
     def flow_count(self) -> int: ...
-    def flows(self, first: int, count: int, /) -> bytes | None: ...
-    def tallies(self, count: int, /) -> bytes: ...
+    def flows(self, first: int, count: int, /) -> bytes | None:
+        """The records (struct pk_flow) of the flows with these numbers; None beyond the last."""
+
+    def tallies(self, first: int, count: int, /) -> bytes:
+        """Of these tallies their active flows and all of them."""
+
     def work(
         self,
         number: int,
@@ -51,4 +71,9 @@ class Engine:
         busy_us: int,
         shared: object,
         /,
-    ) -> None: ...
+    ) -> None:
+        """Be one of so many workers until told to stop; ports are (index, fd) each.
+
+        `shared` (struct pk_shared) counts errors and says when to stop, after which `wake_fd` has
+        to become readable.
+        """

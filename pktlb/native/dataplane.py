@@ -20,9 +20,10 @@ from pktlb.model import Endpoint, Mode, Reason, Timeouts, Verdict
 from pktlb.native._core import REASONS, Engine
 from pktlb.native.tables import COUNTS, Register, sorted_addresses
 
-_REASONS: Final = tuple(Reason[name] for name in REASONS)
+_REASONS: Final = tuple(Reason[name] for name in REASONS.split())
 _MODES: Final = (Mode.NAT, Mode.DSR, Mode.TUNNEL)
 _FLOW: Final = struct.Struct("=16s16s16s2s2s2sBBBB6sIIIHH")
+_SENT: Final = struct.Struct("=II10s")
 _CHUNK: Final = 1024
 "Flows copied at a time: what a packet may have to wait for."
 
@@ -83,7 +84,7 @@ class NativeFlows:
 
     def _tally(self, number: int) -> Tally:
         tally = Tally()
-        tally.active, _ = COUNTS.unpack(self._engine.tallies(number + 1)[-COUNTS.size :])
+        tally.active, _ = COUNTS.unpack(self._engine.tallies(number, 1))
         return tally
 
 
@@ -110,7 +111,7 @@ class NativeDataplane:
     def swap(self, tables: Tables) -> None:
         """From the next frame on, these tables. The SNAT addresses stay those of the start."""
         self.engine.swap(*self._register.pack(tables))
-        self._register.forget(tables, self.engine.tallies(self._register.tally_count))
+        self._register.forget(tables, self.engine.tallies(0, self._register.tally_count))
 
     def expire(self, now: float, most: int = 256) -> int:
         """Forget up to `most` flows whose time is over; returns how many."""
@@ -124,8 +125,16 @@ class NativeDataplane:
         reason = _REASONS[number]
         if reason.verdict is Verdict.PASS:
             return Outcome(reason, (frame,) if given_back else ())
-        frames = [Frame(p, bytearray(data), unpack_offload(offload)) for p, data, offload in sent]
-        return Outcome(reason, frames)
+        return Outcome(reason, list(_frames(sent)))
+
+
+def _frames(sent: bytes) -> Iterator[Frame]:
+    """The frames that the engine sent, out of struct pk_single_head and their bytes."""
+    at = 0
+    while at < len(sent):
+        port, length, offload = _SENT.unpack_from(sent, at)
+        at += _SENT.size + length
+        yield Frame(port, bytearray(sent[at - length : at]), unpack_offload(offload))
 
 
 def milliseconds(seconds: float) -> int:

@@ -106,10 +106,11 @@ int pk_tables_in_use(struct pk_engine *engine, const struct pk_tables *tables)
 	return used;
 }
 
-/* Threads read the clock and then wait for the lock, so it may seem to go back. Under the lock. */
+/* Threads read the clock and then wait for the lock, so it may seem to go back; it wraps around,
+ * so without flows, whose times it is compared with, any time is later. Under the lock. */
 static void note_time(struct pk_engine *engine, __u32 now)
 {
-	if ((__s32)(now - engine->now) > 0)
+	if (!engine->flows.count || (__s32)(now - engine->now) > 0)
 		engine->now = now;
 }
 
@@ -179,4 +180,33 @@ __u32 pk_engine_expire(struct pk_engine *engine, __u32 now, __u32 most)
 	gone = pk_flows_expire(&engine->flows, engine->now, most);
 	pthread_mutex_unlock(&engine->lock);
 	return gone;
+}
+
+int pk_engine_flows(struct pk_engine *engine, __u32 first, __u32 count, struct pk_flow *copies)
+{
+	const struct pk_flows *flows = &engine->flows;
+	__u32 i;
+	int found = -1;
+
+	pthread_mutex_lock(&engine->lock);
+	if (first < flows->used)
+		found = 0;
+	for (i = first; i < flows->used && i - first < count; i++)
+		if (flows->flow[i].state != PK_STATE_COUNT)
+			copies[found++] = flows->flow[i];
+	pthread_mutex_unlock(&engine->lock);
+	return found;
+}
+
+void pk_engine_tallies(struct pk_engine *engine, __u32 first, __u32 count, __u32 *pairs)
+{
+	const struct pk_tally *tally = engine->standings.tallies + first;
+	__u32 i;
+
+	pthread_mutex_lock(&engine->lock);
+	for (i = 0; i < count; i++) {
+		pairs[2 * i] = tally[i].active;
+		pairs[2 * i + 1] = tally[i].flows;
+	}
+	pthread_mutex_unlock(&engine->lock);
 }

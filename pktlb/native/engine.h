@@ -88,6 +88,12 @@ void pk_engine_handle(struct pk_engine *engine, struct pk_worker *worker, struct
 		      __u32 count, __u32 now, struct pk_sink *sink);
 __u32 pk_engine_expire(struct pk_engine *engine, __u32 now, __u32 most);
 
+/* Copies those flows whose numbers are in this range; how many they are, or -1 where there are no
+ * numbers so high. */
+int pk_engine_flows(struct pk_engine *engine, __u32 first, __u32 count, struct pk_flow *copies);
+/* Of so many tallies their active flows and all of them, one after the other. */
+void pk_engine_tallies(struct pk_engine *engine, __u32 first, __u32 count, __u32 *pairs);
+
 /* The middle pass, for one frame that could be parsed; under the lock. */
 void pk_decide(struct pk_engine *engine, const struct pk_tables *tables,
 	       const struct pk_frame *frame, const struct pk_view *view, __u64 hash,

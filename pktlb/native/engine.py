@@ -1,7 +1,6 @@
 """The native engine at work: threads that stay in C for as long as there are frames."""
 
 import errno
-import logging
 import os
 import threading
 from array import array
@@ -11,12 +10,12 @@ from time import monotonic
 from typing import Final
 
 from pktlb.engine import Engine
-from pktlb.native._core import ERRORS
+from pktlb.native._core import ERRORS, MAX_PORTS
 from pktlb.native.dataplane import NativeDataplane
 from pktlb.wire.port import Port
 from pktlb.wire.tun import Tun
 
-log: Final = logging.getLogger(__name__)
+__all__ = ["MAX_PORTS", "NativeEngine"]
 
 _STOP: Final = 0
 _TUN: Final = 1

@@ -66,7 +66,7 @@ static void ended(struct pk_sink *sink, enum pk_reason reason)
 	(void)reason;
 }
 
-int pk_io_init(struct pk_io *io)
+static int prepare(struct pk_io *io)
 {
 	__u32 i;
 
@@ -88,7 +88,7 @@ int pk_io_init(struct pk_io *io)
 	return 0;
 }
 
-void pk_io_free(struct pk_io *io)
+static void clean_up(struct pk_io *io)
 {
 	__u32 i;
 
@@ -154,7 +154,7 @@ static void sleep_until_traffic(struct pk_io *io)
 	poll(until, io->port_count + 1, -1);
 }
 
-void pk_io_run(struct pk_io *io)
+static void run(struct pk_io *io)
 {
 	__u64 busy_until = 0;
 	__u32 i, got;
@@ -167,4 +167,18 @@ void pk_io_run(struct pk_io *io)
 		if (!got && (!io->busy_us || microseconds() >= busy_until))
 			sleep_until_traffic(io);
 	}
+}
+
+int pk_io_work(struct pk_io *io, __u32 number, __u32 of)
+{
+	int failed;
+
+	io->worker = pk_worker_add(io->engine, number, of);
+	failed = !io->worker || prepare(io);
+	if (!failed)
+		run(io);
+	clean_up(io);
+	if (io->worker)
+		pk_worker_remove(io->engine, io->worker);
+	return failed ? -1 : 0;
 }

@@ -28,6 +28,8 @@ struct pk_shared {
 	struct pk_errors port[]; /* by place */
 };
 
+#define PK_SHARED_BYTES(ports) (sizeof(struct pk_shared) + (ports) * sizeof(struct pk_errors))
+
 struct pk_queue;
 
 struct pk_io_port {
@@ -53,11 +55,8 @@ struct pk_io {
 	struct iovec vectors[PK_BATCH];
 };
 
-/* 0, or -1 without memory; to be freed in either case. The fields down to `shared` are filled in,
- * of ports their index and fd. */
-int pk_io_init(struct pk_io *io);
-void pk_io_free(struct pk_io *io);
-/* Works until `stop` is set. */
-void pk_io_run(struct pk_io *io);
+/* Be worker `number` of so many until `stop` is set; -1 without memory. Filled in: the fields from
+ * `engine` to `shared`, of ports their index and fd. */
+int pk_io_work(struct pk_io *io, __u32 number, __u32 of);
 
 #endif

@@ -35,7 +35,7 @@ struct pk_service {
 	__u32 standing;
 	__u32 place_count;
 	const struct pk_place *places;
-	const __u32 *slots; /* places in an order, for PK_RR and PK_BY_SOURCE */
+	const __u32 *slots; /* places in an order, for PK_RR and PK_BY_SOURCE; control's memory */
 	__u32 slot_count;
 	__u32 *heap; /* PK_LC: room for place_count places; the one part that changes, see schedule.h */
 };
@@ -62,8 +62,6 @@ struct pk_tables {
 	__u32 own_low, own_high; /* ports of the machine's own connections, half open */
 	int has_snat;
 	__u64 version; /* one more with each swap */
-	__u32 users;   /* batches under way that look at these tables */
-	void *owner;   /* what has to live as long (the slots are control's memory) */
 };
 
 static inline const struct pk_port *pk_port_of(const struct pk_tables *tables, __u32 index)

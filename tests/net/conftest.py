@@ -13,21 +13,29 @@ from tests.net.world import World, serving
 HERE = Path(__file__).parent
 MODES = {module.TOPOLOGY.mode: module.TOPOLOGY for module in (nat, dsr, tunnel)}
 
-ENGINES = ("native", "python")
-ANY_ENGINE = {"test_command_line", "test_decap", "test_labs", "test_readme"}
+ENGINES = {
+    "native": "--engine native",
+    "python": "--engine python",
+    "workers": "--engine native --workers 3",
+}
+ANY_ENGINE = {"test_command_line", "test_decap", "test_labs", "test_readme", "test_workers"}
 "Of no engine in particular; everything else is tried on each."
+SPREAD = {"test_http", "test_transfers", "test_udp"}
+"Also tried with several workers."
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if metafunc.module.__name__.rpartition(".")[2] not in ANY_ENGINE:
+    module = metafunc.module.__name__.rpartition(".")[2]
+    if module not in ANY_ENGINE:
         metafunc.fixturenames.insert(0, "lab_engine")
-        metafunc.parametrize("lab_engine", ENGINES, indirect=True)
+        engines = [name for name in ENGINES if name != "workers" or module in SPREAD]
+        metafunc.parametrize("lab_engine", engines, indirect=True)
 
 
 @pytest.fixture
 def lab_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Every pktlb of the test runs on this engine."""
-    monkeypatch.setenv(ENGINE, request.param)
+    monkeypatch.setenv(ENGINE, ENGINES[request.param])
     return str(request.param)
 
 

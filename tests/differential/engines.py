@@ -1,0 +1,9 @@
+"""The engines that ought to be equal. Where the native one is missing, that is an error."""
+
+from typing import Final
+
+from pktlb.datapath.pipeline import Dataplane
+from pktlb.native.dataplane import NativeDataplane
+from tests.differential.twins import Pair
+
+ENGINES: Final = Pair(Dataplane, NativeDataplane)

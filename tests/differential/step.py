@@ -1,0 +1,90 @@
+"""One step of a life: a frame arrives, the tables are swapped, or time is given for expiry.
+
+Steps are plain values. A list of them can be replayed by any engine, and some of them left out.
+"""
+
+from typing import NamedTuple
+
+from pktlb.datapath.frame import Frame, Offload
+from pktlb.datapath.pipeline import Limits
+from pktlb.datapath.tables import Tables
+from pktlb.model import format_address
+from tests.gateway import describe
+
+
+class Arrival(NamedTuple):
+    """A frame, as it arrives."""
+
+    now: float
+    port: int
+    data: bytes
+    offload: Offload
+
+    def frame(self) -> Frame:
+        """A copy that an engine may rewrite."""
+        return Frame(self.port, bytearray(self.data), self.offload)
+
+
+class Swap(NamedTuple):
+    """Other tables from now on."""
+
+    tables: Tables
+
+
+class Expiry(NamedTuple):
+    """Up to `most` flows may be forgotten."""
+
+    now: float
+    most: int
+
+
+Step = Arrival | Swap | Expiry
+
+
+def tell(step: Step) -> str:
+    """A step for people who read a story."""
+    match step:
+        case Arrival():
+            return f"at {step.now:.3f} arrives {tell_frame(step.frame())}"
+        case Swap():
+            return f"swap to {tell_tables(step.tables)}"
+        case Expiry():
+            return f"at {step.now:.3f} expire, at most {step.most}"
+
+
+def tell_frame(given: Frame) -> str:
+    """As `describe`, also where scapy cannot read it."""
+    try:
+        return describe(given)
+    except Exception as error:  # scapy, on noise
+        return f"port {given.port}, {given.offload}: {error!r}\n  {given.data[:120].hex(' ')}"
+
+
+def tell_tables(tables: Tables) -> str:
+    """Tables, a line each; long sequences of slots cut short."""
+    services = [
+        f"{each.vip}/{each.proto.name} {each.mode.name} {each.scheduler.name} "
+        f"{' '.join(f'{b}*{w}' for b, w in zip(each.backends, each.weights, strict=True))} "
+        f"slots {list(each.slots[:12])}{'...' if len(each.slots) > 12 else ''}"
+        for each in tables.services.values()
+    ]
+    hops = [
+        f"to {format_address(address)} by port {hop.port}, {hop.macs.hex(' ')}, mtu {hop.mtu}"
+        for address, hop in tables.hops.items()
+    ]
+    ports = [f"port {n}: {p.mac.hex(' ')}, mtu {p.mtu}" for n, p in tables.ports.items()]
+    replies = [f"{format_address(key[:-3])}:{int.from_bytes(key[-3:-1], 'big')}/{key[-1]}"
+               for key in sorted(tables.replies)]  # fmt: skip
+    rest = [
+        f"replies {' '.join(replies)}",
+        f"snat {' '.join(map(format_address, sorted(tables.snat)))}",
+        f"own {' '.join(map(format_address, sorted(tables.own)))} ports {tables.own_ports}",
+        f"hash key {tables.hash_key.hex()}",
+    ]
+    return "\n    ".join(["tables", *services, *hops, *ports, *rest])
+
+
+def tell_limits(limits: Limits) -> str:
+    ports = limits.source_ports
+    listed = list(ports) if len(ports) < 20 else f"{ports[0]}..{ports[-1]} ({len(ports)})"
+    return f"max_flows {limits.max_flows}, {limits.timeouts}, source_ports {listed}"

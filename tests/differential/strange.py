@@ -1,0 +1,158 @@
+"""What is wrong, rare or odd about frames: done to good ones, one thing or several at a time."""
+
+from collections.abc import Sequence
+from random import Random
+from typing import Any, Final
+
+from pktlb.datapath.frame import GSO_ECN, GSO_TCP4, GSO_UDP, Offload
+from pktlb.model import Proto
+from tests.differential.wire import CHECK_AT, CWR, ETHER, Packet, mended, sum_of
+
+_NOISE: Final = Random(1).randbytes(1 << 17)
+IP_OPTIONS: Final = (
+    b"\1\1\1\0",
+    b"\x94\4\0\0",  # router alert, copied
+    b"\7\7\4\0\0\0\0\0",  # record route, not copied
+    b"\x82\x0b\0\1\2\3\4\5\6\7\x08\1",  # security, copied
+    b"\1\x82\4\0\x88\4\0\1\x44\4\5\0",  # copied and not in turn
+    b"\x94\4\0\0" * 10,
+    b"\x94\0\0\0",  # of no length
+    b"\x94\1\0\0",
+    b"\x01\x01\x01\x94",  # its length is missing
+    b"\x82\x05\0\0",  # beyond the end
+    b"\1\1\x82\2",  # nothing but type and length
+    b"\0\x94\4\0",  # behind the end
+    b"\0\2\x94\4\0\0\0\0",
+    b"\x81\x01\0\0",
+)
+TCP_OPTIONS: Final = (b"\2\4\5\xb4", b"\1\1\x08\x0a" + bytes(8), bytes(40))
+RARE: Final[tuple[tuple[str, Sequence[Any]], ...]] = (
+    ("ip_options", IP_OPTIONS),
+    ("tcp_options", TCP_OPTIONS),
+    ("ttl", (0, 1, 1, 2, 3, 255)),
+    ("tos", range(256)),
+    ("ident", (0, 1, 0xFFFE, 0xFFFF)),
+    ("seq", (0, 0xFFFFFFFF, 0xFFFFFF00)),
+    ("check", (0, 0, 0, 1, 0xFFFE, 0xFFFF, 0xFFFF, 0x1234)),
+    ("padding", (b"\0", bytes(6), b"\xaa" * 7, bytes(range(20)))),
+    ("nothing", (True,)),
+    ("fragment", (0x8000, 0xC000, 0x2000, 0x2000, 0x6000, 0x2001, 1, 0x1FFF, 0x4001)),
+    ("flags", (CWR, CWR, 0x40, 0x20, 0x08)),
+    ("macs", ()),
+)
+"Fields of a packet, and what they seldom are."
+SIZES: Final = (0, 1, 2, 3, 7, 8, 100, 536, 1448, 0xFFFF)
+
+
+def load(rng: Random, size: int) -> bytes:
+    """Bytes of no regularity, now and then of none but zeros or ones."""
+    if rng.random() < 0.05:
+        return rng.choice((b"\0", b"\xff")) * size
+    at = rng.randrange(1 << 16)
+    return _NOISE[at : at + size]
+
+
+def adorn(rng: Random, packet: Packet) -> None:
+    """Gives one field a value that is rare: at its end, odd, or wrong."""
+    name, values = rng.choice(RARE)
+    if name == "flags":
+        packet.flags |= rng.choice(values)
+    elif name == "macs":
+        packet.macs = rng.choice((
+            b"\xff" * 6 + packet.macs[6:],
+            b"\1\0\x5e" + packet.macs[3:],
+            packet.macs[:6] + b"\3" + packet.macs[7:],
+        ))  # fmt: skip
+    else:
+        setattr(packet, name, rng.choice(values))
+
+
+def offloaded(rng: Random, packet: Packet) -> Offload:
+    """Makes a packet one with a partial checksum; perhaps it stands for many."""
+    packet.partial = True
+    if rng.random() < 0.4:
+        return packet.offload()
+    if rng.random() < 0.7:
+        packet.load = load(rng, rng.choice((1, 40, 600, 2000, 5000, 20_000)))
+    right = GSO_TCP4 if packet.proto is Proto.TCP else GSO_UDP
+    kind = rng.choice((right,) * 8 + (right | GSO_ECN, right | GSO_ECN, GSO_TCP4, GSO_UDP, 3, 4))
+    if kind & GSO_ECN:
+        packet.flags |= CWR
+    least = len(packet.load) // 40
+    sizes = [size for size in SIZES if size >= least or not size]
+    size = rng.choice((*sizes, max(1, len(packet.load)), len(packet.load) // 3 + 1))
+    return packet.offload(kind, size)
+
+
+def any_offload(rng: Random, size: int) -> Offload:
+    """An offload that has nothing to do with a frame of so many bytes."""
+    near_end = min(max(0, size - rng.randrange(6)), 0xFFFF)
+    return Offload(
+        rng.choice((0, 1, 1, 1, 2, 3, 255)),
+        rng.choice((0, 0, 0, 1, 3, 4, 5, 0x80, 0x81, 255)),
+        rng.randrange(0x10000),
+        rng.choice(SIZES[6:]),
+        rng.choice((0, 12, 33, 34, 35, 38, 54, near_end, near_end, 0xFFFF, rng.randrange(100))),
+        rng.choice((0, 0, 1, 2, 6, 16, 20, 0xFFFF, 0xFFDE, rng.randrange(100))),
+    )
+
+
+def spoilt(rng: Random, data: bytearray) -> bytearray:
+    """A byte changed or the end cut off; often the header's checksum is right all the same."""
+    kind = rng.randrange(6)
+    if len(data) < 24:
+        return data
+    if kind == 0:
+        del data[rng.randrange(len(data) + 1) :]
+    elif kind == 1:
+        data[rng.choice((12, 13, 14, 23))] = rng.choice((0, 1, 4, 8, 0x44, 0x55, 0x46, 0x81, 58))
+    elif kind == 2:
+        total = rng.choice((0, 19, 20, 27, 28, 39, 40, len(data) - 13, 0xFFFF))
+        data[16:18] = min(total, 0xFFFF).to_bytes(2, "big")
+    elif kind == 3:
+        _bend_lengths(rng, data)
+    else:
+        data[rng.randrange(min(len(data), 80))] ^= rng.choice((1, 0x80, 0xFF, rng.randrange(256)))
+    return mended(data) if rng.random() < 0.8 else data
+
+
+def _bend_lengths(rng: Random, data: bytearray) -> None:
+    """TCP's header length, or UDP's length, is what it cannot be."""
+    at = ETHER + (data[ETHER] & 15) * 4
+    if data[23] == Proto.UDP and len(data) >= at + 8:
+        right = int.from_bytes(data[at + 4 : at + 6], "big")
+        wrong = rng.choice((0, 7, 8, max(0, right - 1), min(right + 1, 0xFFFF), 0xFFFF))
+        data[at + 4 : at + 6] = wrong.to_bytes(2, "big")
+    elif len(data) > at + 12:
+        data[at + 12] = rng.choice((0x00, 0x40, 0x50, 0x60, 0xF0))
+
+
+def noise(rng: Random) -> bytearray:
+    """No packet, or hardly one."""
+    data = bytearray(load(rng, rng.choice((0, 1, 13, 14, 20, 33, 34, 60, 120))))
+    if rng.random() < 0.6:
+        data[12:15] = b"\x08\0\x45"
+    return mended(data) if rng.random() < 0.5 else data
+
+
+def aimed(rng: Random, arrived: bytes, left: bytes) -> bytearray:
+    """The frame again, changed so that a checksum in what leaves should come out as nothing.
+
+    A sum of 0 is 0xffff as well, and each kind of checksum has its own rule which of them it is.
+    """
+    data = bytearray(arrived)
+    at = ETHER + (data[ETHER] & 15) * 4 + CHECK_AT.get(Proto(data[23]), 0)
+    if rng.random() < 0.6 and len(data) >= at + 2 and len(left) >= at + 2:
+        before = int.from_bytes(data[at : at + 2], "big")
+        after = int.from_bytes(left[at : at + 2], "big")
+        wanted = (before - after - rng.choice((0, 0, 1))) % 0xFFFF
+        data[at : at + 2] = rng.choice((wanted, wanted or 0xFFFF)).to_bytes(2, "big")
+        return data
+    which = bytes(left) if rng.random() < 0.7 else bytes(arrived)
+    total = sum_of(which[ETHER:24] + which[26 : ETHER + (which[ETHER] & 15) * 4])
+    ident = (int.from_bytes(data[18:20], "big") - total) % 0xFFFF
+    data[18:20] = ident.to_bytes(2, "big")
+    data = mended(data)
+    if data[24:26] == b"\0\0" and rng.random() < 0.5:
+        data[24:26] = b"\xff\xff"
+    return data

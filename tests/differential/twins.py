@@ -1,0 +1,156 @@
+"""Two engines, led through the same life, and everything about them compared on the way."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple, Protocol
+
+from pktlb.datapath.frame import Frame
+from pktlb.datapath.packet import format_key
+from pktlb.datapath.pipeline import Dataplane, Limits, Outcome
+from pktlb.datapath.tables import Tables
+from pktlb.datapath.tcp import State
+from pktlb.model import Reason
+from tests.differential.step import Arrival, Expiry, Step, Swap, tell_frame
+
+LOOK_EVERY: Final = 64
+"Steps between two comparisons of all flows and counts, which cost more than a frame."
+
+CLOCK: Final = 1 << 32
+"Milliseconds after which a clock of 32 bits begins anew."
+
+
+class Flows(Protocol):
+    """What can be asked of a flow table."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Plane(Protocol):
+    """What every engine can do; see `Dataplane`."""
+
+    @property
+    def flows(self) -> Flows: ...
+    @property
+    def counts(self) -> dict[Reason, int]: ...
+    def swap(self, tables: Tables) -> None: ...
+    def expire(self, now: float, most: int) -> int: ...
+    def handle(self, frame: Frame, now: float) -> Outcome: ...
+
+
+class Pair(NamedTuple):
+    """The engines that ought to be equal: the one that is right, and the other."""
+
+    reference: Callable[[Tables, Limits], Dataplane]
+    other: Callable[[Tables, Limits], Plane]
+
+
+class DifferenceError(AssertionError):
+    """What the two did, where it is not the same."""
+
+
+class Twins:
+    """An engine of each kind, with the same tables and limits."""
+
+    def __init__(self, pair: Pair, tables: Tables, limits: Limits, every: int = LOOK_EVERY) -> None:
+        self.reference: Final = pair.reference(tables, limits)
+        self._other = pair.other(tables, limits)
+        self._every = every
+        self._taken = 0
+
+    def take(self, step: Step) -> Outcome | None:
+        """Let both take a step; the reference's outcome, where the step is a frame."""
+        self._taken += 1
+        ours, theirs = act(self.reference, step), act(self._other, step)
+        outcome = ours if isinstance(ours, Outcome) else None
+        if tell_apart(ours) != tell_apart(theirs):
+            raise DifferenceError(f"reference: {result(ours)}\nother:     {result(theirs)}")
+        if isinstance(ours, Exception):
+            raise DifferenceError(f"both raised {ours!r}") from ours
+        self._compare("number of flows", len(self.reference.flows), len(self._other.flows))
+        if self._taken % self._every == 0:
+            self.look()
+        return outcome
+
+    def look(self) -> None:
+        """Compare what the engines remember."""
+        self._compare("counts", told_counts(self.reference), told_counts(self._other))
+        ours, theirs = told_flows(self.reference), told_flows(self._other)
+        if ours != theirs:
+            left, right = (sorted(map(tell_flow, each)) for each in (ours - theirs, theirs - ours))
+            self._compare("flows that only one of them has", left, right)
+        assert len(ours) == len(self.reference.flows), "a flow is listed twice"
+
+    @staticmethod
+    def _compare(what: str, ours: object, theirs: object) -> None:
+        if ours != theirs:
+            raise DifferenceError(f"{what} differ\nreference: {ours}\nother:     {theirs}")
+
+
+Result = Outcome | int | Exception | None
+
+
+def act(engine: Plane, step: Step) -> Result:
+    """What an engine makes of a step; what it raises is a result as well."""
+    try:
+        match step:
+            case Arrival():
+                return engine.handle(step.frame(), step.now)
+            case Expiry():
+                return engine.expire(step.now, step.most)
+            case Swap():
+                engine.swap(step.tables)
+    except Exception as error:
+        return error
+    return None
+
+
+def tell_apart(given: Result) -> object:
+    """A result as a plain value; two exceptions are equal if they are of one kind."""
+    if isinstance(given, Outcome):
+        return given.reason, [plain(sent) for sent in given.frames]
+    return type(given) if isinstance(given, Exception) else given
+
+
+def plain(sent: Frame) -> tuple[int, bytes, tuple[int, ...]]:
+    return sent.port, bytes(sent.data), tuple(sent.offload)
+
+
+def result(given: Result) -> str:
+    """A result for people."""
+    if not isinstance(given, Outcome):
+        return repr(given)
+    frames = [f"  {tell_frame(sent)} ({len(sent.data)} bytes)" for sent in given.frames]
+    more = [f"  and {len(frames) - 4} more"] if len(frames) > 4 else []
+    return "\n".join([f"{given.reason.name}, {len(frames)} frames", *frames[:4], *more])
+
+
+def told_counts(engine: Plane) -> dict[str, int]:
+    counts = engine.counts
+    return {reason.name: counts[reason] for reason in Reason if counts[reason]}
+
+
+def told_flows(engine: Plane) -> set[tuple[Any, ...]]:
+    """Every flow with all that can be asked of it; when it was seen, as far as the clock goes."""
+    return {
+        (
+            bytes(flow.key),
+            None if flow.reverse is None else bytes(flow.reverse),
+            flow.mode.name,
+            str(flow.backend),
+            State(flow.state).name,
+            round(flow.seen * 1000) % CLOCK,
+            bytes(flow.client_mac),
+            flow.client_port,
+        )
+        for flow in engine.flows
+    }
+
+
+def tell_flow(flow: tuple[Any, ...]) -> str:
+    """A flow for people."""
+    key, reverse, mode, backend, state, seen, mac, port = flow
+    replies = f" replies {format_key(reverse)}" if reverse else ""
+    return (
+        f"{format_key(key)} {mode} {backend}{replies} {state}, "
+        f"seen at {seen} ms, from {mac.hex(':')} on port {port}"
+    )

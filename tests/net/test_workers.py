@@ -1,0 +1,80 @@
+"""Workers at full load: control goes on, and frames that the kernel will not take are counted."""
+
+import re
+import signal
+import sys
+
+from netns.host import Host
+from netns.process import Process
+from netns.waiting import wait_until
+from tests.net.world import World
+
+FLOOD = """
+import socket, sys, time
+to, until = (sys.argv[1], int(sys.argv[2])), time.monotonic() + float(sys.argv[3])
+senders = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(16)]
+print("sending", flush=True)
+while time.monotonic() < until:
+    for sender in senders:
+        for _ in range(16):
+            sender.sendto(b"flood", to)
+"""
+LONG_S = "20"
+"A flood ends by itself, but no test waits for that."
+
+
+def flood(world: World, port: int) -> Process:
+    command = (sys.executable, "-c", FLOOD, world.vip[0], str(port), LONG_S)
+    return world.client.start(*command, ready="sending")
+
+
+def balance(world: World, *more: str) -> Process:
+    """HTTP, and UDP beside it where nobody answers."""
+    address, _ = world.vip
+    backends = [at.partition(":")[0] for at in world.topology.backends.values()]
+    service = ["--vip", f"{address}:9/udp"]
+    for backend in backends:
+        service += ["--backend", f"{backend}:9"]
+    return world.balance(*service, "--engine", "native", *more)
+
+
+def explained(balancer: Process) -> list[int]:
+    """Frames handled, as each answer to SIGUSR1 has told them."""
+    return [int(frames) for frames in re.findall(r"flows=\d+ frames=(\d+)", balancer.stderr)]
+
+
+def answered(balancer: Process, count: int) -> None:
+    wait_until(lambda: len(explained(balancer)) >= count, 10, "pktlb answers SIGUSR1")
+
+
+def sink(host: Host) -> None:
+    """Nobody listens, and nobody says so."""
+    host.run("nft", "add table netdev sink")
+    hook = "{ type filter hook ingress device eth0 priority 0; }"
+    host.run("nft", f"add chain netdev sink sink {hook}")
+    host.run("nft", "add rule netdev sink sink udp dport 9 drop")
+
+
+def test_control_answers_and_connections_open_under_a_flood(nat_world: World) -> None:
+    for backend in nat_world.backends:
+        sink(backend)
+    balancer = balance(nat_world, "--workers", "2")
+    for _ in range(2):
+        flood(nat_world, 9)
+    for turn in range(1, 4):
+        balancer.send_signal(signal.SIGUSR1)
+        answered(balancer, turn)
+    assert explained(balancer)[2] > explained(balancer)[0], "frames moved meanwhile"
+    assert nat_world.ask(3)
+    assert balancer.stop() == 0
+
+
+def test_a_backend_that_leaves_under_a_flood_is_left_alone(nat_world: World) -> None:
+    for backend in nat_world.backends:
+        sink(backend)
+    balancer = balance(nat_world)
+    flood(nat_world, 9)
+    nat_world.lab.hosts["a"].run("ip", "link", "set", "eth0", "down")
+    wait_until(lambda: "10.0.2.11 cannot be reached" in balancer.stderr, 30, "a is missed")
+    assert nat_world.who(6).keys() == {"b", "c"}
+    assert balancer.stop() == 0
