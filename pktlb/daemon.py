@@ -112,7 +112,7 @@ class _Balancer:
         workers = engines.worker_count(config.workers, kind, names)
         programs = compile_filters(plan.matches(config))
         for link in placement.ports:
-            balancer._ports.append(Port(link.index, link.name, programs, workers))
+            balancer._ports.append(Port(link.index, link.name, link.mtu, programs, workers))
             stack.callback(balancer._ports[-1].close)
         balancer._sentry.put()
         for address, home in placement.addresses:

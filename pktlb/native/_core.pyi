@@ -65,15 +65,15 @@ class Engine:
         self,
         number: int,
         of: int,
-        ports: tuple[tuple[int, int], ...],
+        ports: tuple[tuple[int, int, int], ...],
         tun_fd: int,
         wake_fd: int,
         busy_us: int,
         shared: object,
         /,
     ) -> None:
-        """Be one of so many workers until told to stop; ports are (index, fd) each.
+        """Be one of so many workers until told to stop; ports are (index, fd, MTU) each.
 
-        `shared` (struct pk_shared) counts errors and says when to stop, after which `wake_fd` has
-        to become readable.
+        `shared` (struct pk_shared) counts, and says what to do whenever the eventfd `wake_fd` has
+        become readable. OSError where the kernel refuses a ring.
         """

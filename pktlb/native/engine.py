@@ -3,24 +3,21 @@
 import errno
 import os
 import threading
-from array import array
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from time import monotonic
+from time import monotonic, sleep
 from typing import Final
 
 from pktlb.engine import Engine
-from pktlb.native._core import ERRORS, MAX_PORTS
+from pktlb.errors import refused
+from pktlb.native._core import MAX_PORTS
 from pktlb.native.dataplane import NativeDataplane
+from pktlb.native.shared import Shared
 from pktlb.wire.port import Port
 from pktlb.wire.tun import Tun
 
 __all__ = ["MAX_PORTS", "NativeEngine"]
-
-_STOP: Final = 0
-_TUN: Final = 1
-_PORTS: Final = _TUN + ERRORS
-"Places in what a worker shares with us (struct pk_shared): counts of errors by their number."
 
 _SWEEP: Final = 64
 "Flows forgotten at a time while nobody else may touch the table."
@@ -41,68 +38,95 @@ class NativeEngine(Engine):
         super().__init__(plane, ports, tun)
         self._native: Final = plane
         self._busy_us: Final = busy_us
-        workers = min(len(port.sockets) for port in ports)
-        self._shared = [array("Q", bytes(8 * self._shared_size())) for _ in range(workers)]
-        self._failed: list[BaseException] = []
-
-    def _shared_size(self) -> int:
-        return _PORTS + 2 * ERRORS * len(self._ports)
+        self._shared: list[Shared] = []
+        self._received: dict[tuple[int, int], int] = {}
+        self._failed: list[OSError] = []
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        wake = os.eventfd(0, os.EFD_CLOEXEC)
+        workers = min(len(port.sockets) for port in self._ports.values())
+        self._shared = [Shared(len(self._ports)) for _ in range(workers)]
         threads = [
-            threading.Thread(target=self._work, args=(number, wake), name=f"worker-{number}")
-            for number in range(len(self._shared))
+            threading.Thread(target=self._work, args=(number,), name=f"worker-{number}")
+            for number in range(workers)
         ]
         try:
-            for thread in threads:
+            for thread, shared in zip(threads, self._shared, strict=True):
                 thread.start()
+                while thread.is_alive() and not shared.started():
+                    sleep(0.001)
+            self._raise_failed()
             yield
         finally:
             for shared in self._shared:
-                shared[_STOP] = 1
-            os.eventfd_write(wake, 1)
+                shared.stop()
             for thread in threads:
                 if thread.ident is not None:
                     thread.join()
-            os.close(wake)
+            for shared in self._shared:
+                shared.close()
 
-    def _work(self, number: int, wake: int) -> None:
-        ports = tuple((port.index, port.sockets[number].fileno()) for port in self._ports.values())
+    def _work(self, number: int) -> None:
+        shared = self._shared[number]
+        ports = tuple(
+            (port.index, port.sockets[number].fileno(), port.mtu) for port in self._ports.values()
+        )
         try:
             self._native.engine.work(
-                number, len(self._shared), ports, self._tun.fileno(), wake, self._busy_us,
-                self._shared[number],
+                number, len(self._shared), ports, self._tun.fileno(), shared.wake, self._busy_us,
+                shared.words,
             )  # fmt: skip
-        except BaseException as error:  # told to the daemon, which ends of it
+        except OSError as error:
             self._failed.append(error)
 
-    def tick(self) -> None:
-        super().tick()
+    def _raise_failed(self) -> None:
         for error in self._failed:
-            raise error
-        self._note_errors()
+            raise refused("a worker cannot receive", error, "CAP_NET_RAW") from error
+
+    def tick(self) -> None:
+        self._raise_failed()
+        self._look_for_jams()
         begin = monotonic()
         while self._native.expire(now := monotonic(), _SWEEP) == _SWEEP:
             if now - begin > _SWEEP_S:
                 break
 
+    def _look_for_jams(self) -> None:
+        """Count what was lost, and mend a ring that loses frames and hands over none.
+
+        One frame whose offloads the header cannot express is enough: the kernel (seen with 6.18)
+        then waits for its slot for ever.
+        """
+        for place, port in enumerate(self._ports.values()):
+            for number, lost in enumerate(port.dropped()):
+                self.dropped += lost
+                shared = self._shared[number]
+                received = shared.received(place)
+                if lost and received == self._received.get((number, place)):
+                    shared.reopen(place)
+                self._received[number, place] = received
+
+    def trouble(self) -> dict[str, int]:
+        self._note_errors()
+        return super().trouble()
+
     def _note_errors(self) -> None:
         """Take over what the workers have counted."""
-        for number, count in self._sums(_TUN):
+        for number, count in _sum(shared.tun_errors() for shared in self._shared).items():
             self._tun.errors[f"write {os.strerror(number)}"] = count
         for place, port in enumerate(self._ports.values()):
-            first = _PORTS + 2 * ERRORS * place
-            for number, count in self._sums(first):
-                what = errno.errorcode.get(number, "without header")
-                port.errors[f"receive {what}"] = count
-            for number, count in self._sums(first + ERRORS):
-                port.errors[f"send {errno.errorcode.get(number, str(number))}"] = count
+            for what, found in (
+                ("receive", [shared.receive_errors(place) for shared in self._shared]),
+                ("send", [shared.send_errors(place) for shared in self._shared]),
+            ):
+                for number, count in _sum(found).items():
+                    port.errors[f"{what} {errno.errorcode.get(number, str(number))}"] = count
 
-    def _sums(self, first: int) -> Iterator[tuple[int, int]]:
-        """Error numbers and how often each was met, by all workers together."""
-        columns = zip(*(shared[first : first + ERRORS] for shared in self._shared), strict=True)
-        for number, counts in enumerate(columns):
-            if any(counts):
-                yield number, sum(counts)
+
+def _sum(found: Iterable[Iterable[tuple[int, int]]]) -> Counter[int]:
+    """All workers' counts by the number of the error."""
+    total: Counter[int] = Counter()
+    for errors in found:
+        for number, count in errors:
+            total[number] += count
+    return total

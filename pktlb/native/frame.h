@@ -5,7 +5,8 @@
 
 #include "packet.h"
 
-#define PK_HEADROOM 64 /* writable bytes in front of each frame that comes in: for outer headers */
+#define PK_VNET 10 /* bytes of struct pk_offload on the wire */
+#define PK_HEADROOM PK_VNET /* writable bytes in front of each frame that comes in */
 #define PK_LONGEST 0xffffu /* bytes of the longest IPv4 packet, whatever a link takes */
 
 enum pk_offload_flag { PK_NEEDS_CHECKSUM = 1 };

@@ -3,18 +3,14 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdlib.h>
-#include <string.h>
+#include <sched.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "arena.h"
 #include "queue.h"
 
-/* From one frame's memory to the next: the longest frame, and more than a multiple of a page, so
- * that the first bytes of all frames do not compete for the same places of the cache. */
-#define STRIDE 65728u
-#define ROOM (STRIDE - PK_HEADROOM)
 #define SWEEP (2 * PK_BATCH) /* more than a batch can open, so the table shrinks faster */
 
 static __u64 microseconds(void)
@@ -57,7 +53,7 @@ static void give_back(struct pk_sink *sink, const struct pk_frame *frame)
 		offload.header_length = (__u16)(offload.header_length > PK_IP ?
 						offload.header_length - PK_IP : 0);
 	if (writev(io->tun_fd, parts, 2) < 0)
-		pk_count_error(io->shared->tun, errno);
+		pk_count_error(io->shared->tun_errors, errno);
 }
 
 static void ended(struct pk_sink *sink, enum pk_reason reason)
@@ -66,92 +62,97 @@ static void ended(struct pk_sink *sink, enum pk_reason reason)
 	(void)reason;
 }
 
+/* 0, or the number of an error. */
 static int prepare(struct pk_io *io)
 {
+	int error = 0;
 	__u32 i;
 
 	io->sink = (struct pk_sink){ send_out, give_back, ended };
-	io->memory = pk_reserve((size_t)PK_BATCH * STRIDE);
-	if (!io->memory)
-		return -1;
-	for (i = 0; i < PK_BATCH; i++) {
-		io->vectors[i] = (struct iovec){ io->memory + i * STRIDE + PK_HEADROOM, ROOM };
-		io->messages[i].msg_hdr =
-			(struct msghdr){ .msg_iov = &io->vectors[i], .msg_iovlen = 1 };
+	for (i = 0; i < io->port_count && !error; i++) {
+		struct pk_io_port *port = &io->ports[i];
+
+		port->shared = &io->shared->port[i];
+		port->queue = pk_reserve(sizeof(struct pk_queue));
+		error = port->queue ? pk_ring_open(&port->ring, port->fd, port->mtu) : ENOMEM;
 	}
-	for (i = 0; i < io->port_count; i++) {
-		io->ports[i].errors = &io->shared->port[i];
-		io->ports[i].queue = pk_reserve(sizeof(struct pk_queue));
-		if (!io->ports[i].queue)
-			return -1;
-	}
-	return 0;
+	return error;
 }
 
 static void clean_up(struct pk_io *io)
 {
 	__u32 i;
 
-	pk_release(io->memory, (size_t)PK_BATCH * STRIDE);
-	for (i = 0; i < io->port_count; i++)
+	for (i = 0; i < io->port_count; i++) {
+		pk_ring_close(&io->ports[i].ring);
 		pk_release(io->ports[i].queue, sizeof(struct pk_queue));
-}
-
-/* The frames that have arrived, up to a batch; errors are counted. */
-static __u32 receive(struct pk_io *io, struct pk_io_port *port)
-{
-	int got = recvmmsg(port->fd, io->messages, PK_BATCH, MSG_DONTWAIT, NULL), i;
-	__u32 count = 0;
-
-	if (got < 0) {
-		/* EINVAL: a frame whose offloads the header cannot express; it is gone, others
-		 * follow. ENETDOWN: the interface went down; it may come back. */
-		if (errno != EAGAIN && errno != EINTR)
-			pk_count_error(port->errors->receive, errno);
-		return 0;
 	}
-	for (i = 0; i < got; i++) {
-		struct pk_frame *frame = &io->frames[count];
-		__u8 *data = io->vectors[i].iov_base;
-
-		if (io->messages[i].msg_len < PK_VNET) {
-			pk_count_error(port->errors->receive, 0);
-			continue;
-		}
-		memcpy(&frame->offload, data, PK_VNET);
-		frame->data = data + PK_VNET;
-		frame->length = io->messages[i].msg_len - PK_VNET;
-		frame->port = port->index;
-		count++;
-	}
-	return count;
 }
 
 /* One batch of one port, in and out. Returns how many frames it was. */
 static __u32 serve(struct pk_io *io, struct pk_io_port *port)
 {
-	__u32 count = receive(io, port), now, i;
+	__u32 count, now, i;
 
-	if (!count)
-		return 0;
-	now = (__u32)(microseconds() / 1000);
-	pk_engine_handle(io->engine, io->worker, io->frames, count, now, &io->sink);
-	for (i = 0; i < io->port_count; i++)
-		if (io->ports[i].queue->count)
-			pk_queue_flush(&io->ports[i]);
-	pk_engine_expire(io->engine, now, SWEEP);
+	count = pk_ring_receive(&port->ring, io->frames, PK_BATCH, port->shared->receive_errors);
+	if (count) {
+		for (i = 0; i < count; i++)
+			io->frames[i].port = port->index;
+		now = (__u32)(microseconds() / 1000);
+		pk_engine_handle(io->engine, io->worker, io->frames, count, now, &io->sink);
+		for (i = 0; i < io->port_count; i++)
+			if (io->ports[i].queue->count)
+				pk_queue_flush(&io->ports[i]);
+		pk_engine_expire(io->engine, now, SWEEP);
+		pk_count(&port->shared->received, count);
+	}
+	pk_ring_release(&port->ring);
 	return count;
+}
+
+/* Control saw frames being lost and none being received: a frame whose offloads the header cannot
+ * express leaves a slot that is never filled, and the kernel waits for it for ever. */
+static void reopen(struct pk_io_port *port)
+{
+	int error;
+
+	pk_ring_close(&port->ring);
+	error = pk_ring_open(&port->ring, port->fd, port->mtu);
+	pk_count_error(port->shared->receive_errors, error ? error : EINVAL);
+	if (!error)
+		__atomic_store_n(&port->shared->reopen, 0, __ATOMIC_RELAXED);
+}
+
+static void heed(struct pk_io *io)
+{
+	__u64 calls;
+	__u32 i;
+
+	if (read(io->wake_fd, &calls, sizeof(calls)) < 0)
+		return;
+	for (i = 0; i < io->port_count; i++)
+		if (__atomic_load_n(&io->ports[i].shared->reopen, __ATOMIC_RELAXED))
+			reopen(&io->ports[i]);
 }
 
 static void sleep_until_traffic(struct pk_io *io)
 {
 	struct pollfd until[PK_MAX_PORTS + 1];
+	socklen_t size = sizeof(int);
 	__u32 i;
+	int error;
 
 	for (i = 0; i < io->port_count; i++)
 		until[i] = (struct pollfd){ io->ports[i].fd, POLLIN, 0 };
 	until[i] = (struct pollfd){ io->wake_fd, POLLIN, 0 };
 	poll(until, io->port_count + 1, -1);
+	if (until[i].revents)
+		heed(io);
+	/* An interface that goes down says so once; it may come back. */
+	while (i--)
+		if ((until[i].revents & POLLERR) &&
+		    !getsockopt(io->ports[i].fd, SOL_SOCKET, SO_ERROR, &error, &size) && error)
+			pk_count_error(io->ports[i].shared->receive_errors, error);
 }
 
 static void run(struct pk_io *io)
@@ -162,23 +163,30 @@ static void run(struct pk_io *io)
 	while (!__atomic_load_n(&io->shared->stop, __ATOMIC_RELAXED)) {
 		for (got = 0, i = 0; i < io->port_count; i++)
 			got += serve(io, &io->ports[i]);
-		if (got && io->busy_us)
-			busy_until = microseconds() + io->busy_us;
-		if (!got && (!io->busy_us || microseconds() >= busy_until))
+		if (got) {
+			if (io->busy_us)
+				busy_until = microseconds() + io->busy_us;
+		} else if (io->busy_us && microseconds() < busy_until) {
+			sched_yield(); /* whoever brings the frames may need this core */
+		} else {
 			sleep_until_traffic(io);
+		}
 	}
 }
 
 int pk_io_work(struct pk_io *io, __u32 number, __u32 of)
 {
-	int failed;
+	int error = ENOMEM;
 
 	io->worker = pk_worker_add(io->engine, number, of);
-	failed = !io->worker || prepare(io);
-	if (!failed)
+	if (io->worker)
+		error = prepare(io);
+	if (!error) {
+		__atomic_store_n(&io->shared->started, 1, __ATOMIC_RELEASE);
 		run(io);
+	}
 	clean_up(io);
 	if (io->worker)
 		pk_worker_remove(io->engine, io->worker);
-	return failed ? -1 : 0;
+	return error;
 }

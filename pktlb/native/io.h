@@ -8,35 +8,37 @@
 #ifndef PK_IO_H
 #define PK_IO_H
 
-#include <sys/socket.h>
-#include <sys/uio.h>
-
+#include "count.h"
 #include "engine.h"
+#include "ring.h"
 
-#define PK_ERRORS 134 /* one more than the highest errno */
 #define PK_MAX_PORTS 64
-#define PK_VNET 10 /* bytes of struct pk_offload on the wire */
 
-/* What control reads while the worker runs, and the one thing that it writes. */
-struct pk_errors {
-	__u64 receive[PK_ERRORS], send[PK_ERRORS];
+/* What control reads of a port while a worker runs, and what it asks for. */
+struct pk_shared_port {
+	__u64 received; /* frames */
+	__u64 reopen;   /* set by control: the ring does not move any more, make a new one */
+	__u64 receive_errors[PK_ERRORS], send_errors[PK_ERRORS];
 };
 
 struct pk_shared {
-	__u64 stop;
-	__u64 tun[PK_ERRORS];
-	struct pk_errors port[]; /* by place */
+	__u64 stop; /* set by control */
+	__u64 started;
+	__u64 tun_errors[PK_ERRORS];
+	struct pk_shared_port port[]; /* by place */
 };
 
-#define PK_SHARED_BYTES(ports) (sizeof(struct pk_shared) + (ports) * sizeof(struct pk_errors))
+#define PK_SHARED_BYTES(ports) (sizeof(struct pk_shared) + (ports) * sizeof(struct pk_shared_port))
 
 struct pk_queue;
 
 struct pk_io_port {
 	__u32 index;
 	int fd;
-	struct pk_queue *queue; /* of frames that go out here */
-	struct pk_errors *errors;
+	__u32 mtu;
+	struct pk_ring ring;    /* of frames that come in */
+	struct pk_queue *queue; /* of frames that go out */
+	struct pk_shared_port *shared;
 };
 
 struct pk_io {
@@ -46,17 +48,14 @@ struct pk_io {
 	struct pk_io_port ports[PK_MAX_PORTS];
 	__u32 port_count;
 	int tun_fd;
-	int wake_fd; /* readable when the worker shall look at `stop` */
+	int wake_fd;   /* an eventfd: `stop` or `reopen` were set */
 	__u32 busy_us; /* how long to go on looking before it sleeps */
 	struct pk_shared *shared;
-	__u8 *memory; /* of the frames of a batch */
 	struct pk_frame frames[PK_BATCH];
-	struct mmsghdr messages[PK_BATCH];
-	struct iovec vectors[PK_BATCH];
 };
 
-/* Be worker `number` of so many until `stop` is set; -1 without memory. Filled in: the fields from
- * `engine` to `shared`, of ports their index and fd. */
+/* Be worker `number` of so many until `stop` is set; 0, or the number of an error. Filled in: the
+ * fields from `engine` to `shared`, of ports their index, fd and MTU. */
 int pk_io_work(struct pk_io *io, __u32 number, __u32 of);
 
 #endif

@@ -3,6 +3,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -310,8 +311,8 @@ static int take_ports(PyObject *ports, struct pk_io *io)
 		return -1;
 	}
 	for (i = 0; i < count; i++)
-		if (!PyArg_ParseTuple(PyTuple_GetItem(ports, i), "Ii", &io->ports[i].index,
-				      &io->ports[i].fd))
+		if (!PyArg_ParseTuple(PyTuple_GetItem(ports, i), "IiI", &io->ports[i].index,
+				      &io->ports[i].fd, &io->ports[i].mtu))
 			return -1;
 	io->port_count = (__u32)count;
 	return 0;
@@ -323,7 +324,7 @@ static PyObject *work(PyObject *object, PyObject *args)
 	unsigned int number, of;
 	Py_buffer shared = { 0 };
 	PyObject *ports;
-	int failed;
+	int error;
 
 	if (!io)
 		return PyErr_NoMemory();
@@ -336,10 +337,10 @@ static PyObject *work(PyObject *object, PyObject *args)
 			PyErr_SetString(PyExc_ValueError, "too little is shared");
 		} else {
 			Py_BEGIN_ALLOW_THREADS
-			failed = pk_io_work(io, number, of);
+			error = pk_io_work(io, number, of);
 			Py_END_ALLOW_THREADS
-			if (failed)
-				PyErr_NoMemory();
+			if ((errno = error))
+				PyErr_SetFromErrno(PyExc_OSError);
 		}
 	}
 	PyBuffer_Release(&shared);

@@ -3,11 +3,11 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <sched.h>
 #include <string.h>
+#include <time.h>
 
-#define TRIES 8    /* a flush, while the device is full: no batch waits longer than that */
-#define WAIT_MS 1
+#define WAITS 3 /* a flush, not a frame: else a slow device would keep all others waiting */
+#define WAIT_NS 50000
 
 static const void *lent(struct pk_queue *queue, const struct pk_out *out)
 {
@@ -46,21 +46,18 @@ void pk_queue_put(struct pk_io_port *port, const struct pk_out *out)
 		(struct msghdr){ .msg_iov = vector, .msg_iovlen = parts };
 }
 
-/* A full queue empties by itself: give it the time. */
-static void wait_for(const struct pk_io_port *port, int error)
+/* Whoever empties the device's queue may need this very core: to spin or to yield gets nowhere. */
+static void wait_a_little(void)
 {
-	struct pollfd until = { port->fd, POLLOUT, 0 };
+	const struct timespec time = { .tv_nsec = WAIT_NS };
 
-	if (error == EAGAIN)
-		poll(&until, 1, WAIT_MS);
-	else
-		sched_yield();
+	ppoll(NULL, 0, &time, NULL);
 }
 
 void pk_queue_flush(struct pk_io_port *port)
 {
 	struct pk_queue *queue = port->queue;
-	__u32 sent = 0, tries = 0;
+	__u32 sent = 0, waits = 0;
 	int result;
 
 	while (sent < queue->count) {
@@ -68,11 +65,11 @@ void pk_queue_flush(struct pk_io_port *port)
 				  MSG_DONTWAIT);
 		if (result > 0) {
 			sent += (__u32)result;
-		} else if ((errno == ENOBUFS || errno == EAGAIN) && tries < TRIES) {
-			tries++;
-			wait_for(port, errno);
+		} else if ((errno == ENOBUFS || errno == EAGAIN) && waits < WAITS) {
+			waits++;
+			wait_a_little();
 		} else if (errno != EINTR) {
-			pk_count_error(port->errors->send, errno);
+			pk_count_error(port->shared->send_errors, errno);
 			sent++;
 		}
 	}

@@ -3,6 +3,9 @@
 #ifndef PK_QUEUE_H
 #define PK_QUEUE_H
 
+#include <sys/socket.h>
+#include <sys/uio.h>
+
 #include "io.h"
 
 #define PK_QUEUE 128
@@ -20,12 +23,5 @@ struct pk_queue {
 void pk_queue_put(struct pk_io_port *port, const struct pk_out *out);
 /* Sends everything. A full device is waited for, but not long; what then fails is counted. */
 void pk_queue_flush(struct pk_io_port *port);
-
-static inline void pk_count_error(__u64 *errors, int error)
-{
-	__u64 *at = &errors[error > 0 && error < PK_ERRORS ? error : 0];
-
-	__atomic_store_n(at, *at + 1, __ATOMIC_RELAXED);
-}
 
 #endif

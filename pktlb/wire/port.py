@@ -24,6 +24,7 @@ _PACKET_FANOUT: Final = 18
 _PACKET_IGNORE_OUTGOING: Final = 23
 _FANOUT_HASH: Final = 0
 _FANOUT_UNIQUE_ID: Final = 0x2000
+_FANOUT_IGNORE_OUTGOING: Final = 0x4000
 _SO_ATTACH_FILTER: Final = 26
 _SO_SNDBUFFORCE: Final = 32
 _SO_RCVBUFFORCE: Final = 33
@@ -42,7 +43,7 @@ class Port:
     """Frames in from and out to one interface. Errors on the way are counted, never raised."""
 
     def __init__(
-        self, index: int, name: str, programs: Sequence[Program], workers: int = 1
+        self, index: int, name: str, mtu: int, programs: Sequence[Program], workers: int = 1
     ) -> None:
         """Open on interface `index`, with the first of the filters that the kernel takes.
 
@@ -51,6 +52,7 @@ class Port:
         """
         self.index: Final = index
         self.name: Final = name
+        self.mtu: Final = mtu
         self.errors: Counter[str] = Counter()
         "Failed receives and sends by what the kernel said, such as ENOBUFS."
         self._buffer = bytearray(_LONGEST)
@@ -63,7 +65,6 @@ class Port:
                 if workers > 1:
                     group = _join(self.sockets[-1], group)
             for raw in self.sockets:
-                _drain(raw)
                 _attach_first(raw, programs)
         except OSError as error:
             self.close()
@@ -109,10 +110,10 @@ class Port:
             return False
         return True
 
-    def dropped(self) -> int:
-        """Frames lost since the last call because they were not fetched in time."""
+    def dropped(self) -> list[int]:
+        """Frames that each socket lost since the last call: they were not fetched in time."""
         counts = [raw.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8) for raw in self.sockets]
-        return sum(int.from_bytes(count[4:8], "little") for count in counts)
+        return [int.from_bytes(count[4:8], "little") for count in counts]
 
 
 def _name(error: OSError) -> str:
@@ -120,11 +121,7 @@ def _name(error: OSError) -> str:
 
 
 def _open(index: int) -> socket.socket:
-    """A bound socket that lets nothing through.
-
-    Filter first, then bind, then drain, then the real filter: until it is bound the socket is
-    given frames of every interface; none of them may get through.
-    """
+    """A bound socket that lets nothing through until all who share the frames are there."""
     raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
     try:
         _attach(raw, NOTHING)
@@ -141,8 +138,15 @@ def _open(index: int) -> socket.socket:
 
 def _join(raw: socket.socket, group: int) -> int:
     """Share the frames with the others of a group, or found one; returns the group's number."""
-    flags = _FANOUT_HASH if group else _FANOUT_HASH | _FANOUT_UNIQUE_ID
-    raw.setsockopt(_SOL_PACKET, _PACKET_FANOUT, group | flags << 16)
+    unique = 0 if group else _FANOUT_UNIQUE_ID
+    for flags in (_FANOUT_HASH | _FANOUT_IGNORE_OUTGOING, _FANOUT_HASH):
+        try:
+            raw.setsockopt(_SOL_PACKET, _PACKET_FANOUT, group | (flags | unique) << 16)
+            break
+        except OSError as error:
+            # The flag is younger than some kernels; the filter keeps these frames away, too.
+            if error.errno != errno.EINVAL or flags == _FANOUT_HASH:
+                raise
     return group or raw.getsockopt(_SOL_PACKET, _PACKET_FANOUT) & 0xFFFF
 
 
@@ -161,11 +165,3 @@ def _attach(raw: socket.socket, program: Program) -> None:
     code = ctypes.create_string_buffer(b"".join(instruction.pack() for instruction in program))
     header = _FilterProgram(len(program), ctypes.addressof(code))
     raw.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, bytes(header))
-
-
-def _drain(raw: socket.socket) -> None:
-    while True:
-        try:
-            raw.recv(1)
-        except BlockingIOError:
-            return

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "ring.h"
+
+#include <errno.h>
+#include <linux/if_packet.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+#include "count.h"
+
+#define SLOTS 8192u          /* a scheduler's time slice of small frames */
+#define RING_BYTES (32u << 20) /* at most, where the MTU is large */
+#define LONGEST (65536u + 64) /* offload header, Ethernet, 64 KiB of IP */
+
+static struct tpacket2_hdr *slot_at(const struct pk_ring *ring, __u32 number)
+{
+	__u32 block = number / ring->slots_a_block, within = number % ring->slots_a_block;
+
+	return (struct tpacket2_hdr *)(void *)(ring->map + (size_t)block * ring->block_size +
+					       (size_t)within * ring->slot_size);
+}
+
+static __u32 status_of(const struct tpacket2_hdr *slot)
+{
+	return __atomic_load_n(&slot->tp_status, __ATOMIC_ACQUIRE);
+}
+
+/* The ring's header, the offload header and one frame of the MTU. An odd number of cache lines, or
+ * the first bytes of all slots would compete for the same few places of the cache. */
+static __u32 slot_size_for(__u32 mtu)
+{
+	__u32 size = (__u32)TPACKET_ALIGN(TPACKET2_HDRLEN + 16 + PK_VNET) + PK_IP + 8 + mtu;
+
+	return ((size + 63) / 64 | 1) * 64;
+}
+
+static int set_option(int fd, int option, const void *value, socklen_t size)
+{
+	return setsockopt(fd, SOL_PACKET, option, value, size) ? errno : 0;
+}
+
+static int map_ring(struct pk_ring *ring, __u32 mtu)
+{
+	struct tpacket_req request;
+	__u32 blocks;
+	int error;
+
+	ring->slot_size = slot_size_for(mtu);
+	ring->slots_a_block = 64; /* so that blocks are whole pages */
+	ring->block_size = ring->slots_a_block * ring->slot_size;
+	blocks = SLOTS / ring->slots_a_block;
+	if (blocks * ring->block_size > RING_BYTES)
+		blocks = RING_BYTES / ring->block_size + 1;
+	ring->slots = blocks * ring->slots_a_block;
+	request = (struct tpacket_req){ ring->block_size, blocks, ring->slot_size, ring->slots };
+	error = set_option(ring->fd, PACKET_RX_RING, &request, sizeof(request));
+	if (error)
+		return error;
+	ring->bytes = (size_t)blocks * ring->block_size;
+	ring->map = mmap(NULL, ring->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
+			 ring->fd, 0);
+	if (ring->map != MAP_FAILED)
+		return 0;
+	ring->map = NULL;
+	return errno;
+}
+
+int pk_ring_open(struct pk_ring *ring, int fd, __u32 mtu)
+{
+	int version = TPACKET_V2, any = 1, error;
+
+	*ring = (struct pk_ring){ .fd = fd, .long_frames = malloc((size_t)PK_LONG * LONGEST) };
+	if (!ring->long_frames)
+		return ENOMEM;
+	error = set_option(fd, PACKET_VERSION, &version, sizeof(version));
+	if (!error)
+		error = set_option(fd, PACKET_COPY_THRESH, &any, sizeof(any));
+	return error ? error : map_ring(ring, mtu);
+}
+
+void pk_ring_close(struct pk_ring *ring)
+{
+	static const struct tpacket_req none;
+
+	if (ring->map) {
+		munmap(ring->map, ring->bytes);
+		set_option(ring->fd, PACKET_RX_RING, &none, sizeof(none));
+	}
+	free(ring->long_frames);
+	*ring = (struct pk_ring){ .fd = -1 };
+}
+
+/* The whole of a frame whose start is in a slot. */
+static int read_long(struct pk_ring *ring, const struct tpacket2_hdr *slot, __u8 *into,
+		     __u64 *errors)
+{
+	ssize_t got;
+	int tries;
+
+	/* That the link went down is told before the data. */
+	for (tries = 0; tries < 3; tries++) {
+		got = recv(ring->fd, into, LONGEST, MSG_DONTWAIT | MSG_TRUNC);
+		if (got == (ssize_t)slot->tp_len + PK_VNET && got <= (ssize_t)LONGEST)
+			return 1;
+		if (got >= 0)
+			break;
+	}
+	pk_count_error(errors, got < 0 ? errno : EMSGSIZE);
+	return 0;
+}
+
+/* The frame in a slot, or the reason why there is none is counted. */
+static int take(struct pk_ring *ring, struct tpacket2_hdr *slot, __u32 status, __u32 *longs,
+		struct pk_frame *frame, __u64 *errors)
+{
+	__u8 *data = (__u8 *)slot + slot->tp_mac;
+
+	if (status & TP_STATUS_COPY) {
+		data = ring->long_frames + (size_t)*longs * LONGEST + PK_VNET;
+		if (!read_long(ring, slot, data - PK_VNET, errors))
+			return 0;
+		++*longs;
+	} else if (slot->tp_snaplen < slot->tp_len) {
+		pk_count_error(errors, ENOBUFS); /* the socket's queue had no room for it */
+		return 0;
+	}
+	memcpy(&frame->offload, data - PK_VNET, PK_VNET);
+	frame->data = data;
+	frame->length = slot->tp_len;
+	return 1;
+}
+
+__u32 pk_ring_receive(struct pk_ring *ring, struct pk_frame *frames, __u32 most, __u64 *errors)
+{
+	__u32 count = 0, longs = 0, status;
+	struct tpacket2_hdr *slot;
+
+	while (ring->map && count < most && longs < PK_LONG && ring->held < ring->slots) {
+		slot = slot_at(ring, ring->head);
+		status = status_of(slot);
+		if (!(status & TP_STATUS_USER))
+			break;
+		ring->head = ring->head + 1 == ring->slots ? 0 : ring->head + 1;
+		ring->held++;
+		count += (__u32)take(ring, slot, status, &longs, &frames[count], errors);
+	}
+	return count;
+}
+
+void pk_ring_release(struct pk_ring *ring)
+{
+	__u32 number = ring->head;
+
+	for (; ring->held; ring->held--) {
+		number = number ? number - 1 : ring->slots - 1;
+		__atomic_store_n(&slot_at(ring, number)->tp_status, TP_STATUS_KERNEL,
+				 __ATOMIC_RELEASE);
+	}
+}

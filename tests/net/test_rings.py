@@ -1,0 +1,68 @@
+"""Frames that the ring of a raw socket cannot hold, or never hands over."""
+
+import fcntl
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import Ether
+
+from netns.host import Host
+from netns.waiting import wait_until
+from tests.net.world import World
+
+TUNSETIFF = 0x400454CA
+IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
+NEEDS_CHECKSUM, GSO_UDP_FRAGMENTS = 1, 3
+GUEST = "10.0.9.2"
+GUEST_MAC = "02:00:00:00:09:02"
+
+
+@contextmanager
+def tap(host: Host, ifname: str) -> Iterator[int]:
+    """A machine of its own at the other end of a TAP device, as a virtual one would be."""
+    with host.enter():
+        file = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+        flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR
+        fcntl.ioctl(file, TUNSETIFF, struct.pack("16sH22x", ifname.encode(), flags))
+    try:
+        host.run("ip", "address", "add", "10.0.9.1/24", "dev", ifname)
+        host.run("ip", "link", "set", ifname, "up")
+        yield file
+    finally:
+        os.close(file)
+
+
+def test_a_frame_that_the_kernel_cannot_describe_does_not_end_reception(nat_world: World) -> None:
+    """A datagram to be cut into fragments (UFO) is such; virtual machines send them."""
+    gateway = nat_world.balancer
+    address, port = nat_world.vip
+    with tap(gateway, "guest") as file:
+        arguments = nat_world.arguments("--interface", "wan", "--interface", "lan")
+        arguments[arguments.index(f"{address}:{port}")] += "/udp"
+        balancer = gateway.pktlb(*arguments, "--interface", "guest")
+        mac = gateway.run("cat", "/sys/class/net/guest/address").stdout.strip()
+
+        def send(load: bytes, *offload: int) -> None:
+            packet = IP(src=GUEST, dst=address) / UDP(sport=4000, dport=port) / load
+            header = struct.pack("=BBHHHH", *(offload or (0, 0, 0, 0, 0, 0)))
+            os.write(file, header + bytes(Ether(src=GUEST_MAC, dst=mac) / packet))
+
+        def answered() -> bool:
+            send(b"hello")
+            try:
+                while b"hello" not in os.read(file, 4096):
+                    pass
+            except BlockingIOError:
+                return False
+            return True
+
+        wait_until(answered, 10, "the guest is served")
+        send(bytes(5000), NEEDS_CHECKSUM, GSO_UDP_FRAGMENTS, 42, 1448, 34, 6)
+        while answered():
+            pass  # what was under way before it
+        wait_until(answered, 20, "the guest is served again")
+        assert balancer.stop() == 0
+        assert "guest: receive EINVAL" in balancer.stderr
