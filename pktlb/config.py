@@ -53,6 +53,8 @@ class Config:
     "Threads that move packets; None: as many as there are cores and receive queues for."
     busy_poll_us: int = 0
     "Microseconds that a worker goes on looking for frames before it sleeps."
+    realtime: bool = False
+    "Whether workers run before all ordinary threads (SCHED_FIFO)."
 
 
 @contextmanager
@@ -191,6 +193,10 @@ def check_together(config: Config) -> Config:
                 )
     if not config.services:
         raise ConfigError("--vip: expected at least one")
+    if config.realtime and config.busy_poll_us:
+        raise ConfigError(
+            "--realtime: expected no --busy-poll, for whoever brings the packets would never run"
+        )
     if config.snat and any(service.mode is not Mode.NAT for service in config.services):
         raise ConfigError("--snat: expected --mode nat: other modes keep the client's address")
     return config

@@ -124,7 +124,9 @@ class _Balancer:
             plane.swap(balancer._tables)
         else:
             plane = engines.make_plane(kind, balancer._tables, _limits(config, placement))
-        balancer.engine = engines.make_engine(plane, balancer._ports, tun, config.busy_poll_us)
+        balancer.engine = engines.make_engine(
+            plane, balancer._ports, tun, config.busy_poll_us, config.realtime
+        )
         stack.enter_context(balancer._reading())
         await balancer._settle()
         _quieten_collector()

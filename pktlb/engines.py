@@ -57,7 +57,9 @@ def make_plane(engine: str, tables: Tables, limits: Limits) -> Plane:
     return NativeDataplane(tables, limits)
 
 
-def make_engine(plane: Plane, ports: Sequence[Port], tun: Tun, busy_us: int) -> Engine:
+def make_engine(
+    plane: Plane, ports: Sequence[Port], tun: Tun, busy_us: int, realtime: bool
+) -> Engine:
     """The engine of a datapath; `ConfigError` where it cannot have so many ports."""
     if isinstance(plane, Dataplane):
         return PythonEngine(plane, ports, tun)
@@ -67,4 +69,4 @@ def make_engine(plane: Plane, ports: Sequence[Port], tun: Tun, busy_us: int) -> 
     if len(ports) > MAX_PORTS:
         raise ConfigError(f"--interface: expected at most {MAX_PORTS}, these are {len(ports)}")
     assert isinstance(plane, NativeDataplane)
-    return NativeEngine(plane, ports, tun, busy_us)
+    return NativeEngine(plane, ports, tun, busy_us, realtime)

@@ -113,6 +113,11 @@ def _add_engine(parser: Parser) -> None:
         help="native: microseconds that a worker goes on looking for packets before it sleeps: "
         "less latency for more CPU (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--realtime", action="store_true",
+        help="native: workers run before all ordinary threads (SCHED_FIFO), so that a busy "
+        "machine neither delays packets nor loses them",
+    )  # fmt: skip
 
 
 def _fields(timeouts: Timeouts) -> list[tuple[str, float]]:
@@ -153,6 +158,7 @@ def make_config(options: argparse.Namespace) -> Config:
             engine=options.engine,
             workers=workers,
             busy_poll_us=busy_poll_us,
+            realtime=options.realtime,
         )
     )
 

@@ -247,9 +247,10 @@ class Dataplane:
         size = _packet_size(frame, view)
         if size > room and view.dont_fragment:
             return self._refuse_size(frame, view, flow, room)
-        whole = not tunnel and size <= room
-        if not whole and frame.offload.gso_type and not can_segment(frame.offload, view):
+        # Also where it goes on whole: a tunnel's packets may arrive labelled as the TCP inside.
+        if frame.offload.gso_type and not can_segment(frame.offload, view):
             return Outcome(Reason.UNSEGMENTABLE)
+        whole = not tunnel and size <= room
         if becomes is None:
             route(frame, view, hop)
         else:

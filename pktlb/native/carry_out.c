@@ -88,16 +88,14 @@ static void wrap(struct pk_pieces *pieces, __u8 *head, __u32 head_length, const 
 		cut(j, 0, PK_LONGEST - PK_OUTER, pieces, head, head_length, body, body_length);
 }
 
-/* Finish a partial checksum here, wherever it starts behind the IP header, since the device may not
- * be able to. One that would change the IP header is left alone: what cuts relies on that. */
-static void complete_checksum(struct pk_frame *frame, const struct pk_view *view)
+/* Finish a partial checksum here, wherever it starts, since the device may not be able to. */
+static void complete_checksum(struct pk_frame *frame)
 {
 	const struct pk_offload *offload = &frame->offload;
 	__u32 start = offload->checksum_start, at = start + offload->checksum_offset;
 	__u16 check;
 
-	if ((offload->flags & PK_NEEDS_CHECKSUM) && start >= view->transport &&
-	    at + 2 <= frame->length) {
+	if ((offload->flags & PK_NEEDS_CHECKSUM) && at + 2 <= frame->length) {
 		/* The field holds the sum of the pseudo-header, so it goes into the sum as it
 		 * stands; a sum of 0 is sent as 0xffff, which UDP demands and TCP takes as the
 		 * same. */
@@ -120,7 +118,7 @@ static void send_pieces(struct pk_worker *worker, struct pk_frame *frame,
 		pk_segment(frame, view, tunnel ? &j.wrap : &j.fit);
 		return;
 	}
-	complete_checksum(frame, view);
+	complete_checksum(frame);
 	if (tunnel)
 		wrap(&j.wrap, frame->data, head, frame->data + head, frame->length - head);
 	else
@@ -197,9 +195,10 @@ static enum pk_reason forward(struct pk_worker *worker, struct pk_frame *frame,
 		answer(frame, view, &d->vip, FRAGMENTATION_NEEDED, room, sink);
 		return PK_TOO_BIG;
 	}
-	whole = !tunnel && size <= room;
-	if (!whole && frame->offload.gso_type && !pk_can_segment(&frame->offload, view))
+	/* Also where it goes on whole: a tunnel's packets may arrive labelled as the TCP inside. */
+	if (frame->offload.gso_type && !pk_can_segment(&frame->offload, view))
 		return PK_UNSEGMENTABLE;
+	whole = !tunnel && size <= room;
 	partial = (frame->offload.flags & PK_NEEDS_CHECKSUM) &&
 		  frame->offload.checksum_start == view->transport;
 	if (d->mode == PK_NAT)

@@ -32,12 +32,21 @@ class NativeEngine(Engine):
     tick_s = 1.0
 
     def __init__(
-        self, plane: NativeDataplane, ports: Sequence[Port], tun: Tun, busy_us: int
+        self,
+        plane: NativeDataplane,
+        ports: Sequence[Port],
+        tun: Tun,
+        busy_us: int,
+        realtime: bool,
     ) -> None:
-        """`busy_us`: microseconds that a worker goes on looking for frames before it sleeps."""
+        """`busy_us`: microseconds that a worker goes on looking for frames before it sleeps.
+
+        `realtime`: whether workers run before all ordinary threads.
+        """
         super().__init__(plane, ports, tun)
         self._native: Final = plane
         self._busy_us: Final = busy_us
+        self._realtime: Final = realtime
         self._shared: list[Shared] = []
         self._received: dict[tuple[int, int], int] = {}
         self._failed: list[OSError] = []
@@ -72,6 +81,8 @@ class NativeEngine(Engine):
             (port.index, port.sockets[number].fileno(), port.mtu) for port in self._ports.values()
         )
         try:
+            if self._realtime:
+                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))  # of this thread alone
             self._native.engine.work(
                 number, len(self._shared), ports, self._tun.fileno(), shared.wake, self._busy_us,
                 shared.words,
@@ -81,7 +92,8 @@ class NativeEngine(Engine):
 
     def _raise_failed(self) -> None:
         for error in self._failed:
-            raise refused("a worker cannot receive", error, "CAP_NET_RAW") from error
+            needs = "CAP_NET_RAW, with --realtime CAP_SYS_NICE"
+            raise refused("a worker cannot start", error, needs) from error
 
     def tick(self) -> None:
         self._raise_failed()

@@ -89,6 +89,7 @@ BAD = [
     ((*GOOD, "--engine", "fast"), "--engine: invalid choice: 'fast'"),
     ((*GOOD, "--workers", "0"), "--workers 0: expected workers in 1..63"),
     ((*GOOD, "--engine", "python", "--workers", "2"), "--workers 2: expected --engine native"),
+    ((*GOOD, "--realtime", "--busy-poll", "9"), "--realtime: expected no --busy-poll"),
     ((*GOOD, "--busy-poll", "-1"), "--busy-poll -1: expected microseconds in 0.."),
     ((*GOOD, "--backends", "10.0.2.12"), "--backends"),
     ((*DSR_VIP, "--backend", "10.0.2.11:8081"), "--backend 10.0.2.11:8081: expected the port of"),

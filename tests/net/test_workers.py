@@ -1,8 +1,11 @@
 """Workers at full load: control goes on, and frames that the kernel will not take are counted."""
 
+import os
 import re
 import signal
 import sys
+from collections import Counter
+from pathlib import Path
 
 from netns.host import Host
 from netns.process import Process
@@ -78,3 +81,17 @@ def test_a_backend_that_leaves_under_a_flood_is_left_alone(nat_world: World) -> 
     wait_until(lambda: "10.0.2.11 cannot be reached" in balancer.stderr, 30, "a is missed")
     assert nat_world.who(6).keys() == {"b", "c"}
     assert balancer.stop() == 0
+
+
+def test_workers_run_before_ordinary_threads_where_that_is_asked_for(nat_world: World) -> None:
+    balancer = nat_world.balance("--engine", "native", "--workers", "2", "--realtime")
+    tasks = [int(task.name) for task in Path(f"/proc/{balancer.pid}/task").iterdir()]
+    policies = Counter(os.sched_getscheduler(task) for task in tasks)
+    assert policies[os.SCHED_FIFO] == 2
+    assert os.sched_getscheduler(balancer.pid) == os.SCHED_OTHER
+    assert nat_world.who(6) == {"a": 2, "b": 2, "c": 2}
+
+
+def test_a_worker_that_looks_for_more_before_it_sleeps_serves_as_well(nat_world: World) -> None:
+    nat_world.balance("--engine", "native", "--busy-poll", "200")
+    assert nat_world.who(6) == {"a": 2, "b": 2, "c": 2}
