@@ -73,7 +73,7 @@ def check_machine() -> None:
         raise RefusedError("the bench needs two cores: one for the balancer, one for the load")
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> int:
     check_machine()
     ledger, machine = Ledger(), Machine.here()
     os.sched_setaffinity(0, {core.LOAD})
@@ -81,6 +81,7 @@ def run(arguments: argparse.Namespace) -> None:
     for wanted in arguments.engine or contender.ENGINES:
         if wanted not in engines:
             ledger.note(f"{contender.ENGINES[wanted]}: not measured, this pktlb does not have it")
+    failed = 0
     chosen = tuple(it for it in engines if it in (arguments.engine or engines))
     with programs() as folder:
         settings = Settings(arguments.rounds, arguments.seconds, chosen, folder, ledger)
@@ -88,10 +89,21 @@ def run(arguments: argparse.Namespace) -> None:
             if not arguments.names or name in arguments.names:
                 began = time.monotonic()
                 print(f"{name} ...", end="", file=sys.stderr, flush=True)
-                measure(settings)
+                failed += attempt(name, measure, settings)
                 print(f" {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     report.print_table(ledger, machine)
     keep(ledger, machine)
+    return 1 if failed else 0
+
+
+def attempt(name: str, measure: Callable[[Settings], None], settings: Settings) -> int:
+    """Whether a measure failed: that is no reason to lose the others."""
+    try:
+        measure(settings)
+    except LabError as error:
+        settings.ledger.note(f"{name}: failed: {error}")
+        return 1
+    return 0
 
 
 def keep(ledger: Ledger, machine: Machine) -> None:
@@ -106,13 +118,12 @@ def keep(ledger: Ledger, machine: Machine) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(argv)
     try:
-        run(arguments)
+        return run(arguments)
     except LabError as error:
         print(f"\nbench: {error}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,113 @@
+"""64-byte UDP frames: how many of a flood a gateway of one core brings to the servers."""
+
+import time
+from functools import partial
+from typing import Final
+
+from netns.process import Process
+from tests.bench import contender, core, target
+from tests.bench.contender import ENGINES, Contender, Pktlb
+from tests.bench.program import last_line
+from tests.bench.stage import FLOOD_SOURCE, PORT, SERVERS, Receiving, Stage
+from tests.bench.trial import Settings, Turn, alternate, turns
+
+FLOWS: Final = (64, 100_000)
+WARM_UP_S: Final = 0.2
+"Of a flood, before counting begins."
+WARM_UP_RATE: Final = 40_000
+"New flows a second that everybody can take: the flows are there before counting begins."
+
+SINK: Final = (
+    "add table netdev sink",
+    "add set netdev sink servers {{ type ipv4_addr; counter; elements = {{ {servers} }}; }}",
+    "add chain netdev sink sink {{ type filter hook ingress device {ifname} priority 0; }}",
+    "add rule netdev sink sink ip daddr @servers drop",
+    "add rule netdev sink sink meta l4proto {{ udp, 4 }} drop",
+)
+
+
+def measure(settings: Settings) -> None:
+    contenders = [contender.PLAIN, contender.DNAT, *contender.pktlbs(settings.engines, "udp")]
+    for engine in settings.engines[:1]:
+        contenders += [
+            Contender(f"{ENGINES[engine]}, {mode}", Pktlb(engine, mode))
+            for mode in ("dsr", "tunnel")
+        ]
+    with turns(contenders, Receiving.THREADS, sink) as ready:
+        for flows in FLOWS:
+            settings.ledger.measure(title(flows), "frames/s", contender.NFTABLES)
+            for turn in ready:
+                flood(settings, turn, flows, 60, WARM_UP_RATE, flows).wait(60)
+            alternate(settings.rounds, ready, partial(probe, settings, flows))
+        for turn in ready:
+            check_shares(settings, turn)
+
+
+def title(flows: int) -> str:
+    return target.FRAMES.format(flows=flows)
+
+
+def sink(stage: Stage) -> None:
+    """Count what arrives for each server, and drop it before it costs anything."""
+    for line in SINK:
+        stage.servers.run("nft", line.format(servers=", ".join(SERVERS), ifname=stage.servers_if))
+
+
+def probe(settings: Settings, flows: int, turn: Turn) -> None:
+    """One turn: the rate at which frames arrive while the flood is on; where the others went."""
+    seconds = WARM_UP_S + settings.seconds + WARM_UP_S
+    before = lost(turn.stage)
+    process = flood(settings, turn, flows, seconds)
+    process.wait_for("flooding")
+    time.sleep(WARM_UP_S)
+    start, count = time.monotonic(), arrived(turn.stage)
+    time.sleep(settings.seconds)
+    rate = (arrived(turn.stage) - count) / (time.monotonic() - start)
+    process.wait()
+    settings.ledger.measures[title(flows)].add(turn.name, rate)
+    counts = {key: value - before[key] for key, value in lost(turn.stage).items()}
+    settings.ledger.detail(title(flows), turn.name, counts | last_line(process.stdout))
+
+
+def flood(
+    settings: Settings, turn: Turn, flows: int, seconds: float, rate: float = 0, count: int = 0
+) -> Process:
+    """Start to send; `rate` frames a second and `count` in all, 0 for as many as it goes."""
+    stage = turn.stage
+    return stage.client.start(
+        *core.on(core.LOAD, str(settings.programs / "flood")),
+        *(stage.client_if, stage.gateway.macs[stage.wan], FLOOD_SOURCE, turn.contender.address),
+        *(str(PORT), str(flows), str(seconds), str(rate), str(count)),
+    )
+
+
+def arrived(stage: Stage) -> int:
+    return stage.servers.counters(stage.servers_if)["rx_packets"]
+
+
+def lost(stage: Stage) -> dict[str, float]:
+    """Where frames went that did not arrive, as far as interfaces know, and how many came in."""
+    client = stage.client.counters(stage.client_if)
+    wan, lan = stage.gateway.counters(stage.wan), stage.gateway.counters(stage.lan)
+    return {
+        "dropped before the gateway (its ring is full)": client["tx_dropped"],
+        "into the gateway": wan["rx_packets"],
+        "out of the gateway": lan["tx_packets"],
+        "dropped on the way out": lan["tx_dropped"],
+    }
+
+
+def check_shares(settings: Settings, turn: Turn) -> None:
+    """Say so if somebody who should balance over all servers does not."""
+    if turn.contender is contender.PLAIN or turn.name.endswith(", dsr"):
+        return  # one server by design; and DSR leaves no server's address in the packet
+    listed = turn.stage.servers.run("nft", "list", "set", "netdev", "sink", "servers").stdout
+    counts = {
+        f"arrived for {address}": float(
+            listed.partition(f"{address} counter packets ")[2].split()[0]
+        )
+        for address in SERVERS
+    }
+    settings.ledger.detail("shares of the servers", turn.name, counts)
+    if min(counts.values()) < 0.9 * max(counts.values()):
+        settings.ledger.note(f"{turn.name} did not give all servers the same: {counts}")

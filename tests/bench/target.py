@@ -1,0 +1,93 @@
+"""What is to be reached, and whether it was."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from tests.bench.contender import (
+    BUSY_POLL,
+    FORWARDING,
+    HAPROXY,
+    NATIVE,
+    NFTABLES,
+    NGINX,
+    TWO_WORKERS,
+)
+from tests.bench.ledger import Ledger, Series
+
+TIMES: Final = "\N{MULTIPLICATION SIGN}"
+
+FRAMES: Final = "64-byte frames, {flows:,} flows"
+ONE_STREAM: Final = "one TCP stream"
+STREAMS: Final = "16 TCP streams"
+REQUESTS: Final = "short HTTP connections"
+REQUEST_CPU: Final = "CPU a short HTTP connection"
+ROUND_TRIP: Final = "lone round trip, {tail}"
+WORKERS: Final = "two workers"
+MISSING: Final = "numbered datagrams lost or twice"
+MEMORY: Final = "memory a flow, 1,000,000 flows"
+IDLE: Final = "CPU when idle"
+BY_FLOWS: Final = "engine alone, by flows"
+BY_SERVICES: Final = "engine alone, by services"
+BY_BACKENDS: Final = "engine alone, by backends"
+ALONE: Final = {BY_FLOWS: "1,000 flows", BY_SERVICES: "1 services", BY_BACKENDS: "2 backends"}
+"Measures of the engine without sockets, and which figure the others are compared with."
+OPENING: Final = "engine alone, new flows"
+FLAT: Final = 1.25
+"""The most that ten thousand times the services, or two thousand times the backends, may cost in
+terms of the fewest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A bound for a figure, for its ratio to another one, or for what it adds to another one."""
+
+    measure: str
+    who: str
+    bound: float
+    at_least: bool = False
+    times: str = ""
+    "The bound is for the ratio to this one."
+    plus: str = ""
+    "The bound is for the difference to this one."
+
+    def judged(self, ledger: Ledger) -> Series | None:
+        """What the bound is held against; None where it was not measured."""
+        measure = ledger.measures.get(self.measure)
+        figure = measure.series(self.who) if measure else None
+        other = measure.series(self.times or self.plus) if measure else None
+        if figure is None or not (self.times or self.plus):
+            return figure
+        if other is None:
+            return None
+        return figure.over(other) if self.times else figure.minus(other)
+
+    def met(self, found: Series) -> bool:
+        return found.median >= self.bound if self.at_least else found.median <= self.bound
+
+    def __str__(self) -> str:
+        sign = "≥" if self.at_least else "≤"
+        return f"{sign} {self.bound:,g}" + (f" {TIMES} {self.times}" if self.times else "")
+
+
+TARGETS: Final = (
+    *(Target(FRAMES.format(flows=n), NATIVE, 1.0, True, NFTABLES) for n in (64, 100_000)),
+    *(
+        Target(measure, NATIVE, bound, True, other)
+        for measure in (ONE_STREAM, STREAMS)
+        for other, bound in ((FORWARDING, 0.6), (HAPROXY, 1.4), (NGINX, 1.4))
+    ),
+    *(Target(REQUESTS, NATIVE, 1.2, True, other) for other in (HAPROXY, NGINX)),
+    *(Target(REQUEST_CPU, NATIVE, 0.7, False, other) for other in (HAPROXY, NGINX)),
+    Target(ROUND_TRIP.format(tail="p50"), NATIVE, 100, plus=FORWARDING),
+    Target(ROUND_TRIP.format(tail="p99"), NATIVE, 400, plus=FORWARDING),
+    Target(ROUND_TRIP.format(tail="p50"), BUSY_POLL, 40, plus=FORWARDING),
+    Target(WORKERS, TWO_WORKERS, 1.0, True, NATIVE),
+    Target(MISSING, TWO_WORKERS, 0),
+    Target(MEMORY, NATIVE, 128),
+    Target(IDLE, NATIVE, 0.05),
+    Target(BY_FLOWS, "1,000 flows", 60),
+    Target(BY_FLOWS, "1,000,000 flows", 150),
+    Target(BY_SERVICES, "10,000 services", FLAT, times="1 services"),
+    Target(BY_BACKENDS, "4,096 backends", FLAT, times="2 backends"),
+    Target(OPENING, "1,000,000 flows", 3_000_000, at_least=True),
+)
