@@ -201,12 +201,16 @@ int pk_engine_flows(struct pk_engine *engine, __u32 first, __u32 count, struct p
 void pk_engine_tallies(struct pk_engine *engine, __u32 first, __u32 count, __u32 *pairs)
 {
 	const struct pk_tally *tally = engine->standings.tallies + first;
-	__u32 i;
+	__u32 i, end;
 
-	pthread_mutex_lock(&engine->lock);
-	for (i = 0; i < count; i++) {
-		pairs[2 * i] = tally[i].active;
-		pairs[2 * i + 1] = tally[i].flows;
+	/* A few at a time: workers want the lock, too. */
+	for (i = 0; i < count;) {
+		end = count - i < 256 ? count : i + 256;
+		pthread_mutex_lock(&engine->lock);
+		for (; i < end; i++) {
+			pairs[2 * i] = tally[i].active;
+			pairs[2 * i + 1] = tally[i].flows;
+		}
+		pthread_mutex_unlock(&engine->lock);
 	}
-	pthread_mutex_unlock(&engine->lock);
 }
