@@ -8,10 +8,14 @@ TOOLS := nft:nftables ip:iproute2 tcpdump:tcpdump ethtool:ethtool curl:curl ping
 WORKERS ?= 2
 NATIVE := setup.py $(wildcard pktlb/native/*.[ch])
 STRICT := -Wall -Wextra -Werror
+SECONDS ?= 30
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
+COMPILING := test_fuzz_cases.py test_native_build.py test_workers.py
+FUZZ_MAIN := int LLVMFuzzerTestOneInput(void) { return 0; }
 HAS_PYTHON_H := import os, sysconfig; \
 	raise SystemExit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))
 
-.PHONY: help setup demo test unit lint bench nat dsr tunnel clean
+.PHONY: help setup demo test unit lint bench nat dsr tunnel fuzz soak test-asan clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -60,8 +64,43 @@ lint: setup  ## formatter, linter, strict types, strict C, files over 400 lines
 	@long=$$(git ls-files '*.py' '*.[ch]' | xargs wc -l | awk '$$2 != "total" && $$1 > 400'); \
 	test -z "$$long" || { echo "over 400 lines: $$long" >&2; exit 1; }
 
-bench: setup  ## the reference engine measured: frames a second, Gbit/s, latency, memory (root)
-	$(BIN)/python -m tests.bench
+# The runtime has the version of clang in its package's name.
+fuzz: setup  ## look for inputs that break the native engine: SECONDS of each target
+	@has() { echo '$(FUZZ_MAIN)' | clang -fsanitize=fuzzer,address -x c -o /dev/null - 2>/dev/null; }; \
+	get() { if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then echo "installing $$1"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+			apt-get install -qq -y --no-install-recommends $$1 >/dev/null; \
+		else echo "missing: $$1 (install it, or run make as root)" >&2; exit 1; fi; }; \
+	command -v clang >/dev/null || get clang; \
+	has || get libclang-rt-$$(clang -dumpversion | cut -d. -f1)-dev
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
+soak: setup  ## both engines on the same random traffic for SECONDS: they must not differ
+	$(BIN)/python -m tests.differential --seconds $(SECONDS)
+
+# In a copy: the sanitized extension must not be taken for the real one. Tests that compile
+# something themselves choose their own sanitizers.
+test-asan: setup  ## unit and property tests with the extension under ASan and UBSan
+	@rm -rf build/asan && mkdir -p build/asan
+	@git ls-files -co --exclude-standard -z | xargs -0 cp --parents -t build/asan
+	cd build/asan && \
+		PKTLB_NEED_NATIVE=1 PKTLB_CFLAGS='-O1 -g $(SANITIZE)' PKTLB_LDFLAGS='$(SANITIZE)' \
+		$(CURDIR)/$(BIN)/python setup.py -q build_ext --inplace && \
+		LD_PRELOAD=$$(gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
+		UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+		$(CURDIR)/$(BIN)/python -m pytest -q -n $(WORKERS) tests/unit tests/property \
+		$(addprefix --ignore=tests/unit/,$(COMPILING))
+
+bench: setup  ## pktlb and its peers measured: a table, JSON and a plot in bench-results/ (root)
+	@missing=; for tool in haproxy nginx; do \
+		command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	test -e /usr/lib/nginx/modules/ngx_stream_module.so || missing="$$missing libnginx-mod-stream"; \
+	test -z "$$missing" || { echo "installing$$missing"; apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+			apt-get install -qq -y --no-install-recommends $$missing >/dev/null; }
+	@$(BIN)/python -c 'import matplotlib' 2>/dev/null || \
+		PKTLB_NEED_NATIVE=1 $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python -m tests.bench $(MEASURES)
 
 clean:  ## forget .venv and caches
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -136,7 +136,10 @@ class Reason(Enum):
         Verdict.DROP,
         "new flow refused: no source port is free towards its backend (see --snat)",
     )
-    UNSEGMENTABLE = (Verdict.DROP, "offloaded frame that is not what it is labelled, or cannot be cut")
+    UNSEGMENTABLE = (
+        Verdict.DROP,
+        "offloaded frame that is not what it is labelled, or cannot be cut",
+    )
 
     NO_BACKEND = (Verdict.ANSWER, "no backend takes new flows: answered with ICMP port unreachable")
     TOO_BIG = (Verdict.ANSWER, "too big for the way on: answered with ICMP fragmentation needed")

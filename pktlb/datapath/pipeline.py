@@ -262,7 +262,7 @@ class Dataplane:
         if frame.offload.gso_type:
             packets = segments(frame, view)
         else:
-            complete_checksum(frame)
+            complete_checksum(frame, view.transport)
             packets = [frame]
         if flow.mode is Mode.TUNNEL:
             packets = [part for whole in packets for part in fragments(whole, _LONGEST - OUTER)]

@@ -76,13 +76,18 @@ def is_partial(offload: Offload, view: View) -> bool:
     return bool(offload.flags & NEEDS_CHECKSUM) and offload.checksum_start == view.transport
 
 
-def complete_checksum(frame: Frame) -> None:
-    """Finish a partial checksum here, wherever it starts, since the device may not be able to."""
+def complete_checksum(frame: Frame, transport: int) -> None:
+    """Finish a partial checksum here, since the device may not be able to.
+
+    It may be that of a packet inside, but lies behind the IP header, which ends at `transport`:
+    what claims to lie in front of that would be written over what was read already.
+    """
     data, offload = frame.data, frame.offload
-    at = offload.checksum_start + offload.checksum_offset
-    if offload.flags & NEEDS_CHECKSUM and at + 2 <= len(data):
+    start = offload.checksum_start
+    at = start + offload.checksum_offset
+    if offload.flags & NEEDS_CHECKSUM and transport <= start and at + 2 <= len(data):
         # The field holds the sum of the pseudo-header, so it goes into the sum as it stands;
         # a sum of 0 is sent as 0xffff, which UDP demands and TCP takes as the same.
-        check = checksum.checksum(memoryview(data)[offload.checksum_start :]) or 0xFFFF
+        check = checksum.checksum(memoryview(data)[start:]) or 0xFFFF
         data[at : at + 2] = check.to_bytes(2, "big")
     frame.offload = NO_OFFLOAD

@@ -88,14 +88,16 @@ static void wrap(struct pk_pieces *pieces, __u8 *head, __u32 head_length, const 
 		cut(j, 0, PK_LONGEST - PK_OUTER, pieces, head, head_length, body, body_length);
 }
 
-/* Finish a partial checksum here, wherever it starts, since the device may not be able to. */
-static void complete_checksum(struct pk_frame *frame)
+/* Finish a partial checksum here, since the device may not be able to. It may be that of a packet
+ * inside, but lies behind the IP header, which ends at `transport`: what claims to lie in front of
+ * that would be written over what was read already. */
+static void complete_checksum(struct pk_frame *frame, __u32 transport)
 {
 	const struct pk_offload *offload = &frame->offload;
 	__u32 start = offload->checksum_start, at = start + offload->checksum_offset;
 	__u16 check;
 
-	if ((offload->flags & PK_NEEDS_CHECKSUM) && at + 2 <= frame->length) {
+	if ((offload->flags & PK_NEEDS_CHECKSUM) && start >= transport && at + 2 <= frame->length) {
 		/* The field holds the sum of the pseudo-header, so it goes into the sum as it
 		 * stands; a sum of 0 is sent as 0xffff, which UDP demands and TCP takes as the
 		 * same. */
@@ -118,7 +120,7 @@ static void send_pieces(struct pk_worker *worker, struct pk_frame *frame,
 		pk_segment(frame, view, tunnel ? &j.wrap : &j.fit);
 		return;
 	}
-	complete_checksum(frame);
+	complete_checksum(frame, view->transport);
 	if (tunnel)
 		wrap(&j.wrap, frame->data, head, frame->data + head, frame->length - head);
 	else

@@ -125,9 +125,6 @@ void pk_fragment(const __u8 *data, __u32 length, __u32 mtu, struct pk_pieces *to
 	__u32 first_length = PK_IP + (data[PK_IP] & 0x0fu) * 4, later_length, head_length, at, end;
 	__u32 field = pk_be16(data + PK_IP + 6), room;
 
-	/* A checksum may have been completed right over the header: that is no packet any more. */
-	if (first_length < PK_IP + 20 || first_length > length)
-		return;
 	memcpy(first, data, first_length);
 	memcpy(later, data, PK_IP + 20);
 	later_length = PK_IP + 20 + copy_options(data + PK_IP + 20, first_length - PK_IP - 20,

@@ -87,7 +87,7 @@ def test_the_offload_header_is_read_and_written_alike() -> None:
 def test_a_partial_checksum_is_completed_wherever_it_starts() -> None:
     data = bytearray(range(40))
     frame = Frame(1, bytearray(data), Offload(NEEDS_CHECKSUM, 0, 0, 0, 7, 3))
-    complete_checksum(frame)
+    complete_checksum(frame, 7)
     check = int.from_bytes(frame.data[10:12], "big")
     assert check == slow_checksum(bytes(data[7:]))
     assert frame.data[:10] + frame.data[12:] == data[:10] + data[12:]
@@ -97,12 +97,19 @@ def test_a_partial_checksum_is_completed_wherever_it_starts() -> None:
 @pytest.mark.parametrize("start", [39, 40, 65535])
 def test_a_partial_checksum_beyond_the_frame_is_left_alone(start: int) -> None:
     frame = Frame(1, bytearray(40), Offload(NEEDS_CHECKSUM, 0, 0, 0, start, 0))
-    complete_checksum(frame)
+    complete_checksum(frame, 0)
     assert frame.data == bytearray(40)
+    assert frame.offload == NO_OFFLOAD
+
+
+def test_a_partial_checksum_is_not_written_over_the_headers_in_front_of_it() -> None:
+    frame = Frame(1, bytearray(range(40)), Offload(NEEDS_CHECKSUM, 0, 0, 0, 33, 2))
+    complete_checksum(frame, 34)
+    assert frame.data == bytearray(range(40))
     assert frame.offload == NO_OFFLOAD
 
 
 def test_a_complete_checksum_is_left_alone() -> None:
     frame = Frame(1, bytearray(range(40)), Offload(0, 0, 0, 0, 10, 2))
-    complete_checksum(frame)
+    complete_checksum(frame, 0)
     assert frame.data == bytearray(range(40))

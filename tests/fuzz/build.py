@@ -1,0 +1,65 @@
+"""The fuzz targets and the threads at one engine: C beside this module, compiled when needed."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+HERE: Final = Path(__file__).parent
+NATIVE: Final = HERE.parents[1] / "pktlb" / "native"
+CORPUS: Final = HERE / "corpus"
+CASES: Final = HERE / "cases"
+
+_ENGINE: Final = (
+    "carry_out", "decide", "engine", "flow", "map", "raw_tables", "schedule", "segment", "snat",
+    "tables",
+)  # fmt: skip
+"The engine as far as it needs neither sockets nor Python."
+_SOURCES: Final = {
+    "parse": ("parse",),
+    "step": ("step", "frames", "invariants", "judge", "world"),
+    "tables": ("tables",),
+    "workers": ("workers", "frames", "invariants", "world"),
+}
+TARGETS: Final = ("parse", "step", "tables")
+
+_FLAGS: Final = ("-std=gnu11", "-D_GNU_SOURCE", "-g", "-Wall", "-Wextra", "-Wshadow", "-Werror")
+FUZZ: Final = ("clang", "-O1", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all")
+REPLAY: Final = ("gcc", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+THREADS: Final = ("gcc", "-O1", "-fsanitize=thread")
+
+
+class BuildError(Exception):
+    """What the compiler has against a program."""
+
+
+def build(name: str, compiler: tuple[str, ...], folder: Path) -> Path:
+    """The program of this name, made in `folder`."""
+    program = folder / name
+    sources = [HERE / f"{source}.c" for source in _SOURCES[name]]
+    if compiler is REPLAY:
+        sources.append(HERE / "replay.c")
+    if name != "parse":
+        sources += [NATIVE / f"{source}.c" for source in _ENGINE]
+    command = [*compiler, *_FLAGS, f"-I{NATIVE}", f"-I{HERE}", "-pthread", "-o", str(program),
+               *map(str, sources)]  # fmt: skip
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=plain())
+    except FileNotFoundError as error:
+        raise BuildError(f"the command `{compiler[0]}` is missing: see `make fuzz`") from error
+    if done.returncode != 0:
+        raise BuildError(f"{name} does not compile:\n{done.stderr.strip()}")
+    return program
+
+
+def plain() -> dict[str, str]:
+    """The environment of programs that bring their own sanitizer, whatever the tests run under."""
+    gone = {"LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"}
+    return {name: value for name, value in os.environ.items() if name not in gone}
+
+
+def inputs(target: str) -> Iterator[Path]:
+    """What a target is tried on: seeds, and everything that it once failed on."""
+    for folder in (CORPUS, CASES):
+        yield from sorted(folder.glob(f"{target}/*"))

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What holds between two batches: everything counted again, the slow way. */
+#include "world.h"
+
+struct recount {
+	__u32 flows[TALLIES], active[TALLIES];
+	__u32 out[2 * BACKENDS]; /* of source endpoints, by pool */
+	__u32 count, ways_back;
+};
+
+/* A flow is found by each of its keys, and they differ. */
+static void check_found(struct pk_flows *table, __u32 number)
+{
+	const struct pk_flow *flow = &table->flow[number];
+	struct pk_key key = pk_flow_key(flow), reply = pk_flow_reply_key(table, flow);
+	__u64 hash = pk_key_hash(&table->secret, &key);
+
+	CHECK(pk_flow_find(table, &key, hash, flow->seen) == number);
+	if (flow->mode != PK_NAT)
+		return;
+	CHECK(memcmp(&key, &reply, sizeof(key)));
+	key = reply;
+	hash = pk_key_hash(&table->secret, &key);
+	CHECK(pk_flow_find(table, &key, hash, flow->seen) == number);
+}
+
+/* The queue of each state: all of it, in the order of time. */
+static void check_queues(struct world *world, struct recount *sum)
+{
+	struct pk_flows *table = &world->engine.flows;
+	__u32 state, head, at, before, age, older;
+
+	for (state = 0; state < PK_STATE_COUNT; state++) {
+		before = head = table->capacity + state;
+		older = PK_ABSENT;
+		for (at = table->links[head].after; at != head; at = table->links[at].after) {
+			const struct pk_flow *flow = &table->flow[at];
+
+			CHECK(at < table->used && ++sum->count <= table->count);
+			CHECK(table->links[at].before == before && flow->state == state);
+			age = world->engine.now - flow->seen;
+			CHECK(age <= older);
+			older = age;
+			CHECK(flow->tally < TALLIES && world->tallies[flow->tally] != FREE);
+			sum->flows[flow->tally]++;
+			sum->active[flow->tally] += state != PK_CLOSED;
+			sum->ways_back += flow->mode == PK_NAT;
+			if (flow->mode == PK_NAT)
+				sum->out[world->engine.standings.tallies[flow->tally].pool]++;
+			check_found(table, at);
+			before = at;
+		}
+		CHECK(table->links[head].before == before);
+	}
+}
+
+static void check_records(const struct pk_flows *table, const struct recount *sum)
+{
+	__u32 at, free_ones = 0;
+
+	CHECK(sum->count == table->count && table->count <= table->capacity);
+	CHECK(table->used <= table->capacity);
+	for (at = table->freed; at != PK_ABSENT; at = table->links[at].after) {
+		CHECK(at < table->used && table->flow[at].state == PK_STATE_COUNT);
+		CHECK(++free_ones <= table->used);
+	}
+	CHECK(free_ones + table->count == table->used);
+}
+
+/* The bucket where the search for an entry begins. */
+static __u32 home_of(const struct pk_flows *table, __u32 item, __u16 tag)
+{
+	const struct pk_flow *flow = &table->flow[item >> 1];
+	struct pk_key key = item & 1 ? pk_flow_reply_key(table, flow) : pk_flow_key(flow);
+	__u64 hash = pk_key_hash(&table->secret, &key);
+
+	CHECK((item >> 1) < table->used && flow->state != PK_STATE_COUNT);
+	CHECK(pk_tag_of(hash) == tag);
+	return pk_bucket_of(table, hash);
+}
+
+static void check_index(const struct pk_flows *table, const struct recount *sum)
+{
+	__u32 *passed = must(calloc(table->bucket_count, sizeof(*passed))), entries = 0, at, by, i;
+
+	for (at = 0; at < table->bucket_count; at++) {
+		const struct pk_bucket *bucket = &table->buckets[at];
+
+		for (i = 0; i < 10; i++) {
+			if (!bucket->tag[i])
+				continue;
+			entries++;
+			by = home_of(table, bucket->item[i], bucket->tag[i]);
+			for (; by != at; by = (by + 1) % table->bucket_count)
+				passed[by]++;
+		}
+	}
+	CHECK(entries == sum->count + sum->ways_back);
+	for (at = 0; at < table->bucket_count; at++)
+		CHECK(table->buckets[at].passed == passed[at] ||
+		      table->buckets[at].passed == 0xffff);
+	free(passed);
+}
+
+/* Every endpoint is out with a flow, or waits, or was never given out. */
+static void check_pools(const struct world *world, const struct recount *sum)
+{
+	const struct pk_snat *snat = &world->engine.snat;
+	__u32 size = snat->address_count * snat->port_count, number, at, left;
+
+	for (number = 0; snat->address_count && number < world->pools; number++) {
+		const struct pk_pool *pool = &snat->pools[number];
+		__u8 *seen = must(calloc(size, 1));
+
+		CHECK(pool->fresh <= size && pool->fresh == pool->waiting + sum->out[number]);
+		at = pool->first;
+		for (left = pool->waiting; left; left--) {
+			CHECK(at < pool->fresh && !seen[at]);
+			seen[at] = 1;
+			CHECK(left > 1 || at == pool->last);
+			at = pool->next[at];
+		}
+		free(seen);
+	}
+}
+
+/* Fewest flows a weight, then the longest not chosen, then the first. */
+static int is_before(const struct pk_tally *tallies, const struct pk_service *service, __u32 a,
+		     __u32 b)
+{
+	const struct pk_tally *ta = &tallies[service->places[a].tally];
+	const struct pk_tally *tb = &tallies[service->places[b].tally];
+	__u64 mine = (__u64)ta->active * service->places[b].weight;
+	__u64 theirs = (__u64)tb->active * service->places[a].weight;
+
+	return mine != theirs ? mine < theirs : ta->turn != tb->turn ? ta->turn < tb->turn : a < b;
+}
+
+static void check_heap(const struct pk_standings *all, const struct pk_service *service)
+{
+	__u32 at, place, seen = 0;
+
+	for (at = 0; at < service->place_count; at++) {
+		const struct pk_tally *tally;
+
+		place = service->heap[at];
+		CHECK(place < service->place_count && !(seen >> place & 1));
+		seen |= 1u << place;
+		tally = &all->tallies[service->places[place].tally];
+		CHECK(tally->heap_at == at && tally->heap_version == all->version);
+		CHECK(!at || !is_before(all->tallies, service, place,
+					service->heap[(at - 1) / 2]));
+	}
+}
+
+static void check_tallies(const struct world *world, const struct recount *sum)
+{
+	const struct pk_standings *all = &world->engine.standings;
+	__u32 i;
+
+	for (i = 0; i < TALLIES; i++) {
+		CHECK(all->tallies[i].flows == sum->flows[i] || world->tallies[i] == FREE);
+		CHECK(all->tallies[i].active == sum->active[i] || world->tallies[i] == FREE);
+	}
+	for (i = 0; i < world->loaded->service_count; i++) {
+		const struct pk_service *service = &world->loaded->tables->services[i];
+
+		if (service->place_count && service->scheduler == PK_LC &&
+		    all->standings[service->standing].heaped == service &&
+		    all->tallies[service->places[0].tally].heap_version == all->version)
+			check_heap(all, service);
+	}
+}
+
+void check_world(struct world *world)
+{
+	struct recount *sum = must(calloc(1, sizeof(*sum)));
+
+	check_queues(world, sum);
+	check_records(&world->engine.flows, sum);
+	check_index(&world->engine.flows, sum);
+	check_pools(world, sum);
+	check_tallies(world, sum);
+	free(sum);
+}

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Tables from control, all numbers of which may be wrong: taken over whole, or refused. */
+#include <sys/prctl.h>
+
+#include "input.h"
+#include "raw_tables.h"
+
+#define MOST_RECORDS 8u
+#define SLOTS 3u
+
+/* So many records as the input wants, in memory of exactly their size. */
+static void draw(struct pk_array *array, size_t record, struct input *in)
+{
+	__u32 count = take(in) % MOST_RECORDS;
+	__u8 *bytes;
+	size_t i;
+
+	array->bytes = count * record;
+	bytes = must(malloc(array->bytes + !count));
+	for (i = 0; i < array->bytes; i++)
+		bytes[i] = (__u8)take(in);
+	array->data = bytes;
+}
+
+static void check_service(const struct pk_tables *tables, const struct pk_service *service)
+{
+	__u32 i;
+
+	CHECK(service->mode <= PK_TUNNEL && service->scheduler <= PK_BY_SOURCE);
+	CHECK(service->standing < PK_MAX_STANDINGS);
+	for (i = 0; i < service->place_count; i++) {
+		CHECK(service->places[i].tally < tables->tally_count && service->places[i].weight);
+		service->heap[i] = i;
+	}
+	if (!service->place_count || service->scheduler == PK_LC)
+		return;
+	CHECK(service->slot_count);
+	for (i = 0; i < service->slot_count; i++)
+		CHECK(service->slots[i] < service->place_count);
+}
+
+static void check_tables(const struct pk_tables *tables, const struct pk_source *source)
+{
+	size_t services = source->services.bytes / sizeof(struct pk_raw_service);
+	size_t hops = source->hops.bytes / sizeof(struct pk_raw_hop), i;
+
+	CHECK(tables->tally_count <= PK_MAX_TALLIES);
+	for (i = 0; i < services; i++) {
+		const struct pk_service *service = &tables->services[i];
+		__u32 at = pk_map_find(&tables->service_at, &tables->secret, &service->vip);
+
+		CHECK(at <= i && pk_end_equal(&tables->services[at].vip, &service->vip));
+		check_service(tables, service);
+	}
+	for (i = 0; i < tables->tally_count && i < 256; i++) {
+		const struct pk_hop *hop = tables->hop_of[i];
+
+		CHECK(!hop || (hop >= tables->hops && hop < tables->hops + hops));
+		CHECK(!hop || hop->mtu >= 68);
+	}
+	for (i = 0; i < tables->port_count; i++)
+		CHECK(tables->ports[i].mtu >= 68 && pk_port_of(tables, tables->ports[i].index));
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	(void)argc;
+	(void)argv;
+	return prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+}
+
+int LLVMFuzzerTestOneInput(const __u8 *data, size_t size)
+{
+	struct input in = { data, data + size };
+	struct pk_engine *engine = must(malloc(sizeof(*engine)));
+	struct pk_addr pool = { .half = { take(&in) } };
+	const __be16 port = 40000;
+	struct pk_limits limits = { .max_flows = 1, .snat = &pool, .snat_count = take(&in) % 2,
+				    .source_ports = &port, .source_port_count = 1 };
+	struct pk_secret secret = { { 1, 2 } };
+	struct pk_array slots[SLOTS];
+	struct pk_source source = { .slots = slots, .slots_count = SLOTS };
+	struct pk_array *part = &source.services;
+	static const size_t records[9] = {
+		sizeof(struct pk_raw_service), sizeof(struct pk_place), sizeof(struct pk_raw_tally),
+		sizeof(__u32), sizeof(struct pk_raw_end), sizeof(struct pk_raw_end),
+		sizeof(struct pk_raw_end), sizeof(struct pk_raw_hop), sizeof(struct pk_raw_port),
+	};
+	struct pk_tables *tables;
+	const char *wrong;
+	__u32 i;
+
+	CHECK(!pk_engine_init(engine, &limits, &secret));
+	source.tally_count = take(&in) << (take(&in) % 16 ? 0 : 13);
+	source.own_high = take16(&in);
+	for (i = 0; i < 9; i++)
+		draw(&part[i], records[i], &in);
+	for (i = 0; i < SLOTS; i++)
+		draw(&slots[i], sizeof(__u32), &in);
+	source.hash_key = (struct pk_array){ must(calloc(1, 16)), take(&in) == 255 ? 15 : 16 };
+	tables = pk_tables_load(engine, &source, &wrong);
+	CHECK(tables || wrong);
+	if (tables)
+		check_tables(tables, &source);
+	pk_tables_free(tables);
+	for (i = 0; i < 10; i++)
+		free((void *)part[i].data);
+	for (i = 0; i < SLOTS; i++)
+		free((void *)slots[i].data);
+	pk_engine_free(engine);
+	free(engine);
+	return 0;
+}

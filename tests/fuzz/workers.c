@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Several threads at one engine, for ThreadSanitizer: each sends packets of clients and what
+ * backends may reply, so the two directions of a flow meet in different threads, while another
+ * thread swaps tables, forgets flows and reads everything that control reads.
+ *
+ *	workers THREADS BATCHES
+ */
+#include <sched.h>
+#include <stdatomic.h>
+
+#include "frames.h"
+#include "world.h"
+
+#define MOST_THREADS 16u
+
+struct hand {
+	struct pk_sink sink; /* first: the engine sends to it */
+	pthread_t thread;
+	struct pk_engine *engine;
+	__u32 number, batches, seed;
+	__u64 ended, sent;
+};
+
+static struct world world; /* but for its engine, control's alone */
+static atomic_uint clock_ms, at_work;
+
+static void on_send(struct pk_sink *sink, const struct pk_out *out)
+{
+	(void)out;
+	((struct hand *)(void *)sink)->sent++;
+}
+
+static void on_give_back(struct pk_sink *sink, const struct pk_frame *frame)
+{
+	(void)sink;
+	(void)frame;
+}
+
+static void on_end(struct pk_sink *sink, enum pk_reason reason)
+{
+	CHECK(reason < PK_REASON_COUNT);
+	((struct hand *)(void *)sink)->ended++;
+}
+
+static __u32 chance(__u32 *seed)
+{
+	*seed = *seed * 1664525 + 1013904223;
+	return *seed >> 16;
+}
+
+/* A packet of one of some hundred clients, or what its backend may reply. */
+static void draw(struct shot *shot, __u32 *seed)
+{
+	__u32 service = chance(seed) % SERVICES, backend = chance(seed) % BACKENDS, address;
+	struct pk_raw_end from = world_backend(backend, world_proto(service));
+	__u8 shape[8] = { 0, (__u8)(chance(seed) & ~48u), PK_SYN, 0 };
+	struct input in = { shape, shape + sizeof(shape) };
+	struct ends ends = { world_address(chance(seed) % 3), world_vip(service),
+			     (__u16)(50000 + chance(seed) % 64), world_dialled(service),
+			     world_proto(service) };
+
+	shape[2] = (__u8)(1u << chance(seed) % 5);
+	memcpy(&address, from.addr, 4);
+	if (chance(seed) % 3 == 0)
+		ends = (struct ends){ __builtin_bswap32(address), ends.source, 8080, ends.sport,
+				      ends.proto };
+	shot_make(shot, &ends, &in);
+}
+
+static void *work(void *argument)
+{
+	struct hand *hand = argument;
+	struct pk_worker *worker =
+		must(pk_worker_add(hand->engine, hand->number, MOST_THREADS));
+	struct shot shots[PK_BATCH];
+	struct pk_frame frames[PK_BATCH];
+	__u32 i, count;
+
+	while (hand->batches--) {
+		count = 1 + chance(&hand->seed) % PK_BATCH;
+		for (i = 0; i < count; i++) {
+			draw(&shots[i], &hand->seed);
+			frames[i] = shots[i].frame;
+		}
+		pk_engine_handle(hand->engine, worker, frames, count,
+				 atomic_load_explicit(&clock_ms, memory_order_relaxed),
+				 &hand->sink);
+		for (i = 0; i < count; i++)
+			shot_free(&shots[i]);
+	}
+	pk_worker_remove(hand->engine, worker);
+	atomic_fetch_sub(&at_work, 1);
+	return NULL;
+}
+
+static void wait_a_little(void)
+{
+	sched_yield();
+}
+
+static void control(void)
+{
+	__u64 counts[PK_REASON_COUNT];
+	__u32 pairs[2 * TALLIES], seed = 1, i;
+	struct pk_flow flows[16];
+	__u8 choices[64];
+
+	while (atomic_load(&at_work)) {
+		struct input in = { choices, choices + sizeof(choices) };
+
+		for (i = 0; i < sizeof(choices); i++)
+			choices[i] = (__u8)chance(&seed);
+		for (i = 0; i < SERVICES; i++)
+			choices[2 * i] &= 0xfb; /* none is away for good */
+		world_swap(&world, &in, wait_a_little);
+		world.now += chance(&seed) % 500;
+		atomic_store_explicit(&clock_ms, world.now, memory_order_relaxed);
+		pk_engine_expire(&world.engine, world.now, 64);
+		pk_engine_counts(&world.engine, counts);
+		pk_engine_tallies(&world.engine, 0, TALLIES, pairs);
+		pk_engine_flows(&world.engine, chance(&seed) % 64, 16, flows);
+		sched_yield();
+	}
+}
+
+int main(int argc, char **argv)
+{
+	static struct hand hands[MOST_THREADS];
+	/* Room for all flows but a few, no pool of ports, times of seconds. */
+	__u8 choices[64] = { 7, 7, 0, 90, 90, 90, 90, 90, 90, 90, 0, 0 };
+	struct input in = { choices, choices + sizeof(choices) };
+	__u64 counts[PK_REASON_COUNT], ended = 0, sent = 0, counted = 0;
+	__u32 threads, i;
+
+	CHECK(argc == 3);
+	threads = (__u32)atoi(argv[1]);
+	CHECK(threads && threads <= MOST_THREADS);
+	world_open(&world, &in);
+	atomic_store(&at_work, threads);
+	for (i = 0; i < threads; i++) {
+		hands[i] = (struct hand){ .sink = { on_send, on_give_back, on_end },
+					  .engine = &world.engine, .number = i, .seed = i + 1,
+					  .batches = (__u32)atoi(argv[2]) };
+		CHECK(!pthread_create(&hands[i].thread, NULL, work, &hands[i]));
+	}
+	control();
+	for (i = 0; i < threads; i++) {
+		CHECK(!pthread_join(hands[i].thread, NULL));
+		ended += hands[i].ended;
+		sent += hands[i].sent;
+	}
+	check_world(&world);
+	pk_engine_counts(&world.engine, counts);
+	for (i = 0; i < PK_REASON_COUNT; i++) {
+		printf("%u ", (unsigned int)counts[i]);
+		counted += counts[i];
+	}
+	printf("sent %u, flows %u\n", (unsigned int)sent, world.engine.flows.count);
+	CHECK(counted == ended && sent && counts[PK_OPENED] && counts[PK_RETURNED]);
+	world_close(&world);
+	return 0;
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * An engine in a small world: four services, eight backends, few enough addresses and ports that
+ * everything clashes with everything soon. The input chooses limits and tables; numbers of
+ * tallies and standings are given out as control does it.
+ */
+#ifndef FUZZ_WORLD_H
+#define FUZZ_WORLD_H
+
+#include "engine.h"
+#include "input.h"
+#include "raw_tables.h"
+
+#define SERVICES 4u
+#define BACKENDS 8u
+#define TALLIES 128u
+#define STANDINGS 64u
+#define MOST_SLOTS 16u
+#define WORKERS 2u
+#define NONE 0xffffffffu
+
+enum bound { FREE, BOUND, LEAVING };
+
+/* Tables, and what has to live as long. */
+struct loaded {
+	struct pk_tables *tables;
+	__u32 service_count;
+	__u32 slots[SERVICES][MOST_SLOTS];
+};
+
+/* Where frames to a backend go, as long as these tables are in use. */
+struct way {
+	int there;
+	__u32 port, mtu;
+};
+
+struct world {
+	struct pk_engine engine;
+	struct pk_worker *workers[WORKERS];
+	struct loaded *loaded;
+	struct way ways[BACKENDS];
+	__u32 port_mtu[4]; /* by index; 0 where the port is not there */
+	__u32 tally[SERVICES][BACKENDS], standing[SERVICES]; /* numbers, or NONE */
+	__u32 pool[2][BACKENDS], pools;
+	enum bound tallies[TALLIES];
+	int standings[STANDINGS]; /* whether the number is taken */
+	__u32 now;
+};
+
+/* Addresses of all kinds, with those that services, backends and the pool have among them. */
+__u32 world_address(__u32 number);
+__u16 world_port(__u32 number);
+__u32 world_vip(__u32 service);
+__u16 world_dialled(__u32 service);
+__u8 world_proto(__u32 service);
+struct pk_raw_end world_backend(__u32 backend, __u8 proto);
+
+void world_open(struct world *world, struct input *in);
+void world_close(struct world *world);
+/* Other tables from now on; `wait` for those who may still look at the old ones. */
+void world_swap(struct world *world, struct input *in, void (*wait)(void));
+
+/* Everything that must hold between two batches. */
+void check_world(struct world *world);
+
+#endif
