@@ -1,9 +1,9 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Receives numbered datagrams (see flood.c) and tells what came, what is missing, what came twice.
  *
  * Ends when nothing has come for a second after the first.
  */
-#define _GNU_SOURCE
 #include "load.h"
 
 #include <sys/socket.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* Sends every datagram back to where it came from. */
 #include "load.h"
 

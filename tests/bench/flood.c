@@ -1,10 +1,10 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * 64-byte UDP frames (60 without their check sequence) of many flows, as fast as it goes or paced.
  *
  * Each frame carries its number, so that a receiver can tell what is missing and what came twice.
  * All frames are made at the start; sending one changes its number and its checksum only.
  */
-#define _GNU_SOURCE
 #include "load.h"
 
 #include <linux/if_packet.h>

@@ -17,6 +17,9 @@ WARM_UP_S: Final = 0.2
 WARM_UP_RATE: Final = 40_000
 "New flows a second that everybody can take: the flows are there before counting begins."
 
+BUSY: Final = 0.9
+"The share of its core that a balancer is expected to use in a flood."
+
 SINK: Final = (
     "add table netdev sink",
     "add set netdev sink servers {{ type ipv4_addr; counter; elements = {{ {servers} }}; }}",
@@ -60,13 +63,19 @@ def probe(settings: Settings, flows: int, turn: Turn) -> None:
     process = flood(settings, turn, flows, seconds)
     process.wait_for("flooding")
     time.sleep(WARM_UP_S)
-    start, count = time.monotonic(), arrived(turn.stage)
+    start, cpu, count = time.monotonic(), turn.cpu(), arrived(turn.stage)
     time.sleep(settings.seconds)
-    rate = (arrived(turn.stage) - count) / (time.monotonic() - start)
+    took, cpu, count = time.monotonic() - start, turn.cpu() - cpu, arrived(turn.stage) - count
     process.wait()
-    settings.ledger.measures[title(flows)].add(turn.name, rate)
+    settings.ledger.measures[title(flows)].add(turn.name, count / took)
     counts = {key: value - before[key] for key, value in lost(turn.stage).items()}
-    settings.ledger.detail(title(flows), turn.name, counts | last_line(process.stdout))
+    sums = {"own CPU s": cpu, "took s": took}
+    settings.ledger.detail(title(flows), turn.name, counts | last_line(process.stdout) | sums)
+    if cpu < BUSY * took:
+        settings.ledger.note(
+            f"{title(flows)}: not everybody had all of the balancer's core "
+            "(own CPU in the JSON): other programs or the generator stood in the way"
+        )
 
 
 def flood(

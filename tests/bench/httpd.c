@@ -1,5 +1,5 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* A web server as fast as it gets: whatever is asked, 1 KiB is the answer, and the end. */
-#define _GNU_SOURCE
 #include "load.h"
 
 #include <sys/epoll.h>

@@ -1,10 +1,10 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Short HTTP connections, many at a time: connect, one request, the whole answer, the server's end.
  *
  * The server closes first, so no port of the client is left waiting; several source addresses keep
  * a pair of ports from coming back soon.
  */
-#define _GNU_SOURCE
 #include "load.h"
 
 #include <netinet/in.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* What the load programs share: the clock, arguments, and giving up with a word. */
 #pragma once
 

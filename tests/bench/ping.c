@@ -1,5 +1,5 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* One datagram at a time, each after the answer to the one before: how long each takes. */
-#define _GNU_SOURCE
 #include "load.h"
 
 #include <sys/socket.h>

@@ -42,8 +42,8 @@ def draw(ledger: Ledger, machine: Machine, file: Path) -> None:
     facts = machine.facts
     figure.suptitle(
         f"pktlb {facts['pktlb']} on {facts['CPU']}, {facts['cores']} cores, "
-        f"Linux {facts['kernel']}, {facts['date']}\nbars: medians; thin lines: lowest and highest round; "
-        f"red: a target, given the figures of its peer"
+        f"Linux {facts['kernel']}, {facts['date']}\nbars: medians; thin lines: lowest and highest "
+        f"round; red: a target, given the figures of its peer"
     )
     figure.savefig(file, dpi=100)
     pyplot.close(figure)
@@ -55,12 +55,12 @@ def draw_measure(place: Any, measure: Measure) -> None:
     found = [series for who in names if (series := measure.series(who))]
     medians = [series.median for series in found]
     errors = [[it.median - it.low for it in found], [it.high - it.median for it in found]]
-    place.barh(names, medians, xerr=errors, color=[colour(it) for it in names], capsize=3,
+    place.barh(names, medians, xerr=errors, color=[colour(measure, it) for it in names], capsize=3,
                error_kw={"ecolor": "#444444", "linewidth": 1})  # fmt: skip
     place.invert_yaxis()
     right = max(series.high for series in found) or 1
     marks = [bound for who in names for bound in bounds(measure, who)]
-    place.set_xlim(0, max(right, *marks, 0) * 1.5)
+    place.set_xlim(0, max(right, *marks, 0) * 1.7)
     for i, (who, series) in enumerate(zip(names, found, strict=True)):
         at = max(series.high, *bounds(measure, who), 0)
         place.text(at + right * 0.02, i, label(measure, who), va="center", fontsize=9)
@@ -97,7 +97,7 @@ def label(measure: Measure, who: str) -> str:
     return text
 
 
-def colour(who: str) -> str:
-    if not who.startswith("pktlb"):
-        return OTHERS if not who[0].isdigit() else OURS
-    return SLOW if "python" in who else OURS
+def colour(measure: Measure, who: str) -> str:
+    if measure.name.startswith("engine alone") or who.startswith("pktlb native"):
+        return OURS
+    return SLOW if who.startswith("pktlb") else OTHERS

@@ -12,7 +12,7 @@ from netns.errors import RefusedError
 
 HERE: Final = Path(__file__).parent
 NAMES: Final = ("flood", "collect", "ping", "echo", "httpd", "httpload")
-FLAGS: Final = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror")
+FLAGS: Final = ("-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", "-Wshadow")
 
 
 def compile_program(output: Path, sources: Iterable[Path], flags: Iterable[str] = ()) -> None:

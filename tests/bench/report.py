@@ -2,17 +2,21 @@
 
 import json
 from pathlib import Path
+from typing import Final
 
 from netns.table import Cell, Colour, header, line
 from tests.bench.ledger import Ledger, Measure, Series
 from tests.bench.machine import Machine
 from tests.bench.target import TARGETS, Target
 
-WIDTHS = (24, -10, -21, -6, -17, -12)
+WIDTHS: Final = (24, -10, -21, -6, -17, -12)
+MILLION: Final = 1_000_000
 
 
 def number(value: float) -> str:
     """With as many digits as say something."""
+    if abs(value) >= MILLION:
+        return f"{value / MILLION:.2f} M"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
@@ -48,7 +52,11 @@ def rows(ledger: Ledger, measure: Measure, who: str) -> list[list[Cell]]:
     if base and measure.base not in {who, *shown}:
         tails.append([Cell(f"{series.over(base).median:.2f}"), Cell(measure.base), Cell("")])
     first, *others = tails or [[Cell("")] * 3]
-    return [[*head, *first], *([*[Cell("")] * 3, *tail] for tail in others)]
+    above = []
+    if len(who) > WIDTHS[0]:  # a name that is too long for its column gets a line
+        above = [[head[0], *[Cell("")] * 5]]
+        head[0] = Cell("")
+    return [*above, [*head, *first], *([*[Cell("")] * 3, *tail] for tail in others)]
 
 
 def judgement(target: Target, ledger: Ledger) -> list[Cell]:
