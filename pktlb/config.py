@@ -53,8 +53,8 @@ class Config:
     "Threads that move packets; None: as many as there are cores and receive queues for."
     busy_poll_us: int = 0
     "Microseconds that a worker goes on looking for frames before it sleeps."
-    realtime: bool = False
-    "Whether workers run before all ordinary threads (SCHED_FIFO)."
+    realtime: bool | None = None
+    "Whether workers run before all ordinary threads; None: where that is allowed."
 
 
 @contextmanager

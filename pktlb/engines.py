@@ -58,7 +58,7 @@ def make_plane(engine: str, tables: Tables, limits: Limits) -> Plane:
 
 
 def make_engine(
-    plane: Plane, ports: Sequence[Port], tun: Tun, busy_us: int, realtime: bool
+    plane: Plane, ports: Sequence[Port], tun: Tun, busy_us: int, realtime: bool | None
 ) -> Engine:
     """The engine of a datapath; `ConfigError` where it cannot have so many ports."""
     if isinstance(plane, Dataplane):

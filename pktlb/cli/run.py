@@ -114,9 +114,10 @@ def _add_engine(parser: Parser) -> None:
         "less latency for more CPU (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--realtime", action="store_true",
+        "--realtime", action=argparse.BooleanOptionalAction,
         help="native: workers run before all ordinary threads (SCHED_FIFO), so that a busy "
-        "machine neither delays packets nor loses them",
+        "machine neither delays packets nor loses them (default: where it is allowed and there is "
+        "no --busy-poll)",
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ log: Final = logging.getLogger(__name__)
 _REST: Final = 10
 "Pause after a look that found nothing to do, in terms of what it took: others are busy there."
 _FRAMES_FIRST_S: Final = 0.01
-_LOOK_ANYWAY_S: Final = 5.0
+_LOOK_ANYWAY_S: Final = 60.0
 
 
 class Sentry:

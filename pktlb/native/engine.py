@@ -1,6 +1,7 @@
 """The native engine at work: threads that stay in C for as long as there are frames."""
 
 import errno
+import logging
 import os
 import threading
 from collections import Counter
@@ -16,6 +17,8 @@ from pktlb.native.dataplane import NativeDataplane
 from pktlb.native.shared import Shared
 from pktlb.wire.port import Port
 from pktlb.wire.tun import Tun
+
+log: Final = logging.getLogger(__name__)
 
 __all__ = ["MAX_PORTS", "NativeEngine"]
 
@@ -37,11 +40,12 @@ class NativeEngine(Engine):
         ports: Sequence[Port],
         tun: Tun,
         busy_us: int,
-        realtime: bool,
+        realtime: bool | None,
     ) -> None:
         """`busy_us`: microseconds that a worker goes on looking for frames before it sleeps.
 
-        `realtime`: whether workers run before all ordinary threads.
+        `realtime`: whether workers run before all ordinary threads; None: where that is allowed
+        and does not keep those away who bring the frames.
         """
         super().__init__(plane, ports, tun)
         self._native: Final = plane
@@ -81,14 +85,24 @@ class NativeEngine(Engine):
             (port.index, port.sockets[number].fileno(), port.mtu) for port in self._ports.values()
         )
         try:
-            if self._realtime:
-                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))  # of this thread alone
+            self._hurry()
             self._native.engine.work(
                 number, len(self._shared), ports, self._tun.fileno(), shared.wake, self._busy_us,
                 shared.words,
             )  # fmt: skip
         except OSError as error:
             self._failed.append(error)
+
+    def _hurry(self) -> None:
+        """Put this thread before all ordinary ones."""
+        if self._realtime is False or (self._realtime is None and self._busy_us):
+            return
+        try:
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        except PermissionError:
+            if self._realtime:
+                raise
+            log.warning("workers may not run in real time (needs CAP_SYS_NICE)")
 
     def _raise_failed(self) -> None:
         for error in self._failed:

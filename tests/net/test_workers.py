@@ -5,9 +5,12 @@ import re
 import signal
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-from netns.host import Host
+import pytest
+
+from netns.host import PKTLB_READY, Host, pktlb_command
 from netns.process import Process
 from netns.waiting import wait_until
 from tests.net.world import World
@@ -83,15 +86,29 @@ def test_a_backend_that_leaves_under_a_flood_is_left_alone(nat_world: World) -> 
     assert balancer.stop() == 0
 
 
-def test_workers_run_before_ordinary_threads_where_that_is_asked_for(nat_world: World) -> None:
-    balancer = nat_world.balance("--engine", "native", "--workers", "2", "--realtime")
+@pytest.mark.parametrize(
+    ("flags", "real_time"),
+    [((), 2), (("--realtime",), 2), (("--no-realtime",), 0), (("--busy-poll", "200"), 0)],
+)
+def test_workers_run_before_ordinary_threads_but_for_those_that_look_for_more(
+    nat_world: World, flags: Sequence[str], real_time: int
+) -> None:
+    balancer = nat_world.balance("--engine", "native", "--workers", "2", *flags)
     tasks = [int(task.name) for task in Path(f"/proc/{balancer.pid}/task").iterdir()]
     policies = Counter(os.sched_getscheduler(task) for task in tasks)
-    assert policies[os.SCHED_FIFO] == 2
+    assert policies[os.SCHED_FIFO] == real_time
     assert os.sched_getscheduler(balancer.pid) == os.SCHED_OTHER
     assert nat_world.who(6) == {"a": 2, "b": 2, "c": 2}
 
 
-def test_a_worker_that_looks_for_more_before_it_sleeps_serves_as_well(nat_world: World) -> None:
-    nat_world.balance("--engine", "native", "--busy-poll", "200")
-    assert nat_world.who(6) == {"a": 2, "b": 2, "c": 2}
+def test_without_the_privilege_workers_run_as_ordinary_threads_unless_told_not_to(
+    nat_world: World,
+) -> None:
+    plain = ("setpriv", "--bounding-set", "-sys_nice", "--inh-caps", "-sys_nice")
+    command = pktlb_command(*nat_world.arguments("--engine", "native"))
+    refused = nat_world.balancer.run(*plain, *command, "--realtime", check=False)
+    assert refused.returncode == 3
+    assert "a worker cannot start: Operation not permitted" in refused.stderr
+    balancer = nat_world.balancer.start(*plain, *command, ready=PKTLB_READY)
+    assert nat_world.who(3) == {"a": 1, "b": 1, "c": 1}
+    assert "workers may not run in real time" in balancer.stderr
