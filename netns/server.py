@@ -14,6 +14,7 @@ serves and ends cleanly on SIGTERM.
 """
 
 import argparse
+import contextlib
 import hashlib
 import select
 import signal
@@ -178,7 +179,8 @@ def echo_datagrams(name: str, udp: socket.socket) -> None:
         _, asked, _ = struct.unpack("=i4s4s", control[0][2])
         answer_from = (socket.IPPROTO_IP, IP_PKTINFO, struct.pack("=i4s4s", 0, asked, bytes(4)))
         start = f"{name} {client[0]}:{client[1]} ".encode()
-        udp.sendmsg([start, data], [answer_from], 0, client)
+        with contextlib.suppress(OSError):  # port 0 cannot be answered
+            udp.sendmsg([start, data], [answer_from], 0, client)
 
 
 def open_udp(listen: tuple[str, int]) -> socket.socket:

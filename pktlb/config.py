@@ -193,10 +193,23 @@ def check_together(config: Config) -> Config:
                 )
     if not config.services:
         raise ConfigError("--vip: expected at least one")
+    _check_engine(config)
+    if config.snat and any(service.mode is not Mode.NAT for service in config.services):
+        raise ConfigError("--snat: expected --mode nat: other modes keep the client's address")
+    return config
+
+
+def _check_engine(config: Config) -> None:
+    """The reference engine has no workers, and whoever runs before all others must not wait."""
+    if config.engine == "python":
+        for flag, is_given in (
+            (f"--workers {config.workers}", (config.workers or 1) > 1),
+            (f"--busy-poll {config.busy_poll_us}", config.busy_poll_us > 0),
+            ("--realtime", bool(config.realtime)),
+        ):
+            if is_given:
+                raise ConfigError(f"{flag}: expected --engine native, python knows no workers")
     if config.realtime and config.busy_poll_us:
         raise ConfigError(
             "--realtime: expected no --busy-poll, for whoever brings the packets would never run"
         )
-    if config.snat and any(service.mode is not Mode.NAT for service in config.services):
-        raise ConfigError("--snat: expected --mode nat: other modes keep the client's address")
-    return config

@@ -45,13 +45,15 @@ async def run(config: Config) -> None:
     async with AsyncExitStack() as stack:
         stack.enter_context(claim("run"))
         balancer: _Balancer | None = None
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGUSR1, log.info, "not ready yet")
         while True:
             try:
                 async with AsyncExitStack() as parts:
                     kernel = await parts.enter_async_context(Kernel())
                     balancer = await _Balancer.start(config, kernel, parts, balancer)
                     parts.callback(balancer.explain)
-                    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, balancer.explain)
+                    loop.add_signal_handler(signal.SIGUSR1, balancer.explain)
                     ready(balancer.describe())
                     await balancer.work()
             except _ReplacedError as news:
@@ -129,7 +131,8 @@ class _Balancer:
         )
         stack.enter_context(balancer._reading())
         await balancer._settle()
-        _quieten_collector()
+        if balancer.engine.name == "python":
+            _quieten_collector()
         return balancer
 
     async def work(self) -> None:
@@ -192,6 +195,8 @@ class _Balancer:
         self._look_for_replaced(machine)
         await self._restore_addresses(machine)
         self._note(machine)
+        if any(way not in machine.neighbours for way in self._ways(machine)):
+            await self._resolve()  # the way there is new, or its neighbours were forgotten
         # In a thread, for a new Maglev table takes long enough to keep frames waiting.
         tables = await asyncio.to_thread(
             plan.lay_out, self._config, self._placement, machine, self._macs.macs, self._tables
@@ -248,8 +253,8 @@ class _Balancer:
             try:
                 await self._update()
                 self._tell(before)
-            except KernelError as error:
-                log.error("going on with what was known before: %s", error)
+            except (KernelError, MemoryError) as error:
+                log.error("going on with what was known before: %s", error or "no memory")
                 self._changed.set()  # to look again, after a rest
                 await asyncio.sleep(_AGAIN_S)
             # However restless the machine is, most of the time belongs to frames.
@@ -295,6 +300,8 @@ def _quieten_collector() -> None:
     Flows make no cycles, so counting references frees them; the young generations are still
     searched for the cycles that others make, but never the whole heap.
     """
+    gc.unfreeze()
+    gc.collect()
     gc.freeze()
     young, middle, _ = gc.get_threshold()
     gc.set_threshold(young, middle, 1_000_000)

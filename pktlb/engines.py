@@ -9,7 +9,7 @@ from typing import Final
 from pktlb.datapath.pipeline import Dataplane, Limits
 from pktlb.datapath.tables import Tables
 from pktlb.engine import Engine, Plane, PythonEngine
-from pktlb.errors import ConfigError
+from pktlb.errors import ConfigError, KernelError
 from pktlb.wire.port import Port
 from pktlb.wire.tun import Tun
 
@@ -35,8 +35,6 @@ def choose(asked: str) -> str:
 def worker_count(asked: int | None, engine: str, interfaces: Sequence[str]) -> int:
     """As many as asked for, else one a core, but no more than interfaces have receive queues."""
     if engine == "python":
-        if asked not in (None, 1):
-            raise ConfigError(f"--workers {asked}: expected --engine native, python has just one")
         return 1
     if asked is not None:
         return asked
@@ -49,12 +47,15 @@ def _receive_queues(interface: str) -> int:
 
 
 def make_plane(engine: str, tables: Tables, limits: Limits) -> Plane:
-    """The datapath of an engine."""
+    """The datapath of an engine; `KernelError` where there is not the memory for it."""
     if engine == "python":
         return Dataplane(tables, limits)
     from pktlb.native.dataplane import NativeDataplane  # noqa: PLC0415 - as above
 
-    return NativeDataplane(tables, limits)
+    try:
+        return NativeDataplane(tables, limits)
+    except MemoryError as error:
+        raise KernelError(f"no memory for --max-flows {limits.max_flows}") from error
 
 
 def make_engine(

@@ -18,6 +18,7 @@ from pktlb.model import Endpoint, Proto, format_address
 
 _TABLE: Final = "netdev pktlb"
 _NFT_TIMEOUT_S: Final = 30
+_OURS: Final = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +148,8 @@ def _nft(*arguments: str, text: str = "") -> str:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Children started in here are deaf to what is meant for us: Ctrl-C, a stop of the service."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    """Children started in here are deaf to what is meant for us, though sent to the whole group."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
     try:
         yield
     finally:

@@ -11,15 +11,23 @@
 #include <stddef.h>
 #include <sys/mman.h>
 
-/* Zeroed memory on huge pages where they are to be had, or NULL. */
+/* Zeroed memory, or NULL. */
 static inline void *pk_reserve(size_t bytes)
 {
 	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-	if (memory == MAP_FAILED)
-		return NULL;
-	madvise(memory, bytes, MADV_HUGEPAGE); /* advice: without it all is the same, but slower */
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+/* The same on huge pages where they are to be had: for what is used all over, since the first touch
+ * anywhere takes 2 MiB. */
+static inline void *pk_reserve_huge(size_t bytes)
+{
+	void *memory = pk_reserve(bytes);
+
+	if (memory)
+		madvise(memory, bytes, MADV_HUGEPAGE); /* advice: without it all is the same */
 	return memory;
 }
 

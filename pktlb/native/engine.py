@@ -11,7 +11,7 @@ from time import monotonic, sleep
 from typing import Final
 
 from pktlb.engine import Engine
-from pktlb.errors import refused
+from pktlb.errors import KernelError, refused
 from pktlb.native._core import MAX_PORTS
 from pktlb.native.dataplane import NativeDataplane
 from pktlb.native.shared import Shared
@@ -65,7 +65,7 @@ class NativeEngine(Engine):
         ]
         try:
             for thread, shared in zip(threads, self._shared, strict=True):
-                thread.start()
+                _start(thread)
                 while thread.is_alive() and not shared.started():
                     sleep(0.001)
             self._raise_failed()
@@ -147,6 +147,13 @@ class NativeEngine(Engine):
             ):
                 for number, count in _sum(found).items():
                     port.errors[f"{what} {errno.errorcode.get(number, str(number))}"] = count
+
+
+def _start(thread: threading.Thread) -> None:
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise KernelError(f"a worker cannot start: {error}") from error
 
 
 def _sum(found: Iterable[Iterable[tuple[int, int]]]) -> Counter[int]:

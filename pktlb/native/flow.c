@@ -25,9 +25,9 @@ int pk_flows_init(struct pk_flows *table, __u32 capacity, const __u32 *timeouts,
 	*table = (struct pk_flows){ .standings = standings, .snat = snat, .secret = *secret,
 				    .capacity = capacity, .freed = PK_ABSENT };
 	table->bucket_count = buckets_for(capacity);
-	table->flow = pk_reserve(capacity * sizeof(struct pk_flow));
-	table->links = pk_reserve(link_bytes(table));
-	table->buckets = pk_reserve(table->bucket_count * sizeof(struct pk_bucket));
+	table->flow = pk_reserve_huge(capacity * sizeof(struct pk_flow));
+	table->links = pk_reserve_huge(link_bytes(table));
+	table->buckets = pk_reserve_huge(table->bucket_count * sizeof(struct pk_bucket));
 	if (!table->flow || !table->links || !table->buckets)
 		return -1;
 	for (state = 0; state < PK_STATE_COUNT; state++) {

@@ -165,7 +165,7 @@ static int load(EngineObject *self, struct loaded *loaded, struct given *parts, 
 		source->slots_count = (__u32)count;
 		loaded->tables = pk_tables_load(&self->engine, source, &wrong);
 		if (!loaded->tables)
-			PyErr_SetString(PyExc_ValueError, wrong);
+			wrong ? PyErr_SetString(PyExc_ValueError, wrong) : (void)PyErr_NoMemory();
 	}
 	PyMem_Free(arrays);
 	return loaded->tables ? 0 : -1;

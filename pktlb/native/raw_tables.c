@@ -217,7 +217,7 @@ struct pk_tables *pk_tables_load(struct pk_engine *engine, const struct pk_sourc
 {
 	struct pk_tables *tables = calloc(1, sizeof(*tables));
 
-	*wrong = no_memory;
+	*wrong = NULL;
 	if (!tables)
 		return NULL;
 	tables->secret = engine->flows.secret;
@@ -226,5 +226,7 @@ struct pk_tables *pk_tables_load(struct pk_engine *engine, const struct pk_sourc
 	if (!*wrong)
 		return tables;
 	pk_tables_free(tables);
+	if (*wrong == no_memory)
+		*wrong = NULL;
 	return NULL;
 }

@@ -57,7 +57,7 @@ struct pk_source {
 	__u32 own_low, own_high;
 };
 
-/* The tables, or NULL and what is wrong. New tallies, pools and standings are made on the way:
+/* The tables, or NULL and what is wrong (NULL: there is no memory). New tallies, pools and standings are made on the way:
  * nobody knows their numbers before the tables are swapped in. */
 struct pk_tables *pk_tables_load(struct pk_engine *engine, const struct pk_source *source,
 				 const char **wrong);

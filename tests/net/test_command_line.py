@@ -89,6 +89,8 @@ BAD = [
     ((*GOOD, "--engine", "fast"), "--engine: invalid choice: 'fast'"),
     ((*GOOD, "--workers", "0"), "--workers 0: expected workers in 1..63"),
     ((*GOOD, "--engine", "python", "--workers", "2"), "--workers 2: expected --engine native"),
+    ((*GOOD, "--engine", "python", "--busy-poll", "5"), "--busy-poll 5: expected --engine native"),
+    ((*GOOD, "--engine", "python", "--realtime"), "--realtime: expected --engine native"),
     ((*GOOD, "--realtime", "--busy-poll", "9"), "--realtime: expected no --busy-poll"),
     ((*GOOD, "--busy-poll", "-1"), "--busy-poll -1: expected microseconds in 0.."),
     ((*GOOD, "--backends", "10.0.2.12"), "--backends"),

@@ -56,6 +56,17 @@ def test_a_stop_while_it_starts_undoes_everything(nat_world: World, ending: sign
     assert world.balancer.state() == before
 
 
+def test_a_question_while_it_starts_is_answered_and_ends_nothing(nat_world: World) -> None:
+    world = nat_world
+    world.lab.hosts["c"].run("ip", "link", "set", "eth0", "down")
+    balancer = world.balancer.start(*pktlb_command(*world.arguments()))
+    wait_until(lambda: "pktlb" in world.balancer.interfaces(), 5, "the start is under way")
+    balancer.send_signal(signal.SIGUSR1)
+    balancer.wait_for("pktlb: ready")
+    assert "not ready yet" in balancer.stderr
+    assert world.who(4) == {"a": 2, "b": 2}
+
+
 def test_a_stop_at_any_moment_of_the_start_undoes_everything(nat_world: World) -> None:
     before = nat_world.balancer.state()
     for hundredths in range(0, 30, 2):

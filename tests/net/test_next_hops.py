@@ -97,6 +97,21 @@ def test_a_backend_that_goes_away_takes_no_new_connections(world: World) -> None
     wait_until(lambda: world.who(3)["c"], 15, "it is back")
 
 
+@pytest.mark.parametrize("world", ["nat"], indirect=True)
+@pytest.mark.parametrize("pause_s", [0.0, 0.3])
+def test_after_the_link_was_down_backends_are_asked_for_at_once(
+    world: World, pause_s: float
+) -> None:
+    """Not only when it is time to ask all of them again, which is every five seconds."""
+    world.balance()
+    assert world.who(3) == {"a": 1, "b": 1, "c": 1}
+    ifname = list(world.balancer.macs)[-1]
+    for _ in range(3):
+        line = f"ip link set {ifname} down; sleep {pause_s}; ip link set {ifname} up"
+        world.balancer.run("sh", "-c", line)
+        world.serves_again(3.5, "the backends are found again")
+
+
 @ON_LINK
 def test_without_any_backend_a_client_is_refused_at_once(world: World) -> None:
     for backend in world.backends:
