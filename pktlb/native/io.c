@@ -12,6 +12,8 @@
 #include "queue.h"
 
 #define SWEEP (2 * PK_BATCH) /* more than a batch can open, so the table shrinks faster */
+#define IN_VAIN 64 /* wake-ups in a row without a frame */
+#define REST_NS 1000000
 
 static __u64 microseconds(void)
 {
@@ -142,8 +144,11 @@ static void sleep_until_traffic(struct pk_io *io)
 	__u32 i;
 	int error;
 
-	for (i = 0; i < io->port_count; i++)
-		until[i] = (struct pollfd){ io->ports[i].fd, POLLIN, 0 };
+	for (i = 0; i < io->port_count; i++) {
+		struct pk_io_port *port = &io->ports[i];
+
+		until[i] = (struct pollfd){ port->ring.map ? port->fd : -1, POLLIN, 0 };
+	}
 	until[i] = (struct pollfd){ io->wake_fd, POLLIN, 0 };
 	poll(until, io->port_count + 1, -1);
 	if (until[i].revents)
@@ -155,21 +160,32 @@ static void sleep_until_traffic(struct pk_io *io)
 			pk_count_error(io->ports[i].shared->receive_errors, error);
 }
 
+/* Woken up many times for nothing: whatever the reason, a thread in real time must not spin. */
+static void rest(void)
+{
+	const struct timespec time = { .tv_nsec = REST_NS };
+
+	nanosleep(&time, NULL);
+}
+
 static void run(struct pk_io *io)
 {
 	__u64 busy_until = 0;
-	__u32 i, got;
+	__u32 i, got, in_vain = 0;
 
 	while (!__atomic_load_n(&io->shared->stop, __ATOMIC_RELAXED)) {
 		for (got = 0, i = 0; i < io->port_count; i++)
 			got += serve(io, &io->ports[i]);
 		if (got) {
+			in_vain = 0;
 			if (io->busy_us)
 				busy_until = microseconds() + io->busy_us;
 		} else if (io->busy_us && microseconds() < busy_until) {
 			sched_yield(); /* whoever brings the frames may need this core */
 		} else {
 			sleep_until_traffic(io);
+			if (++in_vain > IN_VAIN)
+				rest();
 		}
 	}
 }

@@ -46,6 +46,7 @@ def test_make_help_lists_what_the_readme_promises() -> None:
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     listed = {line.split()[0] for line in done.stdout.splitlines()}
     assert {"setup", "demo", "test", "unit", "lint", "bench", "nat", "dsr", "tunnel"} <= listed
+    assert {"fuzz", "soak", "test-asan"} <= listed
 
 
 def test_each_file_that_the_documents_link_to_exists() -> None:
