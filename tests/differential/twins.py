@@ -1,7 +1,7 @@
 """Two engines, led through the same life, and everything about them compared on the way."""
 
-from collections.abc import Callable, Iterator
-from typing import Any, Final, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 
 from pktlb.datapath.frame import Frame
 from pktlb.datapath.packet import format_key
@@ -10,6 +10,7 @@ from pktlb.datapath.tables import Tables
 from pktlb.datapath.tcp import State
 from pktlb.model import Reason
 from tests.differential.step import Arrival, Expiry, Step, Swap, tell_frame
+from tests.gateway import Engine, Plane
 
 LOOK_EVERY: Final = 64
 "Steps between two comparisons of all flows and counts, which cost more than a frame."
@@ -18,30 +19,11 @@ CLOCK: Final = 1 << 32
 "Milliseconds after which a clock of 32 bits begins anew."
 
 
-class Flows(Protocol):
-    """What can be asked of a flow table."""
-
-    def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[Any]: ...
-
-
-class Plane(Protocol):
-    """What every engine can do; see `Dataplane`."""
-
-    @property
-    def flows(self) -> Flows: ...
-    @property
-    def counts(self) -> dict[Reason, int]: ...
-    def swap(self, tables: Tables) -> None: ...
-    def expire(self, now: float, most: int) -> int: ...
-    def handle(self, frame: Frame, now: float) -> Outcome: ...
-
-
 class Pair(NamedTuple):
     """The engines that ought to be equal: the one that is right, and the other."""
 
     reference: Callable[[Tables, Limits], Dataplane]
-    other: Callable[[Tables, Limits], Plane]
+    other: Engine
 
 
 class DifferenceError(AssertionError):
