@@ -5,12 +5,12 @@ BIN := .venv/bin
 # Debian packages that set-up installs where they are missing (as root), by the command they bring.
 TOOLS := nft:nftables ip:iproute2 tcpdump:tcpdump ethtool:ethtool curl:curl ping:iputils-ping \
 	iperf3:iperf3 gcc:gcc
-WORKERS ?= 2
+WORKERS ?= 3
 NATIVE := setup.py $(wildcard pktlb/native/*.[ch])
 STRICT := -Wall -Wextra -Werror
 SECONDS ?= 30
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
-COMPILING := test_fuzz_cases.py test_native_build.py test_workers.py
+UNSANITIZED := test_fuzz_cases.py test_native_build.py test_native_memory.py test_workers.py
 FUZZ_MAIN := int LLVMFuzzerTestOneInput(void) { return 0; }
 HAS_PYTHON_H := import os, sysconfig; \
 	raise SystemExit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))
@@ -80,7 +80,7 @@ soak: setup  ## both engines on the same random traffic for SECONDS: they must n
 	$(BIN)/python -m tests.differential --seconds $(SECONDS)
 
 # In a copy: the sanitized extension must not be taken for the real one. Tests that compile
-# something themselves choose their own sanitizers.
+# something choose their own sanitizers; those that bound the memory cannot have any.
 test-asan: setup  ## unit and property tests with the extension under ASan and UBSan
 	@rm -rf build/asan && mkdir -p build/asan
 	@git ls-files -co --exclude-standard -z | xargs -0 cp --parents -t build/asan
@@ -90,7 +90,7 @@ test-asan: setup  ## unit and property tests with the extension under ASan and U
 		LD_PRELOAD=$$(gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
 		UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 		$(CURDIR)/$(BIN)/python -m pytest -q -n $(WORKERS) tests/unit tests/property \
-		$(addprefix --ignore=tests/unit/,$(COMPILING))
+		$(addprefix --ignore=tests/unit/,$(UNSANITIZED))
 
 bench: setup  ## pktlb and its peers measured: a table, JSON and a plot in bench-results/ (root)
 	@missing=; for tool in haproxy nginx; do \

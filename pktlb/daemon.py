@@ -191,8 +191,9 @@ class _Balancer:
 
     async def _update(self) -> None:
         """Look at the machine again and, where that changes the tables, swap them."""
+        gone = [port.name for port in self._ports if not port.is_bound()]  # before what is read
         machine = await self._kernel.read(self._destinations)
-        self._look_for_replaced(machine)
+        self._look_for_replaced(machine, gone)
         await self._restore_addresses(machine)
         self._note(machine)
         if any(way not in machine.neighbours for way in self._ways(machine)):
@@ -215,9 +216,9 @@ class _Balancer:
                 standing = "is reachable" if address in self._tables.hops else "cannot be reached"
                 log.warning("backend %s %s", format_address(address), standing)
 
-    def _look_for_replaced(self, machine: Machine) -> None:
+    def _look_for_replaced(self, machine: Machine, gone: list[str]) -> None:
         """Say so when an interface vanishes, and start over as soon as there is one instead."""
-        before, self._gone = self._gone, [p.name for p in self._ports if not p.is_bound()]
+        before, self._gone = self._gone, gone
         for name in self._gone:
             if name not in before:
                 log.error("interface %s is gone", name)
