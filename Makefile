@@ -58,10 +58,10 @@ lint: setup  ## formatter, linter, strict types, strict C, files over 400 lines
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	gcc -std=gnu11 -D_GNU_SOURCE -O3 $(STRICT) -Wshadow -fsyntax-only \
+	for file in pktlb/native/*.c tests/bench/*.c tests/fuzz/*.c; do \
+		gcc -std=gnu11 -D_GNU_SOURCE -O3 $(STRICT) -Wshadow -c -o /dev/null \
 		$$($(BIN)/python -c 'import sysconfig; print("-I" + sysconfig.get_path("include"))') \
-		-DPy_LIMITED_API=0x030B0000 -Ipktlb/native \
-		pktlb/native/*.c tests/bench/*.c tests/fuzz/*.c
+		-DPy_LIMITED_API=0x030B0000 -Ipktlb/native $$file || exit 1; done
 	@long=$$(git ls-files '*.py' '*.[ch]' | xargs wc -l | awk '$$2 != "total" && $$1 > 400'); \
 	test -z "$$long" || { echo "over 400 lines: $$long" >&2; exit 1; }
 

@@ -166,7 +166,8 @@ void pk_engine_handle(struct pk_engine *engine, struct pk_worker *worker, struct
 		/* Control reads the counts at any time; nobody else writes them. */
 		seen = worker->counts[reason] + 1;
 		__atomic_store_n(&worker->counts[reason], seen, __ATOMIC_RELAXED);
-		sink->ended(sink, reason);
+		if (sink->ended)
+			sink->ended(sink, reason);
 	}
 	__atomic_store_n(&worker->tables, NULL, __ATOMIC_RELEASE);
 }

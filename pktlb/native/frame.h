@@ -42,7 +42,7 @@ struct pk_sink {
 	void (*send)(struct pk_sink *sink, const struct pk_out *out);
 	/* The frame belongs to the kernel after all. */
 	void (*give_back)(struct pk_sink *sink, const struct pk_frame *frame);
-	/* What became of each frame, in their order. */
+	/* What became of each frame, in their order; NULL where nobody asks. */
 	void (*ended)(struct pk_sink *sink, enum pk_reason reason);
 };
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>
+#include <sys/eventfd.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -58,19 +59,13 @@ static void give_back(struct pk_sink *sink, const struct pk_frame *frame)
 		pk_count_error(io->shared->tun_errors, errno);
 }
 
-static void ended(struct pk_sink *sink, enum pk_reason reason)
-{
-	(void)sink;
-	(void)reason;
-}
-
 /* 0, or the number of an error. */
 static int prepare(struct pk_io *io)
 {
 	int error = 0;
 	__u32 i;
 
-	io->sink = (struct pk_sink){ send_out, give_back, ended };
+	io->sink = (struct pk_sink){ send_out, give_back, NULL };
 	for (i = 0; i < io->port_count && !error; i++) {
 		struct pk_io_port *port = &io->ports[i];
 
@@ -91,11 +86,25 @@ static void clean_up(struct pk_io *io)
 	}
 }
 
+/* Control saw frames being lost and none being received: a frame whose offloads the header cannot
+ * express leaves a slot that is never filled, and the kernel waits for it for ever. */
+static void reopen(struct pk_io_port *port)
+{
+	int error;
+
+	__atomic_store_n(&port->shared->reopen, 0, __ATOMIC_RELAXED); /* it asks again if need be */
+	pk_ring_close(&port->ring);
+	error = pk_ring_open(&port->ring, port->fd, port->mtu);
+	pk_count_error(port->shared->receive_errors, error ? error : EINVAL);
+}
+
 /* One batch of one port, in and out. Returns how many frames it was. */
 static __u32 serve(struct pk_io *io, struct pk_io_port *port)
 {
 	__u32 count, now, i;
 
+	if (__atomic_load_n(&port->shared->reopen, __ATOMIC_RELAXED))
+		reopen(port);
 	count = pk_ring_receive(&port->ring, io->frames, PK_BATCH, port->shared->receive_errors);
 	if (count) {
 		for (i = 0; i < count; i++)
@@ -112,35 +121,11 @@ static __u32 serve(struct pk_io *io, struct pk_io_port *port)
 	return count;
 }
 
-/* Control saw frames being lost and none being received: a frame whose offloads the header cannot
- * express leaves a slot that is never filled, and the kernel waits for it for ever. */
-static void reopen(struct pk_io_port *port)
-{
-	int error;
-
-	pk_ring_close(&port->ring);
-	error = pk_ring_open(&port->ring, port->fd, port->mtu);
-	pk_count_error(port->shared->receive_errors, error ? error : EINVAL);
-	if (!error)
-		__atomic_store_n(&port->shared->reopen, 0, __ATOMIC_RELAXED);
-}
-
-static void heed(struct pk_io *io)
-{
-	__u64 calls;
-	__u32 i;
-
-	if (read(io->wake_fd, &calls, sizeof(calls)) < 0)
-		return;
-	for (i = 0; i < io->port_count; i++)
-		if (__atomic_load_n(&io->ports[i].shared->reopen, __ATOMIC_RELAXED))
-			reopen(&io->ports[i]);
-}
-
 static void sleep_until_traffic(struct pk_io *io)
 {
 	struct pollfd until[PK_MAX_PORTS + 1];
 	socklen_t size = sizeof(int);
+	eventfd_t calls;
 	__u32 i;
 	int error;
 
@@ -152,7 +137,7 @@ static void sleep_until_traffic(struct pk_io *io)
 	until[i] = (struct pollfd){ io->wake_fd, POLLIN, 0 };
 	poll(until, io->port_count + 1, -1);
 	if (until[i].revents)
-		heed(io);
+		eventfd_read(io->wake_fd, &calls);
 	/* An interface that goes down says so once; it may come back. */
 	while (i--)
 		if ((until[i].revents & POLLERR) &&

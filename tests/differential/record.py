@@ -9,7 +9,6 @@ import shutil
 import socket
 import struct
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import pairwise
@@ -109,7 +108,6 @@ def traffic(world: World) -> None:
     upload.write_bytes(bytes(range(256)) * 60)
     world.upload(upload)
     curl, _ = world.hold(60)
-    time.sleep(1.0)
     world.client.run("ping", "-c", "2", "-i", "0.2", world.vip[0], check=False)
     curl.stop()
     for _ in range(3):

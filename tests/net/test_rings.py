@@ -3,9 +3,10 @@
 import fcntl
 import os
 import signal
+import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
@@ -70,3 +71,33 @@ def test_a_frame_that_the_kernel_cannot_describe_does_not_end_reception(nat_worl
 
         wait_until(mended, 20, "pktlb notices")
         wait_until(answered, 10, "the guest is served again")
+
+
+def test_frames_that_a_full_device_will_not_take_are_counted_and_others_follow(
+    nat_world: World,
+) -> None:
+    """A queue of 3 kB at 100 kbit/s is full at once, for longer than a worker waits."""
+    gateway, (address, port) = nat_world.balancer, nat_world.vip
+    arguments = nat_world.arguments()
+    arguments[arguments.index(f"{address}:{port}")] += "/udp"
+    balancer = gateway.pktlb(*arguments)
+    shaper = ("tbf", "rate", "100kbit", "burst", "1540", "limit", "3000")
+    gateway.run("tc", "qdisc", "add", "dev", "lan", "root", *shaper)
+    with nat_world.client.enter():
+        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with closing(sender):
+        sender.connect((address, port))
+        sender.settimeout(5)
+        for _ in range(500):
+            sender.send(bytes(1000))
+
+        def counted() -> bool:
+            balancer.send_signal(signal.SIGUSR1)
+            return "lan: send E" in balancer.stderr
+
+        wait_until(counted, 10, "pktlb tells what it could not send")
+        gateway.run("tc", "qdisc", "del", "dev", "lan", "root")
+        sender.send(b"after all")
+        while not sender.recv(4096).endswith(b"after all"):
+            pass
+    assert balancer.stop() == 0
