@@ -15,10 +15,10 @@ FUZZ_MAIN := int LLVMFuzzerTestOneInput(void) { return 0; }
 HAS_PYTHON_H := import os, sysconfig; \
 	raise SystemExit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))
 
-.PHONY: help setup demo test unit lint bench nat dsr tunnel fuzz soak test-asan clean
+.PHONY: help setup demo test unit lint bench nat dsr tunnel mixed l2 fuzz soak test-asan clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: .venv/.ready  ## what the other targets need: Debian packages (as root) and .venv
 
@@ -37,7 +37,7 @@ setup: .venv/.ready  ## what the other targets need: Debian packages (as root) a
 	@PKTLB_NEED_NATIVE=1 $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-demo: nat dsr tunnel  ## the main job on real traffic: each mode over real servers (root)
+demo: nat dsr tunnel mixed l2  ## the main job on real traffic: each mode over real servers (root)
 
 nat: setup  ## the laboratory of mode nat: topology, requests, who answered (root)
 	@$(BIN)/python netns/nat.py demo
@@ -47,6 +47,12 @@ dsr: setup  ## the same of mode dsr (root)
 
 tunnel: setup  ## the same of mode tunnel (root)
 	@$(BIN)/python netns/tunnel.py demo
+
+mixed: setup  ## the same of a tunnel for IPv4 and IPv6 over backends of both (root)
+	@$(BIN)/python netns/mixed.py demo
+
+l2: setup  ## the same of a firewall sandwich: whatever is forwarded, spread by MAC (root)
+	@$(BIN)/python netns/l2.py demo
 
 test: setup  ## all tests (root: they build network namespaces)
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal tests

@@ -70,7 +70,7 @@ class Capture:
 
 def read_packets(file: Path) -> "list[Packet]":
     """The frames in a file. Only here is scapy loaded: it takes its time."""
-    from scapy.layers import inet, l2  # noqa: F401, PLC0415  (they teach rdpcap the protocols)
+    from scapy.layers import inet, inet6, l2  # noqa: F401, PLC0415  (they teach rdpcap)
     from scapy.utils import rdpcap  # noqa: PLC0415
 
     return list(rdpcap(str(file)))

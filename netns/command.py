@@ -10,17 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from netns import janitor, namespace
-from netns.demo import demonstrate
+from netns.demo import Demo, demonstrate
 from netns.errors import LabError, UsageError
 from netns.host import pktlb_command
 from netns.lab import KEPT, Lab, require_root
 from netns.process import ROOT
+from netns.stage import Stage
 from netns.table import command as shown
 from netns.topology import Program, Topology
 from netns.walk import walk
 
 
-def main(topology: Topology, argv: Sequence[str] | None = None) -> int:
+def main(topology: Topology, argv: Sequence[str] | None = None, demo: type[Stage] = Demo) -> int:
     """Do what the command line says; return the exit status."""
     arguments = parser(topology).parse_args(argv)
     try:
@@ -32,7 +33,7 @@ def main(topology: Topology, argv: Sequence[str] | None = None) -> int:
             case "exec":
                 execute(topology, arguments.name, arguments.host, arguments.command)
             case "demo":
-                return demonstrate(topology)
+                return demonstrate(topology, demo)
             case "walk":
                 walk(topology)
     except LabError as error:
@@ -45,7 +46,7 @@ def main(topology: Topology, argv: Sequence[str] | None = None) -> int:
 
 def parser(topology: Topology) -> argparse.ArgumentParser:
     """The command line, described."""
-    mode = topology.mode
+    kind = topology.kind
     top = argparse.ArgumentParser(
         description=topology.drawing, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -58,11 +59,11 @@ def parser(topology: Topology) -> argparse.ArgumentParser:
     starting.add_argument(
         "--print", action="store_true", help="do nothing; print the commands that would do it"
     )
-    starting.add_argument("--name", default="", help=f"call it {mode}-NAME (default: random)")
+    starting.add_argument("--name", default="", help=f"call it {kind}-NAME (default: random)")
     ending = verb("down", "take down what `up` has left running")
     running = verb("exec", "run a command in one of the hosts")
     for one in (ending, running):
-        one.add_argument("--name", default="", help=f"which one: {mode}-NAME (default: the newest)")
+        one.add_argument("--name", default="", help=f"which one: {kind}-NAME (default: the newest)")
     running.add_argument("host", metavar="HOST", help="client, or another name in the drawing")
     running.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER)
     verb("demo", "balance real HTTP requests with each scheduler and check who answered")
@@ -73,7 +74,7 @@ def parser(topology: Topology) -> argparse.ArgumentParser:
 def up(topology: Topology, tag: str, only_print: bool) -> None:
     """Build the network and start what runs on the backends, or tell how."""
     programs = topology.decapsulators() + topology.servers()
-    with Lab(topology.mode, tag, rehearse=only_print) as lab:
+    with topology.laboratory(tag, rehearse=only_print) as lab:
         topology.build(lab)
         if only_print:
             print(script(lab, programs))
@@ -95,23 +96,37 @@ def welcome(topology: Topology, lab: Lab) -> str:
     """What to type next."""
     me = [sys.executable, sys.argv[0]]
     tag = ["--name", lab.name.removeprefix(f"{lab.kind}-")]
-    arguments = topology.run_arguments("rr")
-    pktlb = ["pktlb", *arguments] if shutil.which("pktlb") else pktlb_command(*arguments)
+    start = [
+        [*me, "exec", *tag, host, *installed_pktlb(arguments)]
+        for host, arguments in topology.runs().items()
+    ]
+    ask = [[*me, "exec", *tag, "client", "curl", url] for url in topology.urls]
+    balancer = "balancer; it stays" if len(start) == 1 else "balancers; each stays"
     return f"""{lab.name} is up.
 
 {topology.drawing.strip()}
 
-Start the balancer; it stays in the foreground until Ctrl-C:
+Start the {balancer} in the foreground until Ctrl-C:
 
-{shown([*me, "exec", *tag, topology.balancer, *pktlb], indent=4)}
+{lines(start)}
 
 Then, in another terminal, be the client:
 
-{shown([*me, "exec", *tag, "client", "curl", topology.url], indent=4)}
+{lines(ask)}
 
 Take it all down:
 
 {shown([*me, "down", *tag], indent=4)}"""
+
+
+def installed_pktlb(arguments: list[str]) -> list[str]:
+    """The command line of pktlb as a person would type it."""
+    return ["pktlb", *arguments] if shutil.which("pktlb") else pktlb_command(*arguments)
+
+
+def lines(commands: list[list[str]]) -> str:
+    """Commands to be pasted."""
+    return "\n".join(shown(argv, indent=4) for argv in commands)
 
 
 def down(topology: Topology, tag: str) -> None:
@@ -138,12 +153,12 @@ def execute(topology: Topology, tag: str, host: str, command: list[str]) -> None
 def find(topology: Topology, tag: str) -> str:
     """The name of the laboratory that is meant: the named one, or the newest that was left up."""
     if tag:
-        name = f"{topology.mode}-{tag.removeprefix(f'{topology.mode}-')}"
+        name = f"{topology.kind}-{tag.removeprefix(f'{topology.kind}-')}"
         if not namespace.names(name):
             raise UsageError(f"there is no laboratory {name}")
         return name
-    kept = janitor.LABS.glob(f"{topology.mode}-*/{KEPT}")
+    kept = janitor.LABS.glob(f"{topology.kind}-*/{KEPT}")
     newest = max(kept, key=lambda mark: mark.stat().st_mtime_ns, default=None)
     if newest is None:
-        raise UsageError(f"no {topology.mode} laboratory is up; `up` builds one")
+        raise UsageError(f"no {topology.kind} laboratory is up; `up` builds one")
     return newest.parent.name

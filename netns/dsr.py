@@ -51,11 +51,11 @@ def build(lab: Lab) -> None:
             hold_vip_quietly(host)
 
 
-def hold_vip_quietly(backend: Host) -> None:
+def hold_vip_quietly(backend: Host, vip: str = VIP) -> None:
     """Let a backend take packets to the VIP, but neither answer nor ask for it by ARP."""
     backend.sysctl("net.ipv4.conf.all.arp_ignore", "1")
     backend.sysctl("net.ipv4.conf.all.arp_announce", "2")
-    backend.address("lo", f"{VIP}/32")
+    backend.address("lo", f"{vip}/32")
 
 
 TOPOLOGY = Topology(

@@ -11,13 +11,14 @@ from netns import namespace
 from netns.capture import Capture, tcpdump
 from netns.errors import LabError
 from netns.process import READY_TIMEOUT, Process
-from netns.step import AddAddress, AddRoute, SetOffloads, SetSysctls
+from netns.step import AddAddress, AddRoute, AddRules, SetOffloads, SetSysctls
 
 if TYPE_CHECKING:
     from netns.lab import Lab
 
 SERVER: Final = Path(__file__).with_name("server.py")
 RUN_TIMEOUT: Final = 60.0
+RECOGNISABLE: Final = 160
 
 SERVER_READY: Final = "listening"
 PKTLB_READY: Final = "pktlb: ready"
@@ -31,9 +32,10 @@ STATE: Final = (
     "ip -details address show",
     "ip route show table all",
     "ip rule show",
+    "ip -6 rule show",
     "ip neighbour show nud permanent",
     "nft --stateless list ruleset",
-    "sysctl -a --pattern ^net\\.ipv4\\.(conf|ip_forward)",
+    "sysctl -a --pattern ^net\\.ipv[46]\\.(conf|ip_forward)",
 )
 "What a host is like, packets apart: the same before and after a program that undoes its doings."
 
@@ -65,9 +67,19 @@ class Host:
         """Give an interface an address, such as 10.0.1.2/24."""
         self.lab.do(AddAddress(self.namespace, ifname, address))
 
-    def route(self, destination: str, via: str) -> None:
-        """Send a prefix, or `default`, to a neighbour."""
-        self.lab.do(AddRoute(self.namespace, destination, via))
+    def route(self, destination: str, via: str, ifname: str = "") -> None:
+        """Send a prefix, or `default` (IPv6: `::/0`), to a neighbour, on an interface if told."""
+        self.lab.do(AddRoute(self.namespace, destination, via, ifname))
+
+    def rules(self, rules: str) -> None:
+        """Give nftables rules."""
+        self.lab.do(AddRules(self.namespace, rules))
+
+    def forwards(self) -> None:
+        """Make it a router, of both families where the laboratory has both."""
+        self.sysctl("net.ipv4.ip_forward", "1")
+        if self.lab.ipv6:
+            self.sysctl("net.ipv6.conf.all.forwarding", "1")
 
     def sysctl(self, key: str, value: str) -> None:
         """Set a key below `net.` for this host."""
@@ -89,7 +101,7 @@ class Host:
         self, *argv: str, timeout: float = RUN_TIMEOUT, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """Run a program to its end; a failure of it is an error unless `check` is false."""
-        line = f"{self.name}: {' '.join(argv)}"
+        line = shortened(f"{self.name}: {' '.join(argv)}")
         try:
             done = subprocess.run(
                 self.command(*argv),
@@ -147,6 +159,11 @@ class Switch(Host):
     """A host that is nothing but a bridge: it has no address and passes frames on."""
 
     bridge: Final = "br0"
+
+
+def shortened(line: str) -> str:
+    """A command line for people to recognise."""
+    return line if len(line) <= RECOGNISABLE else f"{line[:RECOGNISABLE]} …"
 
 
 def server_command(name: str, listen: str) -> list[str]:

@@ -52,6 +52,16 @@ WITHOUT_IPV6: Final = {
 }
 "No router solicitations and the like in captures and counters."
 
+WITH_IPV6: Final = {
+    "net.ipv6.conf.all.disable_ipv6": "0",
+    "net.ipv6.conf.default.disable_ipv6": "0",
+    "net.ipv6.conf.all.forwarding": "0",
+    "net.ipv6.conf.default.accept_dad": "0",
+    "net.ipv6.conf.default.accept_ra": "0",
+    "net.ipv6.conf.default.router_solicitations": "0",
+}
+"Link-local addresses are there at once, and nobody looks for routers that there are not."
+
 
 class Lab:
     """A network of namespaces, for the length of a `with` block."""
@@ -70,7 +80,8 @@ class Lab:
         self.hosts: dict[str, Host] = {}
         self.processes: list[Process] = []
         self.kernel = Kernel()
-        self._steps: list[Step] = []
+        self.steps: list[Step] = []
+        "All that has been done so far."
         self._files = 0
         self._janitor: subprocess.Popen[bytes] | None = None
 
@@ -98,7 +109,7 @@ class Lab:
 
     def do(self, step: Step) -> None:
         """Take a step, and remember it."""
-        self._steps.append(step)
+        self.steps.append(step)
         if self.rehearse:
             return
         try:
@@ -108,7 +119,7 @@ class Lab:
 
     def script(self) -> str:
         """The commands that do what has been done so far."""
-        return "\n".join(step.shell() for step in self._steps)
+        return "\n".join(step.shell() for step in self.steps)
 
     def host(self, name: str) -> Host:
         """A new host; it forwards nothing until told to."""
@@ -157,7 +168,7 @@ class Lab:
     def _add(self, host: Host) -> Host:
         self.hosts[host.name] = host
         self.do(AddHost(host.namespace))
-        settings = HOST_SETTINGS if self.ipv6 else HOST_SETTINGS | WITHOUT_IPV6
+        settings = HOST_SETTINGS | (WITH_IPV6 if self.ipv6 else WITHOUT_IPV6)
         self.do(SetSysctls(host.namespace, settings))
         return host
 

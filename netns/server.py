@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A real server to balance: HTTP/1.1 with keep-alive, and UDP on the same port.
 
-    server.py --name a --listen 0.0.0.0:8080
+    server.py --name a --listen 0.0.0.0:8080        (both families: --listen [::]:8080)
 
     GET /              who answers, and what addresses it sees:  a 10.0.1.2:40312 -> 10.0.2.11:8080
     GET /bytes/N       N bytes, the same each time (see `pattern`)
@@ -24,7 +24,7 @@ import threading
 from collections.abc import Iterator
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Final
+from typing import Any, Final
 
 BLOCK: Final = 1 << 20
 STOP_INTERVAL: Final = 0.02
@@ -35,6 +35,9 @@ LONGEST_DATAGRAM: Final = 65535
 
 IP_PKTINFO: Final = 8
 "linux/in.h; Python names it from 3.14 on."
+
+MAPPED: Final = "::ffff:"
+"An IPv4 address, as a socket of both families sees it."
 
 
 def pattern() -> bytes:
@@ -91,15 +94,20 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.do_PUT()
 
+    def handle_expect_100(self) -> bool:
+        """Say at once that the body may come: the client waits a second for that."""
+        super().handle_expect_100()
+        self.wfile.flush()
+        return True
+
     def version_string(self) -> str:
         """The header `Server`: whatever is asked for, the answer tells who gives it."""
         return self.server.name
 
     def whereabouts(self) -> str:
         """Who serves, and the two ends of this connection as the server sees them."""
-        peer = "{}:{}".format(*self.client_address[:2])
-        here = "{}:{}".format(*self.connection.getsockname()[:2])
-        return f"{self.server.name} {peer} -> {here}"
+        here = self.connection.getsockname()
+        return f"{self.server.name} {written(self.client_address)} -> {written(here)}"
 
     def read_body(self, left: int) -> str:
         """Take in a body; return its SHA-256."""
@@ -150,6 +158,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, name: str, listen: tuple[str, int]) -> None:
         self.name = name
+        self.address_family = family(listen)
         self.stopping, self._stop = socket.socketpair()
         "`stopping` becomes readable when the server stops."
         super().__init__(listen, Handler)
@@ -157,6 +166,7 @@ class Server(ThreadingHTTPServer):
     def server_bind(self) -> None:
         """Bind only: the parent class would ask for the host's name in the DNS."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        take_both_families(self.socket)
         self.socket.bind(self.server_address)
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -171,30 +181,54 @@ class Server(ThreadingHTTPServer):
 def echo_datagrams(name: str, udp: socket.socket) -> None:
     """Answer each datagram from the address that it was sent to.
 
-    A server with several addresses has to ask for that one (IP_PKTINFO) and say it in its answer:
+    A server with several addresses has to ask for that one (PKTINFO) and say it in its answer:
     otherwise the kernel would put the address of the interface there, not the VIP.
     """
     while True:
-        data, control, _, client = udp.recvmsg(LONGEST_DATAGRAM, socket.CMSG_SPACE(12))
-        _, asked, _ = struct.unpack("=i4s4s", control[0][2])
-        answer_from = (socket.IPPROTO_IP, IP_PKTINFO, struct.pack("=i4s4s", 0, asked, bytes(4)))
-        start = f"{name} {client[0]}:{client[1]} ".encode()
+        data, control, _, client = udp.recvmsg(LONGEST_DATAGRAM, socket.CMSG_SPACE(20))
+        level, kind, told = control[0]
+        if level == socket.IPPROTO_IP:
+            _, asked, _ = struct.unpack("=i4s4s", told)
+            told = struct.pack("=i4s4s", 0, asked, bytes(4))
+        else:
+            told = told[:16] + bytes(4)  # the address, and no matter which interface
+        start = f"{name} {written(client)} ".encode()
         with contextlib.suppress(OSError):  # port 0 cannot be answered
-            udp.sendmsg([start, data], [answer_from], 0, client)
+            udp.sendmsg([start, data], [(level, kind, told)], 0, client)
 
 
 def open_udp(listen: tuple[str, int]) -> socket.socket:
-    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    udp.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+    udp = socket.socket(family(listen), socket.SOCK_DGRAM)
+    take_both_families(udp)
+    if udp.family == socket.AF_INET6:
+        udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    else:
+        udp.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
     udp.bind(listen)
     return udp
+
+
+def family(end: tuple[str, int]) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in end[0] else socket.AF_INET
+
+
+def take_both_families(listening: socket.socket) -> None:
+    """Let a socket on :: have IPv4 as well, whatever the machine's settings."""
+    if listening.family == socket.AF_INET6:
+        listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+
+
+def written(end: tuple[Any, ...]) -> str:
+    """Address and port of an end, as people write them."""
+    host, port = str(end[0]).removeprefix(MAPPED), end[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form ADDRESS:PORT")
-    return host, int(port)
+    return host.strip("[]"), int(port)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ is the line a person would type for the same; the two stand next to each other o
 """
 
 import shlex
+import socket
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -163,17 +164,49 @@ class AddAddress:
 
 @dataclass(frozen=True, slots=True)
 class AddRoute:
-    """A route to a prefix by way of a neighbour."""
+    """A route to a prefix by way of a neighbour, which may be of the other family (RFC 5549)."""
 
     namespace: str
     destination: str
+    "A prefix, or `default`: of IPv4, or `::/0` of IPv6."
     via: str
+    ifname: str = ""
+    "The interface, where the neighbour's address does not tell it: fe80::1 is on every link."
 
     def apply(self, kernel: Kernel) -> None:
-        kernel.netlink(self.namespace).route("add", dst=self.destination, gateway=self.via)
+        on = {"oif": kernel.index(self.namespace, self.ifname)} if self.ifname else {}
+        family = socket.AF_INET6 if ":" in self.destination else socket.AF_INET
+        way = socket.AF_INET6 if ":" in self.via else socket.AF_INET
+        via = {"gateway": self.via} if way == family else {"via": {"family": way, "addr": self.via}}
+        destination = {} if self.destination == "::/0" else {"dst": self.destination}
+        kernel.netlink(self.namespace).route("add", family=family, **destination, **via, **on)
 
     def shell(self) -> str:
-        return f"ip -n {self.namespace} route add {self.destination} via {self.via}"
+        foreign = ":" in self.via and ":" not in self.destination
+        command, via = ("ip -4", f"inet6 {self.via}") if foreign else ("ip", self.via)
+        on = f" dev {self.ifname}" if self.ifname else ""
+        return f"{command} -n {self.namespace} route add {self.destination} via {via}{on}"
+
+
+@dataclass(frozen=True, slots=True)
+class AddRules:
+    """Rules of nftables, as a file for nft has them."""
+
+    namespace: str
+    rules: str
+
+    @property
+    def nft(self) -> str:
+        return f"ip netns exec {self.namespace} nft -f -"
+
+    def apply(self, kernel: Kernel) -> None:
+        argv = self.nft.split()
+        done = subprocess.run(argv, input=self.rules, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise RefusedError(f"{self.nft}: {done.stderr.strip()}")
+
+    def shell(self) -> str:
+        return f"{self.nft} <<'END'\n{self.rules.strip()}\nEND"
 
 
 @dataclass(frozen=True, slots=True)

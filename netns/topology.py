@@ -1,4 +1,4 @@
-"""What the three topologies have in common, as data: who is who, and which programs run where."""
+"""What the topologies have in common, as data: who is who, and which programs run where."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Topology:
     """A laboratory in which one mode of pktlb is at home."""
 
     mode: str
-    "The mode, which is also the first part of the laboratory's name."
+    "The flag --mode of pktlb."
     drawing: str
     build: Callable[[Lab], None]
     "Lays out hosts, cables, addresses and routes."
@@ -41,36 +41,86 @@ class Topology:
     "Whether a backend has to unwrap what the balancer sends it."
     snat: str = ""
     "An address for --snat, where the mode knows such a thing."
+    name: str = ""
+    "The first part of the laboratory's name, if not the mode."
+    ipv6: bool = False
+    "Whether there is IPv6 in it, beside IPv4."
+    more_vips: tuple[str, ...] = ()
+    "Further VIPs with the same backends."
+    dialled: tuple[str, ...] = ()
+    "What the client dials, if not the VIPs."
+    serving: tuple[str, ...] = ()
+    "The hosts that serve, if not the backends."
+
+    @property
+    def kind(self) -> str:
+        """The first part of the laboratory's name."""
+        return self.name or self.mode
+
+    @property
+    def vips(self) -> tuple[str, ...]:
+        return (self.vip, *self.more_vips)
+
+    @property
+    def urls(self) -> list[str]:
+        """What the client asks for: one URL for each VIP."""
+        return [f"http://{target}" for target in self.dialled or self.vips]
 
     @property
     def url(self) -> str:
-        return f"http://{self.vip}"
+        return self.urls[0]
+
+    def laboratory(self, tag: str = "", *, rehearse: bool = False) -> Lab:
+        """An empty one for this topology."""
+        return Lab(self.kind, tag, ipv6=self.ipv6, rehearse=rehearse)
 
     def run_arguments(
         self, scheduler: str, weights: Mapping[str, int] | None = None, snat: str = ""
     ) -> list[str]:
         """The arguments with which pktlb balances in this topology."""
-        arguments = ["run", "--mode", self.mode, "--scheduler", scheduler, "--vip", self.vip]
-        for name, address in self.backends.items():
-            weight = f",weight={weights[name]}" if weights else ""
-            arguments += ["--backend", address + weight]
+        arguments = ["run", "--mode", self.mode, "--scheduler", scheduler]
+        for vip in self.vips:
+            arguments += ["--vip", vip]
+            for name, address in self.backends.items():
+                weight = f",weight={weights[name]}" if weights else ""
+                arguments += ["--backend", address + weight]
         return arguments + (["--snat", snat] if snat else [])
+
+    def runs(self) -> dict[str, list[str]]:
+        """The arguments of pktlb on every balancer."""
+        return {self.balancer: self.run_arguments("rr")}
 
     def introduction(self) -> str:
         """The drawing, and what is typed where."""
-        run = command(["pktlb", *self.run_arguments("rr")], indent=4)
-        curl = command(["curl", self.url], indent=4)
-        return f"{self.drawing.strip()}\n\non {self.balancer}:\n{run}\non client:\n{curl}\n"
+        typed = {host: [["pktlb", *arguments]] for host, arguments in self.runs().items()}
+        typed["client"] = [["curl", url] for url in self.urls]
+        told = [
+            "\n".join([f"on {host}:", *(command(argv, indent=4) for argv in commands)])
+            for host, commands in typed.items()
+        ]
+        return "\n".join([self.drawing.strip(), "", *told, ""])
 
     def servers(self) -> list[Program]:
-        """The programs that serve on the backends."""
-        listen = f"0.0.0.0:{self.server_port}"
-        return [Program(name, server_command(name, listen), SERVER_READY) for name in self.backends]
+        """The programs that serve."""
+        listen = f"{'[::]' if self.ipv6 else '0.0.0.0'}:{self.server_port}"
+        hosts = self.serving or self.backends
+        return [Program(name, server_command(name, listen), SERVER_READY) for name in hosts]
 
     def decapsulators(self) -> list[Program]:
         """The programs that unwrap on the backends, in a tunnel."""
-        argv = pktlb_command("decap", "--vip", self.vip.partition(":")[0])
+        vips = [word for vip in self.vips for word in ("--vip", address_of(vip))]
+        argv = pktlb_command("decap", *vips)
         return [Program(name, argv, PKTLB_READY) for name in self.backends if self.decap]
 
     def client(self, lab: Lab) -> Host:
         return lab.hosts["client"]
+
+
+def address_of(end: str) -> str:
+    """The address in what clients dial: 10.0.1.100 of 10.0.1.100:80, fd01::100 of [fd01::100]:80.
+
+    A bare address of either family is what it is.
+    """
+    if end.startswith("["):
+        return end[1:].partition("]")[0]
+    return end if end.count(":") > 1 else end.partition(":")[0]

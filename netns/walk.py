@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from netns.host import Host
 from netns.lab import Lab
+from netns.stage import CURL, EACH_ALONE
 from netns.table import Cell, Colour, header, line, paint
 from netns.topology import Topology
 
 if TYPE_CHECKING:
     from scapy.packet import Packet
 
-FILTER: Final = "tcp or ip proto 4"
-IPIP: Final = 4
+FILTER: Final = "tcp or ip proto 4 or ip proto 41 or ip6 proto 4 or ip6 proto 41"
+FAMILIES: Final = {"IP": "4", "IPv6": "6"}
+"The layers that are IP headers, by scapy's names for them."
+LIFE: Final = {"IP": "ttl", "IPv6": "hlim"}
 PER_LINE: Final = 2
 
 TITLES: Final = ("", "from MAC", "to MAC", "from", "to", "TTL", "")
@@ -55,34 +58,55 @@ class Sighting:
     macs: tuple[str, str]
     headers: tuple[Header, ...]
     "From the inside out: two of them in a tunnel."
+    families: str
+    "Of the headers, from the inside out: 46 is IPv4 in IPv6."
+
+    @property
+    def client(self) -> str:
+        """The client's end of the connection, which no hop changes."""
+        inner = self.headers[0]
+        return inner.source if self.flags == "S" else inner.destination
+
+
+class Scene(NamedTuple):
+    """One packet of a connection on its way."""
+
+    title: str
+    way: list[Sighting]
 
 
 def walk(topology: Topology) -> None:
-    """Send one request and print the way of its first packets."""
-    with Lab(topology.mode) as lab:
+    """Send requests and print the way of the first packets of each kind of connection."""
+    with topology.laboratory() as lab:
         topology.build(lab)
         for program in topology.decapsulators() + topology.servers():
             lab.hosts[program.host].start(*program.argv, ready=program.ready)
-        lab.hosts[topology.balancer].pktlb(*topology.run_arguments("rr"))
-        sightings = watch_one_request(lab, topology)
+        for balancer, arguments in topology.runs().items():
+            lab.hosts[balancer].pktlb(*arguments)
+        sightings = watch_requests(lab, topology)
         names = interface_names(lab)
     print(topology.introduction())
-    for flags, title in PHASES.items():
-        print(paint(title, Colour.TITLE))
+    shown = []
+    for scene in scenes(sightings):
+        print(paint(scene.title, Colour.TITLE))
         print(header(TITLES, WIDTHS))
-        way = [sighting for sighting in sightings if sighting.flags == flags]
-        print("\n".join(rows(way, names)) + "\n")
-    print("\n".join(legend(sightings, names)))
+        print("\n".join(rows(scene.way, names)) + "\n")
+        shown += scene.way
+    print("\n".join(legend(shown, names)))
 
 
-def watch_one_request(lab: Lab, topology: Topology) -> list[Sighting]:
-    """Everything of one request that was on any interface, in the order of time."""
+def watch_requests(lab: Lab, topology: Topology) -> list[Sighting]:
+    """Everything of some requests that was on any interface, in the order of time.
+
+    One request, or one for each VIP and backend where there are several VIPs.
+    """
     legs = [(lab.hosts[host], ifname) for host, ifname in topology.legs]
     for name in topology.backends:
         backend = lab.hosts[name]
         legs += [(backend, ifname) for ifname in backend.interfaces() if ifname != "lo"]
     captures = [(host, ifname, host.capture(ifname, FILTER)) for host, ifname in legs]
-    topology.client(lab).run("curl", "--silent", "--fail", "--max-time", "10", topology.url)
+    each = len(topology.backends) if topology.more_vips else 1
+    topology.client(lab).run(*CURL, *EACH_ALONE, *(topology.urls * each))
     seen = [
         sighting(host, ifname, packet)
         for host, ifname, capture in captures
@@ -93,16 +117,49 @@ def watch_one_request(lab: Lab, topology: Topology) -> list[Sighting]:
 
 def sighting(host: Host, ifname: str, packet: "Packet") -> Sighting:
     """What of a captured frame is worth showing."""
-    macs = (packet.src, packet.dst) if packet.name == "Ethernet" else NO_MACS
+    ethernet = packet.name == "Ethernet"
+    macs = (packet.src, packet.dst) if ethernet else NO_MACS
     place = f"{host} {ifname} →" if macs[0] == host.macs.get(ifname) else f"→ {host} {ifname}"
-    ip = packet["IP"]
-    outer = []
-    if ip.proto == IPIP:
-        outer = [Header(ip.src, ip.dst, str(ip.ttl))]
-        ip = ip.payload
-    tcp = ip["TCP"]
-    inner = Header(f"{ip.src}:{tcp.sport}", f"{ip.dst}:{tcp.dport}", str(ip.ttl))
-    return Sighting(packet.time, str(tcp.flags), place, macs, (inner, *outer))
+    layer = packet.payload if ethernet else packet
+    ips = []
+    while layer.name in FAMILIES:
+        ips.append(layer)
+        layer = layer.payload
+    headers = [Header(ip.src, ip.dst, str(getattr(ip, LIFE[ip.name]))) for ip in ips]
+    inner = headers.pop()
+    source, destination = joined(inner.source, layer.sport), joined(inner.destination, layer.dport)
+    headers.append(inner._replace(source=source, destination=destination))
+    families = "".join(FAMILIES[ip.name] for ip in reversed(ips))
+    return Sighting(packet.time, str(layer.flags), place, macs, tuple(reversed(headers)), families)
+
+
+def joined(address: str, port: int) -> str:
+    """An end of a connection, as people write it."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def scenes(sightings: list[Sighting]) -> Iterator[Scene]:
+    """The first SYN through each kind of tunnel there is, the first SYN-ACK of each family."""
+    connections: dict[str, list[Sighting]] = {}
+    for it in sightings:
+        if it.flags in PHASES:
+            connections.setdefault(it.client, []).append(it)
+    kinds: dict[str, list[Sighting]] = {}
+    for way in connections.values():
+        kinds.setdefault(max((it.families for it in way), key=len), way)
+    answered = set()
+    for kind, way in sorted(kinds.items()):
+        for flags, title in PHASES.items():
+            if flags == "S" or kind[0] not in answered:
+                told = title.replace(":", f", {written(kind)}:", 1) if len(kinds) > 1 else title
+                yield Scene(told, [it for it in way if it.flags == flags])
+        answered.add(kind[0])
+
+
+def written(families: str) -> str:
+    """The kind of a connection in words."""
+    inner, outer = families[0], families[1:]
+    return f"IPv{inner} in IPv{outer}" if outer else f"IPv{inner}"
 
 
 def interface_names(lab: Lab) -> dict[str, str]:

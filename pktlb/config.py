@@ -1,11 +1,11 @@
 """What the operator asked for, checked for what can be checked without looking at the machine.
 
 Each parser takes the text of one flag's value and returns a value of the model, or raises
-`ConfigError` that says what was expected; `with_flag` puts flag and value in front. `pktlb.plan`
-checks what needs a look at the machine.
+`ConfigError` that says what was expected; `with_flag` puts flag and value in front. What is about
+one service is in `pktlb.service`; `pktlb.plan` checks what needs a look at the machine.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -13,25 +13,16 @@ from typing import Final
 from netaddr import INET_PTON, AddrFormatError, IPAddress
 
 from pktlb.errors import ConfigError
-from pktlb.model import (
-    Backend,
-    Endpoint,
-    Mode,
-    Proto,
-    Scheduler,
-    Service,
-    Timeouts,
-    format_address,
-)
+from pktlb.model import Mode, Service, Timeouts, format_address
 
-MAX_WEIGHT: Final = 65535
-MAX_BACKENDS: Final = 4096
 MAX_FLOWS: Final = 1 << 24
 MAX_WORKERS: Final = 63
 MAX_BUSY_POLL_US: Final = 1_000_000
 MAX_SNAT_ADDRESSES: Final = 256
 MAX_TIMEOUT_S: Final = 1_000_000
 _MAX_INTERFACE_NAME: Final = 15
+_EVERY: Final = -1
+"Stands for the protocols of a service that names none."
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +58,23 @@ def with_flag(name: str, value: str | None) -> Iterator[None]:
 
 
 def parse_address(text: str) -> bytes:
-    """An IPv4 address of one host: no broadcast, multicast, loopback or this-network address."""
+    """An address of one host, IPv6 in brackets or without: none that stands for many, for this
+    host, or for one link only."""
+    bare = text[1:-1] if text[:1] == "[" and text[-1:] == "]" else text
     try:
-        address = IPAddress(text, version=4, flags=INET_PTON)
+        address = IPAddress(bare, flags=INET_PTON)
     except (AddrFormatError, ValueError) as error:
-        raise ConfigError(f"expected an IPv4 address such as 10.0.0.1, got {text!r}") from error
+        raise ConfigError(
+            f"expected an address such as 10.0.0.1 or 2001:db8::1, got {text!r}"
+        ) from error
     if (
-        address.is_multicast()
+        (address.version == 4 and (bare != text or address.packed[0] in (0, *range(240, 256))))
+        or (address.version == 6 and (address.is_link_local() or address.is_ipv4_mapped()))
+        or address.is_multicast()
         or address.is_loopback()
-        or address.packed[0] in (0, *range(240, 256))
+        or not any(address.packed)
     ):
-        raise ConfigError(f"expected the IPv4 address of a host, got {text}")
+        raise ConfigError(f"expected the address of a host, got {text}")
     return address.packed
 
 
@@ -88,42 +85,17 @@ def parse_number(text: str, low: int, high: int, what: str) -> int:
     return int(text)
 
 
-def parse_vip(text: str) -> tuple[Endpoint, Proto]:
-    """`ADDR:PORT`, `ADDR:PORT/tcp` or `ADDR:PORT/udp`."""
-    ends, slash, name = text.partition("/")
-    address, colon, port = ends.partition(":")
-    if not colon or (slash and name not in ("tcp", "udp")):
-        raise ConfigError("expected ADDR:PORT, ADDR:PORT/tcp or ADDR:PORT/udp")
-    endpoint = Endpoint(parse_address(address), parse_number(port, 1, 65535, "a port"))
-    return endpoint, Proto.UDP if name == "udp" else Proto.TCP
-
-
-def parse_backend(text: str, vip_port: int) -> Backend:
-    """`ADDR[:PORT][,weight=N]`; without a port, the VIP's."""
-    ends, *options = text.split(",")
-    address, colon, port = ends.partition(":")
-    number = parse_number(port, 1, 65535, "a port") if colon else vip_port
-    backend = Backend(Endpoint(parse_address(address), number))
-    for option in options:
-        name, _, value = option.partition("=")
-        if name != "weight":
-            raise ConfigError(f"expected ADDR[:PORT][,weight=N], got the option {option!r}")
-        weight = parse_number(value, 0, MAX_WEIGHT, "a weight")
-        backend = replace(backend, weight=weight)
-    return backend
-
-
 def parse_snat(text: str) -> tuple[bytes, ...]:
     """`ADDR` or `ADDR-ADDR`, both ends included."""
     low, dash, high = text.partition("-")
     first = parse_address(low)
     last = parse_address(high) if dash else first
     start, end = int.from_bytes(first, "big"), int.from_bytes(last, "big")
-    if not start <= end < start + MAX_SNAT_ADDRESSES:
+    if len(first) != len(last) or not start <= end < start + MAX_SNAT_ADDRESSES:
         raise ConfigError(
             f"expected ADDR or ADDR-ADDR, the lower first, {MAX_SNAT_ADDRESSES} at most"
         )
-    return tuple(number.to_bytes(4, "big") for number in range(start, end + 1))
+    return tuple(number.to_bytes(len(first), "big") for number in range(start, end + 1))
 
 
 def parse_timeouts(text: str) -> Timeouts:
@@ -146,41 +118,13 @@ def parse_interface(text: str) -> str:
     return text
 
 
-def make_service(
-    vip: str, mode: Mode, scheduler: Scheduler, backends: Sequence[str]
-) -> Service:  # fmt: skip
-    """A service from the values of its flags; errors name the flag as well as the value."""
-    with with_flag("--vip", vip):
-        endpoint, proto = parse_vip(vip)
-    if not backends:
-        raise ConfigError(f"--vip {vip}: expected at least one --backend behind it")
-    if len(backends) > MAX_BACKENDS:
-        raise ConfigError(f"--vip {vip}: expected at most {MAX_BACKENDS} backends")
-    parsed: dict[Endpoint, Backend] = {}
-    for text in backends:
-        with with_flag("--backend", text):
-            backend = parse_backend(text, endpoint.port)
-            if backend.endpoint in parsed:
-                raise ConfigError(
-                    f"expected each backend once, the service {vip} has this one already"
-                )
-            if mode is not Mode.NAT and backend.endpoint.port != endpoint.port:
-                raise ConfigError(
-                    f"expected the port of the VIP, {endpoint.port}: "
-                    f"mode {mode.value} does not rewrite ports"
-                )
-        parsed[backend.endpoint] = backend
-    return Service(endpoint, proto, mode, scheduler, tuple(parsed.values()))
-
-
 def check_together(config: Config) -> Config:
     """What only shows when all flags are seen; returns the same configuration."""
-    seen = set()
+    if not config.services:
+        raise ConfigError("--vip: expected at least one")
+    _check_vips(config)
     vips = {service.vip.address for service in config.services}
     for service in config.services:
-        if (service.vip, service.proto) in seen:
-            raise ConfigError(f"--vip {service}: given twice")
-        seen.add((service.vip, service.proto))
         for backend in service.backends:
             if backend.endpoint.address in vips:
                 raise ConfigError(
@@ -191,12 +135,40 @@ def check_together(config: Config) -> Config:
                     f"--snat {format_address(backend.endpoint.address)}: expected addresses of "
                     "this machine, this one is a backend's"
                 )
-    if not config.services:
-        raise ConfigError("--vip: expected at least one")
     _check_engine(config)
-    if config.snat and any(service.mode is not Mode.NAT for service in config.services):
-        raise ConfigError("--snat: expected --mode nat: other modes keep the client's address")
+    _check_snat(config)
     return config
+
+
+def _check_vips(config: Config) -> None:
+    """No end is two services', where neither is the more specific one."""
+    seen: dict[tuple[bytes, int, int], set[int]] = {}
+    for service in config.services:
+        vip = service.vip
+        protos = set(vip.protos or (_EVERY,))
+        if protos & seen.setdefault(vip[:3], set()):
+            raise ConfigError(f"--vip {service}: given twice")
+        seen[vip[:3]] |= protos
+        if vip.any and service.mode is not Mode.DSR:
+            raise ConfigError("--vip any: expected --mode dsr: frames are sent on as they are")
+        if vip.any and not config.interfaces:
+            raise ConfigError(
+                "--vip any: expected --interface IF for each interface whose frames are spread"
+            )
+
+
+def _check_snat(config: Config) -> None:
+    """Replies to a client that keeps its address would not be looked for where clients do not."""
+    families = {len(address) for address in config.snat}
+    for service in config.services:
+        if families and service.mode is not Mode.NAT:
+            raise ConfigError("--snat: expected --mode nat: other modes keep the client's address")
+        if families and len(service.vip.address) not in families:
+            raise ConfigError(
+                f"--snat: expected an address of the family of --vip {service} as well"
+            )
+    if len(config.snat) > MAX_SNAT_ADDRESSES:
+        raise ConfigError(f"--snat: expected {MAX_SNAT_ADDRESSES} addresses at most")
 
 
 def _check_engine(config: Config) -> None:

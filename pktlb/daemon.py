@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import secrets
 import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
@@ -24,7 +25,6 @@ from pktlb.host.netlink import Kernel
 from pktlb.host.presence import claim, ready
 from pktlb.host.sentry import Sentry
 from pktlb.model import format_address
-from pktlb.wire.filter import compile_filters
 from pktlb.wire.port import Port
 from pktlb.wire.tun import Tun
 
@@ -112,15 +112,16 @@ class _Balancer:
         kind = engines.choose(config.engine)
         names = [link.name for link in placement.ports]
         workers = engines.worker_count(config.workers, kind, names)
-        programs = compile_filters(plan.matches(config))
+        programs = plan.filters(config, placement)
         for link in placement.ports:
-            balancer._ports.append(Port(link.index, link.name, link.mtu, programs, workers))
+            wanted = programs[link.index]
+            balancer._ports.append(Port(link.index, link.name, link.mtu, wanted, workers))
             stack.callback(balancer._ports[-1].close)
         balancer._sentry.put()
         for address, home in placement.addresses:
             stack.push_async_callback(kernel.remove_address, home, address)
             await kernel.add_address(home, address)
-        await device.prepare(kernel, tun.name, placement.vips)
+        await device.prepare(kernel, tun.name, placement.device_addresses, placement.ipv6)
         if earlier:
             plane = earlier.engine.plane
             plane.swap(balancer._tables)
@@ -316,4 +317,4 @@ def _limits(config: Config, placement: plan.Placement) -> Limits:
     """
     ports = [port for port in SOURCE_PORTS if port not in placement.own_ports]
     SystemRandom().shuffle(ports)
-    return Limits(config.max_flows, config.timeouts, ports)
+    return Limits(config.max_flows, config.timeouts, ports, secrets.token_bytes(16))

@@ -25,7 +25,7 @@ BATCH: Final = 64
 _EXPIRE_A_BATCH: Final = 2 * BATCH
 "More than a batch can open, so the table shrinks faster than it can be filled with dead flows."
 
-_ORDINARY: Final = frozenset({Reason.NOT_OURS, Reason.NO_FLOW, Reason.TOO_BIG})
+_ORDINARY: Final = frozenset({Reason.NOT_OURS, Reason.NO_FLOW, Reason.TOO_BIG, Reason.HELD})
 "Not the way of most frames, but nothing to worry an operator about."
 
 
@@ -110,13 +110,11 @@ class PythonEngine(Engine):
         handle, ports, now = self._dataplane.handle, self._ports, monotonic()
         for frame in port.receive(BATCH):
             reason, frames = handle(frame, now)
-            if not frames:
-                continue
-            if reason.verdict is Verdict.PASS:
-                self._tun.give_back(frame)
-                continue
             for out in frames:
-                ports[out.port].send(out)
+                if reason.verdict is Verdict.PASS:
+                    self._tun.give_back(out)
+                else:
+                    ports[out.port].send(out)
         self._dataplane.expire(now, _EXPIRE_A_BATCH)
 
     def tick(self) -> None:

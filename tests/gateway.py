@@ -5,33 +5,47 @@ one reason is counted, a verdict has the frames it should, what leaves is sound 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from pktlb import policy
 from pktlb.datapath.flow import Tally
 from pktlb.datapath.frame import Frame
-from pktlb.datapath.packet import EndpointKey, FlowKey, endpoint_key
-from pktlb.datapath.pipeline import Limits, Outcome
+from pktlb.datapath.keys import FlowKey
+from pktlb.datapath.outcome import Outcome
+from pktlb.datapath.pipeline import Limits
 from pktlb.datapath.tables import NextHop, PortInfo, ServiceTable, Tables
 from pktlb.datapath.tcp import State
-from pktlb.model import Endpoint, Mode, Proto, Reason, Scheduler, Timeouts, Verdict
+from pktlb.model import (
+    HASHES,
+    Endpoint,
+    HashOn,
+    Mode,
+    Proto,
+    Reason,
+    Scheduler,
+    Timeouts,
+    Verdict,
+    Vip,
+)
 from tests.packets import (
-    BACKENDS,
     DMZ,
-    GATEWAY_ADDRESS,
     GATEWAY_MAC,
     LAN,
     MTU,
+    V4,
+    V6,
+    WORLDS,
     Packet,
     Peer,
-    assert_sound,
-    backend,
+    World,
+    completed,
     frame,
     mac_bytes,
     packed,
     parsed,
     vip,
 )
+from tests.sound import assert_sound, is_fragment, is_unsummed
 
 
 class AnyFlow(Protocol):
@@ -85,65 +99,108 @@ SLOTS = 251
 "A small prime for Maglev tables."
 
 
+ANY: Final = Vip(b"")
+"Whatever is forwarded at all."
+
+
+def dialled(at: Peer, *protos: int, high: int | None = None) -> Vip:
+    """An address and a port, or a range of them; of TCP if nothing is said."""
+    return Vip(packed(at.address), at.port, high or at.port, protos or (Proto.TCP,))
+
+
 def service(
     mode: Mode,
     weights: Mapping[str, int] | None = None,
     *,
-    at: Peer | None = None,
+    at: Peer | Vip | None = None,
     proto: Proto = Proto.TCP,
     scheduler: Scheduler = Scheduler.RR,
     port: int = 8080,
+    world: World | None = None,
+    hash_on: HashOn | None = None,
+    one_packet: bool = False,
+    pick_up: bool = False,
 ) -> ServiceTable:
     """A service over backends named by letter, its policy worked out as control does it.
 
-    Backends have `port` in NAT mode; in the other modes they hold the VIP, port and all.
+    Backends are of the VIP's family, or of that of `world`. They have `port` in NAT mode; in the
+    other modes they hold the VIP, port and all. Port 0 is the one that was dialled.
     """
     chosen = at or vip()
+    dial = chosen if isinstance(chosen, Vip) else dialled(chosen, proto)
+    there = world or (V6 if len(dial.address) == 16 else V4)
     weights = {"a": 1} if weights is None else weights
     taking = [name for name, weight in weights.items() if weight]
-    there = port if mode is Mode.NAT else chosen.port
+    if mode is not Mode.NAT:
+        port = dial.low if dial.low == dial.high else 0
     values = tuple(weights[name] for name in taking)
     slots: Sequence[int] = ()
-    if values and scheduler is Scheduler.RR:
+    if values and scheduler in (Scheduler.RR, Scheduler.P2C):
         slots = policy.weighted_cycle(values)
-    if values and scheduler is Scheduler.SOURCE:
+    if values and scheduler in HASHES:
         slots = policy.maglev_table([n.encode() for n in taking], values, HASH_KEY, SLOTS)
     return ServiceTable(
-        endpoint_key(proto, chosen.endpoint),
-        chosen.endpoint,
-        proto,
-        mode,
-        scheduler,
-        tuple(backend(name, there).endpoint for name in taking),
-        values,
-        slots,
+        vip=dial,
+        mode=mode,
+        scheduler=scheduler,
+        backends=tuple(there.backend(name, port).endpoint for name in taking),
+        weights=values,
+        slots=slots,
+        hash_on=hash_on or HASHES.get(scheduler, HashOn()),
+        one_packet=one_packet,
+        pick_up=pick_up or scheduler in HASHES,
     )
 
 
-def hop_to(name: str, mtu: int = MTU) -> NextHop:
-    macs = mac_bytes(backend(name).mac) + mac_bytes(GATEWAY_MAC[DMZ])
-    return NextHop(DMZ, macs, mtu, packed(GATEWAY_ADDRESS[DMZ]))
+def hop_to(name: str, mtu: int = MTU, world: World = V4) -> NextHop:
+    macs = mac_bytes(world.backend(name).mac) + mac_bytes(GATEWAY_MAC[DMZ])
+    return NextHop(DMZ, macs, mtu, packed(world.gateway(DMZ).address))
+
+
+def reply_ends(each: ServiceTable) -> Iterator[Vip]:
+    """Who sends replies to a service in mode nat."""
+    dial = each.vip
+    for backend in each.backends:
+        low, high = (backend.port, backend.port) if backend.port else (dial.low, dial.high)
+        yield Vip(backend.address, low, high, dial.protos)
+
+
+def port_info(wire: int, mtu: int) -> PortInfo:
+    addresses = {len(packed(a)): packed(a) for a in (w.gateway(wire).address for w in WORLDS)}
+    return PortInfo(mac_bytes(GATEWAY_MAC[wire]), mtu, addresses)
 
 
 def tables(
-    *services: ServiceTable, snat: Iterable[str] = (), mtu: int = MTU, lan_mtu: int = MTU
+    *services: ServiceTable,
+    snat: Iterable[str] = (),
+    mtu: int = MTU,
+    lan_mtu: int = MTU,
+    **rest: Any,
 ) -> Tables:
-    """The tables of the drawing in `tests.packets`; `mtu` is that of the backends' side."""
-    replies: set[EndpointKey] = set()
-    for each in services:
-        if each.mode is Mode.NAT:
-            replies |= {endpoint_key(each.proto, b) for b in each.backends}
-    return Tables(
-        services={each.key: each for each in services},
-        replies=frozenset(replies),
-        snat=frozenset(map(packed, snat)),
-        hops={packed(address): hop_to(name, mtu) for name, address in BACKENDS.items()},
-        ports={
-            LAN: PortInfo(mac_bytes(GATEWAY_MAC[LAN]), lan_mtu),
-            DMZ: PortInfo(mac_bytes(GATEWAY_MAC[DMZ]), mtu),
+    """The tables of the drawing in `tests.packets`; `mtu` is that of the backends' side. A service
+    for anything spreads what arrives on the clients' side over the backends."""
+    nat = [each for each in services if each.mode is Mode.NAT]
+    spreading = [each for each in services if each.vip.any]
+    if spreading:
+        macs = {mac_bytes(V4.backend(name).mac) for name in V4.backends}
+        rest = {"spread": frozenset({LAN}), "appliances": frozenset(macs), "own": OWN} | rest
+    return Tables.of(
+        services,
+        [end for each in nat for end in reply_ends(each)],
+        {
+            packed(address): hop_to(name, mtu, world)
+            for world in WORLDS
+            for name, address in world.backends.items()
         },
+        snat=frozenset(map(packed, snat)),
+        ports={LAN: port_info(LAN, lan_mtu), DMZ: port_info(DMZ, mtu)},
         hash_key=HASH_KEY,
+        **rest,
     )
+
+
+OWN: Final = frozenset(packed(w.gateway(wire).address) for w in WORLDS for wire in (LAN, DMZ))
+"Addresses of the balancer but for the VIPs."
 
 
 class Gateway:
@@ -152,6 +209,8 @@ class Gateway:
     def __init__(self, engine: Engine, given: Tables, **limits: Any) -> None:
         self.engine = engine(given, Limits(**({"timeouts": TIMEOUTS} | limits)))
         self._handled = 0
+        self._held: list[Frame] = []
+        "Frames that the engine has kept, as they came."
 
     def receive(self, given: Packet | Frame, now: float = 0.0) -> Outcome:
         """Let the engine handle a packet; `given` itself is left as it is."""
@@ -160,26 +219,41 @@ class Gateway:
         copy = Frame(arrived.port, bytearray(arrived.data), arrived.offload)
         outcome = self.engine.handle(copy, now)
         self._handled += 1
-        counts = self.engine.counts
-        assert sum(counts.values()) == self._handled
-        assert counts[outcome.reason] == before[outcome.reason] + 1
+        self._check_counts(before, arrived, outcome.reason)
         self._check(arrived, outcome)
         return outcome
 
-    @staticmethod
-    def _check(arrived: Frame, outcome: Outcome) -> None:
-        verdict = outcome.reason.verdict
-        if verdict is Verdict.SEND:
-            assert outcome.frames
-        if verdict is Verdict.DROP:
-            assert not outcome.frames
-        if verdict is Verdict.ANSWER:
-            assert all(answer.port == arrived.port for answer in outcome.frames)
-        if verdict is Verdict.PASS:
-            assert list(outcome.frames) in ([], [arrived]), "the kernel gets a frame as it came"
+    def _check_counts(self, before: dict[Reason, int], arrived: Frame, reason: Reason) -> None:
+        """Each frame in one reason; those that were held end in another when a fragment comes."""
+        counts = self.engine.counts
+        assert sum(counts.values()) == self._handled
+        by = {each: counts[each] - before[each] for each in Reason}
+        moved = {each: count for each, count in by.items() if count}
+        if not is_fragment(arrived.data):
+            assert moved == {reason: 1}
             return
-        for sent in outcome.frames:
-            assert_sound(sent)
+        assert all(count > 0 for each, count in moved.items() if each is not Reason.HELD)
+        assert reason in moved or reason is Reason.HELD
+
+    def _check(self, arrived: Frame, outcome: Outcome) -> None:
+        verdict = outcome.reason.verdict
+        frames = list(outcome.frames)
+        if verdict is Verdict.HOLD:
+            self._held.append(arrived)
+            assert not frames
+        if verdict is Verdict.SEND:
+            assert frames
+        if verdict is Verdict.DROP:
+            assert not frames
+        if verdict is Verdict.ANSWER:
+            assert all(answer.port == arrived.port for answer in frames)
+        if verdict is Verdict.PASS:
+            known = [arrived, *self._held]
+            assert all(each in known for each in frames), "the kernel gets a frame as it came"
+            return
+        unsummed = is_unsummed(arrived.data) or any(is_unsummed(each.data) for each in self._held)
+        for sent in frames:
+            assert_sound(completed(sent).data, unsummed)
 
     def reason(self, given: Packet | Frame, now: float = 0.0) -> Reason:
         return self.receive(given, now).reason
@@ -190,6 +264,13 @@ class Gateway:
         assert outcome.reason.verdict is Verdict.SEND, outcome.reason
         (sent,) = outcome.frames
         return parsed(sent)
+
+    def sends_all(self, *given: Packet | Frame, now: float = 0.0) -> list[Packet]:
+        """Whatever leaves towards backends or clients when these come in one after the other."""
+        outcomes = [self.receive(each, now) for each in given]
+        sending = (Verdict.SEND, Verdict.HOLD)
+        assert all(o.reason.verdict in sending for o in outcomes), [o.reason for o in outcomes]
+        return [parsed(sent) for outcome in outcomes for sent in outcome.frames]
 
     def expect(
         self, given: Packet | Frame, reason: Reason, *frames: Packet | Frame, now: float = 0.0

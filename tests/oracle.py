@@ -92,45 +92,100 @@ def slow_least(active: Sequence[int], weights: Sequence[int], turns: Sequence[in
     return load.index(min(load))
 
 
+def slow_shortest(active: Sequence[int], weights: Sequence[int], turns: Sequence[int]) -> int:
+    """The same, with the connection that is to come counted in."""
+    return slow_least([count + 1 for count in active], weights, turns)
+
+
+def slow_never_queue(active: Sequence[int], weights: Sequence[int], turns: Sequence[int]) -> int:
+    """One that has nothing to do, the longest not chosen first; if all have, as `slow_shortest`."""
+    idle = [place for place, count in enumerate(active) if not count]
+    if idle:
+        return min(idle, key=lambda place: (turns[place], place))
+    return slow_shortest(active, weights, turns)
+
+
+def slow_prefix(address: bytes, bits: int) -> bytes:
+    """An address of which only the first bits are left."""
+    text = "".join(f"{byte:08b}" for byte in address)
+    kept = text[:bits].ljust(len(text), "0")
+    return bytes(int(kept[at : at + 8], 2) for at in range(0, len(kept), 8))
+
+
 def slow_maglev(starts: Sequence[int], skips: Sequence[int], slots: int) -> list[int]:
-    """The pseudocode of the Maglev paper (section 3.4) over whole permutation lists."""
+    """Over whole permutation lists: all take turns to look at the next slot of their own, and take
+    it if it is free, until each has its share; what is left over goes to one more each."""
     permutation = [
         [(start + turn * skip) % slots for turn in range(slots)]
         for start, skip in zip(starts, skips, strict=True)
     ]
-    following = [0] * len(starts)
+    turns = [0] * len(starts)
     entry = [-1] * slots
-    filled = 0
-    while True:
-        for i in range(len(starts)):
-            while entry[permutation[i][following[i]]] >= 0:
-                following[i] += 1
-            entry[permutation[i][following[i]]] = i
-            following[i] += 1
-            filled += 1
-            if filled == slots:
-                return entry
+    share = slots // len(starts)
+    while -1 in entry:
+        wanted = [share] * len(starts)
+        while any(wanted) and -1 in entry:
+            for i in range(len(starts)):
+                slot = permutation[i][turns[i] % slots]
+                if not wanted[i]:
+                    continue
+                turns[i] += 1
+                if entry[slot] < 0:
+                    entry[slot] = i
+                    wanted[i] -= 1
+        share = 1
+    return entry
 
 
 def slow_reassembly(packets: Sequence[bytes]) -> bytes:
-    """IPv4 fragments, header included, put together again as a receiver does (RFC 791)."""
+    """Fragments, header included, put together again as a receiver does (RFC 791, RFC 8200, 4.5).
+
+    A packet that is whole is returned as it is."""
+    if packets[0][0] >> 4 == 6:
+        return _slow_reassembly6(packets)
     pieces = {}
     for packet in packets:
         size = (packet[0] & 15) * 4
         field = int.from_bytes(packet[6:8], "big")
         pieces[(field & 0x1FFF) * 8] = (packet[size:], bool(field & 0x2000), packet[:size])
-    load = b""
-    for offset in sorted(pieces):
-        assert offset == len(load), "a hole or an overlap"
-        load += pieces[offset][0]
-    more = [pieces[offset][1] for offset in sorted(pieces)]
-    assert more == [True] * (len(more) - 1) + [False]
+    load = _joined({start: piece[:2] for start, piece in pieces.items()})
     header = bytearray(pieces[0][2])
     header[2:4] = (len(header) + len(load)).to_bytes(2, "big")
     header[6:8] = (int.from_bytes(header[6:8], "big") & 0xDFFF).to_bytes(2, "big")
     header[10:12] = b"\0\0"
     header[10:12] = slow_checksum(bytes(header)).to_bytes(2, "big")
     return bytes(header) + load
+
+
+def _slow_reassembly6(packets: Sequence[bytes]) -> bytes:
+    pieces = {}
+    for packet in packets:
+        before, at = 6, 40
+        "Where the number of the header at `at` stands."
+        while packet[before] != 44:
+            if packet[before] not in (0, 43, 60):
+                assert len(packets) == 1, "a whole packet among fragments"
+                return packet
+            before, at = at, at + 8 + packet[at + 1] * 8
+        field = int.from_bytes(packet[at + 2 : at + 4], "big")
+        head = bytearray(packet[:at])
+        head[before] = packet[at]
+        pieces[field & 0xFFF8] = (packet[at + 8 :], bool(field & 1), head)
+    load = _joined({start: piece[:2] for start, piece in pieces.items()})
+    header = pieces[0][2]
+    header[4:6] = (len(header) - 40 + len(load)).to_bytes(2, "big")
+    return bytes(header) + load
+
+
+def _joined(pieces: dict[int, tuple[bytes, bool]]) -> bytes:
+    """Loads in the order of their offsets, of which all but the last say that there is more."""
+    load = b""
+    for offset in sorted(pieces):
+        assert offset == len(load), "a hole or an overlap"
+        load += pieces[offset][0]
+    more = [pieces[offset][1] for offset in sorted(pieces)]
+    assert more == [True] * (len(more) - 1) + [False]
+    return load
 
 
 class SlowSourcePorts:

@@ -3,33 +3,57 @@
     client 10.0.1.2 ── LAN 10.0.1.1 | 10.0.2.1 DMZ ── a 10.0.2.2, b 10.0.2.3, c 10.0.2.4
                           VIP 10.0.1.100
 
+The same in IPv6, over the same MACs: 2001:db8:1::2, 2001:db8:1::1, 2001:db8:2::1 and so on. A table
+of cases that holds in both families is a function of the `World`; whose world a packet is in, its
+ends tell.
+
 A packet is written down as it stands on a wire, MACs included, so its port can be told from them.
 Nothing here is changed by a test: packets are built anew, frames are copied before they are used.
 """
 
 import socket
 from collections.abc import Sequence
+from enum import Enum
 from typing import Any, Final, NamedTuple
 
 from scapy.config import conf
-from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
+from scapy.layers.inet6 import (
+    ICMPv6DestUnreach,
+    ICMPv6EchoRequest,
+    ICMPv6PacketTooBig,
+    ICMPv6ParamProblem,
+    ICMPv6TimeExceeded,
+    IPv6,
+    IPv6ExtHdrDestOpt,
+    IPv6ExtHdrFragment,
+    IPv6ExtHdrHopByHop,
+    IPv6ExtHdrRouting,
+    fragment6,
+)
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
-from scapy.utils import checksum as scapy_checksum
 
-from pktlb.datapath.frame import GSO_TCP4, GSO_UDP, NEEDS_CHECKSUM, NO_OFFLOAD, Frame, Offload
+from pktlb.datapath.frame import (
+    GSO_TCP4,
+    GSO_TCP6,
+    GSO_UDP,
+    NEEDS_CHECKSUM,
+    NO_OFFLOAD,
+    Frame,
+    Offload,
+)
 from pktlb.model import Endpoint
 from tests.oracle import slow_checksum, slow_sum
+from tests.sound import CHECK_AT, ETHER, layout
 
 conf.verb = 0
 
-ETHER: Final = 14
 MTU: Final = 1500
 
 LAN, DMZ = 1, 2
 GATEWAY_MAC: Final = {LAN: "02:00:00:00:01:01", DMZ: "02:00:00:00:02:01"}
-GATEWAY_ADDRESS: Final = {LAN: "10.0.1.1", DMZ: "10.0.2.1"}
-BACKENDS: Final = {"a": "10.0.2.2", "b": "10.0.2.3", "c": "10.0.2.4"}
+ETHERTYPES: Final = {4: 0x0800, 6: 0x86DD}
 
 Packet = Any
 "A scapy packet; scapy has no types."
@@ -46,26 +70,75 @@ class Peer(NamedTuple):
     def endpoint(self) -> Endpoint:
         return Endpoint(packed(self.address), self.port)
 
+    @property
+    def family(self) -> int:
+        return family(self.address)
+
+
+def family(address: str) -> int:
+    return 6 if ":" in address else 4
+
 
 def packed(address: str) -> bytes:
-    return socket.inet_aton(address)
+    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
 
 
 def mac_bytes(mac: str) -> bytes:
     return bytes.fromhex(mac.replace(":", ""))
 
 
-def client(port: int = 4000, address: str = "10.0.1.2", mac: str = "02:00:00:00:01:02") -> Peer:
-    return Peer(address, port, mac)
+class World(NamedTuple):
+    """The drawing above in one family."""
+
+    family: int
+    pattern: str
+    "An address, by its wire and its host."
+
+    def __str__(self) -> str:
+        return f"IPv{self.family}"
+
+    @property
+    def size(self) -> int:
+        """Bytes of an IP header."""
+        return 20 if self.family == 4 else 40
+
+    def address(self, wire: int, host: int) -> str:
+        return self.pattern.format(wire, host)
+
+    def client(
+        self, port: int = 4000, address: str = "", mac: str = "02:00:00:00:01:02"
+    ) -> Peer:  # fmt: skip
+        return Peer(address or self.address(LAN, 2), port, mac)
+
+    def vip(self, port: int = 80, address: str = "") -> Peer:
+        """What clients dial: on their wire it has the balancer's MAC."""
+        return Peer(address or self.address(LAN, 100), port, GATEWAY_MAC[LAN])
+
+    def backend(self, name: str = "a", port: int = 8080) -> Peer:
+        host = ord(name) - ord("a") + 2
+        return Peer(self.address(DMZ, host), port, f"02:00:00:00:02:{host:02x}")
+
+    def gateway(self, wire: int, port: int = 0) -> Peer:
+        """The balancer itself."""
+        return Peer(self.address(wire, 1), port, GATEWAY_MAC[wire])
+
+    @property
+    def backends(self) -> dict[str, str]:
+        """Addresses by name."""
+        return {name: self.backend(name).address for name in "abc"}
+
+    @property
+    def inside(self) -> Peer:
+        """The client as backends see it: its own address behind the balancer's MAC."""
+        return via(DMZ, self.client())
 
 
-def vip(port: int = 80, address: str = "10.0.1.100") -> Peer:
-    """What clients dial: on their wire it has the balancer's MAC."""
-    return Peer(address, port, GATEWAY_MAC[LAN])
-
-
-def backend(name: str = "a", port: int = 8080) -> Peer:
-    return Peer(BACKENDS[name], port, f"02:00:00:00:02:0{ord(name) - ord('a') + 2}")
+V4: Final = World(4, "10.0.{}.{}")
+V6: Final = World(6, "2001:db8:{}::{}")
+WORLDS: Final = (V4, V6)
+client, vip, backend = V4.client, V4.vip, V4.backend
+BACKENDS: Final = V4.backends
+GATEWAY_ADDRESS: Final = {wire: V4.gateway(wire).address for wire in (LAN, DMZ)}
 
 
 def via(port: int, peer: Peer) -> Peer:
@@ -78,6 +151,14 @@ def at(peer: Peer, machine: Peer) -> Peer:
     return peer._replace(mac=machine.mac)
 
 
+_NUMBERS: Final = {
+    ICMP: 1, TCP: 6, UDP: 17, IPv6ExtHdrHopByHop: 0, IPv6ExtHdrRouting: 43,
+    IPv6ExtHdrFragment: 44, IPv6ExtHdrDestOpt: 60, IP: 4, IPv6: 41,
+    **dict.fromkeys([ICMPv6DestUnreach, ICMPv6EchoRequest, ICMPv6PacketTooBig,
+                     ICMPv6ParamProblem, ICMPv6TimeExceeded], 58),
+}  # fmt: skip
+
+
 def ip(
     source: Peer,
     target: Peer,
@@ -85,13 +166,29 @@ def ip(
     *,
     df: bool = True,
     more: bool = False,
+    extensions: Sequence[Packet] = (),
+    proto: int | None = None,
     **fields: Any,
 ) -> Packet:
-    """Ethernet and IPv4 around any payload; `fields` are those of the IPv4 header."""
-    flags = ("DF+" if df else "") + ("MF" if more else "")
-    head = {"id": 7, "ttl": 64, "flags": flags.strip("+") or 0} | fields
-    ether = Ether(src=source.mac, dst=target.mac, type=0x0800)
-    return ether / IP(src=source.address, dst=target.address, **head) / load
+    """Ethernet and IP around any payload; `fields` are those of the IPv4 header, of which IPv6
+    takes `ttl` and `tos`, and an `fl` of its own. `extensions` are IPv6 extension headers."""
+    ether = Ether(src=source.mac, dst=target.mac, type=ETHERTYPES[source.family])
+    number = _NUMBERS.get(type(load)) if proto is None else proto
+    if source.family == 4:
+        flags = ("DF+" if df else "") + ("MF" if more else "")
+        head = {"id": 7, "ttl": 64, "flags": flags.strip("+") or 0} | fields
+        if number is not None:
+            head["proto"] = number
+        return ether / IP(src=source.address, dst=target.address, **head) / load
+    head = {"hlim": fields.get("ttl", 64), "tc": fields.get("tos", 0), "fl": fields.get("fl", 0)}
+    layers = [IPv6(src=source.address, dst=target.address, **head), *extensions]
+    numbers = [*(_NUMBERS[type(each)] for each in extensions), 59 if number is None else number]
+    made = ether
+    for layer, following in zip(layers, numbers, strict=True):
+        named = layer.copy()
+        named.nh = following
+        made = made / named
+    return made / load
 
 
 def tcp(
@@ -124,20 +221,103 @@ def udp(
     return ip(source, target, datagram / Raw(load) if load else datagram, **fields)
 
 
-def icmp_unreachable(code: int, offending: Packet, mtu: int = 0) -> Packet:
-    """The ICMP error that the VIP sends about a packet to the one it came from."""
-    quoted = bytes(offending[IP])[: 576 - 28]
-    ether = Ether(src=offending.dst, dst=offending.src, type=0x0800)
-    head = IP(src=vip().address, dst=offending[IP].src, id=0, ttl=64, flags=0)
-    return ether / head / ICMP(type=3, code=code, nexthopmtu=mtu) / Raw(quoted)
+def echo(source: Peer, target: Peer, load: bytes = b"", **fields: Any) -> Packet:
+    """A ping."""
+    kind = ICMP() if source.family == 4 else ICMPv6EchoRequest()
+    return ip(source, target, kind / Raw(load) if load else kind, **fields)
+
+
+class Trouble(Enum):
+    """What an ICMP error is about: type and code in IPv4, and in IPv6."""
+
+    HOST = ((3, 1), (1, 3))
+    PORT = ((3, 3), (1, 4))
+    BIG = ((3, 4), (2, 0))
+    TIME = ((11, 0), (3, 0))
+    HEADER = ((12, 0), (4, 0))
+
+
+_ERRORS6: Final = {
+    1: ICMPv6DestUnreach,
+    2: ICMPv6PacketTooBig,
+    3: ICMPv6TimeExceeded,
+    4: ICMPv6ParamProblem,
+}
+QUOTED: Final = {4: 576 - 28, 6: 1280 - 48}
+"Bytes of a packet that pktlb quotes at most."
+
+
+def ip_bytes(packet: Packet) -> bytes:
+    """The IP packet in a frame, without the frame."""
+    return bytes(packet)[ETHER:]
+
+
+def icmp_error(
+    trouble: Trouble,
+    offending: Packet | bytes,
+    source: Peer,
+    target: Peer,
+    mtu: int = 0,
+    *,
+    quoted: int | None = None,
+    **fields: Any,
+) -> Packet:
+    """An error that quotes the first `quoted` bytes of a packet (None: all that is allowed)."""
+    whole = offending if isinstance(offending, bytes) else ip_bytes(offending)
+    quote = Raw(whole[: QUOTED[source.family] if quoted is None else quoted])
+    kind, code = trouble.value[source.family == 6]
+    if source.family == 4:
+        return ip(source, target, ICMP(type=kind, code=code, nexthopmtu=mtu) / quote, **fields)
+    head = _ERRORS6[kind](code=code)
+    if trouble is Trouble.BIG:
+        head.mtu = mtu
+    return ip(source, target, head / quote, **fields)
+
+
+def answer(
+    trouble: Trouble, offending: Packet, mtu: int = 0, source: Peer | None = None
+) -> Packet:  # fmt: skip
+    """The error that pktlb itself sends about a packet to the one it came from: from the VIP, or
+    from another `source`."""
+    head = offending.payload
+    world = V4 if IP in offending and head.version == 4 else V6
+    sender = (source or world.vip())._replace(mac=offending.dst)
+    to = Peer(head.src, 0, offending.src)
+    return icmp_error(trouble, offending, sender, to, mtu, id=0, df=False)
 
 
 def wrapped(outer_target: Peer, inner: Packet, **fields: Any) -> Packet:
-    """`inner` in a tunnel from the balancer to a backend; ToS and DF are the inner ones."""
-    head = {"id": 1, "ttl": 64, "tos": inner[IP].tos, "flags": int(inner[IP].flags) & 2} | fields
-    ether = Ether(src=GATEWAY_MAC[DMZ], dst=outer_target.mac, type=0x0800)
-    outer = IP(src=GATEWAY_ADDRESS[DMZ], dst=outer_target.address, proto=4, **head)
-    return ether / outer / inner[IP].copy()
+    """`inner` in a tunnel from the balancer to a backend; traffic class and DF are the inner ones,
+    and so is the flow label of IPv6 in IPv6."""
+    head = inner.payload
+    six = head.version == 6
+    ether = Ether(src=GATEWAY_MAC[DMZ], dst=outer_target.mac, type=ETHERTYPES[outer_target.family])
+    traffic, proto = (head.tc, 41) if six else (head.tos, 4)
+    if outer_target.family == 4:
+        df = 2 * (len(bytes(head)) > 1280) if six else int(head.flags) & 2
+        four = {"id": 1, "ttl": 64, "tos": traffic, "flags": df, "proto": proto} | fields
+        return ether / IP(src=V4.gateway(DMZ).address, dst=outer_target.address, **four) / head
+    label = head.fl if six else 0
+    outer = {"hlim": 64, "tc": traffic, "fl": label, "nh": proto} | fields
+    return ether / IPv6(src=V6.gateway(DMZ).address, dst=outer_target.address, **outer) / head
+
+
+def fragmented(packet: Packet, size: int, ident: int = 7) -> list[Packet]:
+    """`packet` as fragments with `size` bytes of it each (a multiple of 8), cut by scapy."""
+    whole = Ether(bytes(packet))
+    if whole.type == ETHERTYPES[4]:
+        return list(fragment(whole, size))
+    layer = whole.payload
+    while isinstance(layer.payload, IPv6ExtHdrHopByHop | IPv6ExtHdrRouting):
+        layer = layer.payload
+    rest, number = bytes(layer.payload), layer.nh
+    layer.remove_payload()
+    layer.nh = 44
+    packet6 = whole.payload / IPv6ExtHdrFragment(nh=number, id=ident) / Raw(rest)
+    packet6.plen = None
+    head = len(packet6) - len(rest)
+    ether = Ether(src=whole.src, dst=whole.dst, type=whole.type)
+    return [Ether(bytes(ether / piece)) for piece in fragment6(packet6, head + size)]
 
 
 def frame(packet: Packet, offload: Offload = NO_OFFLOAD, port: int | None = None) -> Frame:
@@ -156,10 +336,9 @@ def parsed(given: Frame) -> Packet:
 def partial(packet: Packet) -> Frame:
     """`packet` as a sender with checksum offload leaves it: the pseudo-header's sum, no more."""
     made = frame(packet)
-    start, offset = _checksum_place(made)
-    segment = made.data[start:]
-    pseudo = made.data[ETHER + 12 : ETHER + 20] + bytes([0, made.data[ETHER + 9]])
-    total = slow_sum(bytes(pseudo) + len(segment).to_bytes(2, "big"))
+    there = layout(bytes(made.data[ETHER:]))
+    start, offset = ETHER + there.transport, CHECK_AT[there.proto]
+    total = slow_sum(there.pseudo(len(made.data) - start))
     made.data[start + offset : start + offset + 2] = total.to_bytes(2, "big")
     made.offload = Offload(NEEDS_CHECKSUM, 0, 0, 0, start, offset)
     return made
@@ -168,10 +347,13 @@ def partial(packet: Packet) -> Frame:
 def gso(packet: Packet, segment_size: int) -> Frame:
     """`packet` as one long frame that stands for segments of so many bytes of payload."""
     made = partial(packet)
-    is_tcp = packet[IP].proto == 6
-    length = made.offload.checksum_start + (packet[TCP].dataofs or 5) * 4 if is_tcp else 42
+    start = made.offload.checksum_start
+    length, kind = start + 8, GSO_UDP
+    if TCP in packet:
+        length = start + (made.data[start + 12] >> 4) * 4
+        kind = GSO_TCP4 if packet.type == ETHERTYPES[4] else GSO_TCP6
     made.offload = made.offload._replace(
-        gso_type=GSO_TCP4 if is_tcp else GSO_UDP, header_length=length, segment_size=segment_size
+        gso_type=kind, header_length=length, segment_size=segment_size
     )
     return made
 
@@ -186,38 +368,3 @@ def completed(given: Frame) -> Frame:
     check = slow_checksum(bytes(made.data[start:])) or 0xFFFF
     made.data[place : place + 2] = check.to_bytes(2, "big")
     return made
-
-
-def assert_sound(given: Frame) -> None:
-    """Every length fits and every checksum of a frame is right, outer and inner header alike."""
-    data = bytes(completed(given).data)
-    assert len(data) >= ETHER + 20
-    assert data[12:14] == b"\x08\x00", "not IPv4"
-    _assert_sound_ip(data[ETHER:])
-
-
-def _assert_sound_ip(data: bytes) -> None:
-    size = (data[0] & 15) * 4
-    assert data[0] >> 4 == 4
-    assert 20 <= size <= len(data)
-    assert int.from_bytes(data[2:4], "big") == len(data), "total length"
-    assert scapy_checksum(data[:size]) == 0, "IPv4 header checksum"
-    if int.from_bytes(data[6:8], "big") & 0x3FFF:
-        return  # a fragment: what it carries can be judged when it is whole again
-    load = data[size:]
-    pseudo = data[12:20] + bytes([0, data[9]]) + len(load).to_bytes(2, "big")
-    if data[9] == 4:
-        _assert_sound_ip(load)
-    elif data[9] == 1:
-        assert scapy_checksum(load) == 0, "ICMP checksum"
-    elif data[9] == 6:
-        assert scapy_checksum(pseudo + load) == 0, "TCP checksum"
-    elif data[9] == 17 and load[6:8] != b"\0\0":
-        length = int.from_bytes(load[4:6], "big")
-        pseudo = data[12:20] + bytes([0, 17]) + load[4:6]
-        assert scapy_checksum(pseudo + load[:length]) == 0, "UDP checksum"
-
-
-def _checksum_place(given: Frame) -> tuple[int, int]:
-    start = ETHER + (given.data[ETHER] & 15) * 4
-    return start, {6: 16, 17: 6}[given.data[ETHER + 9]]

@@ -10,10 +10,10 @@ from pktlb.host.presence import run_until_stopped
 def add_command(commands: "argparse._SubParsersAction[Parser]") -> None:
     parser = commands.add_parser(
         "decap",
-        help="unwrap IP-in-IP on a backend of a tunnel",
+        help="unwrap the packets of a tunnel on a backend",
         description="Unwrap the packets that a balancer in tunnel mode sends to this backend, and "
-        "give them to the servers of this machine. Runs until SIGTERM or SIGINT, then undoes "
-        "everything.",
+        "give them to the servers of this machine: IPv4 or IPv6 in either. Runs until SIGTERM or "
+        "SIGINT, then undoes everything.",
         allow_abbrev=False,
     )
     parser.add_argument(

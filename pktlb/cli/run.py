@@ -1,12 +1,13 @@
 """`pktlb run`: flags to a `Config`.
 
---backend and --scheduler belong to the --vip before them, so these three are gathered in the order
+What is about one service belongs to the --vip before it, so these flags are gathered in the order
 in which they stand.
 """
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
 from pktlb import config as parse
 from pktlb.cli.arguments import Parser
@@ -14,6 +15,7 @@ from pktlb.config import Config, with_flag
 from pktlb.errors import ConfigError
 from pktlb.host.presence import run_until_stopped
 from pktlb.model import Mode, Scheduler, Service, Timeouts
+from pktlb.service import Choice, make_service
 
 _EXAMPLE = """\
 example:
@@ -21,13 +23,22 @@ example:
             --backend 10.0.2.12:8080,weight=2 --scheduler lc
 """
 
+_CHOICES: Final = {
+    "scheduler": "scheduler",
+    "hash": "hash_on",
+    "one_packet": "one_packet",
+    "pick_up": "pick_up",
+}
+"Flags of a service and the fields of its `Choice`; before the first --vip, of all services."
+
 
 class _InOrder(argparse.Action):
-    """Append (flag, value) to the one list that --vip, --backend and --scheduler share."""
+    """Append (flag, value) to the one list that the flags of services share."""
 
     def __call__(
         self, parser: object, namespace: argparse.Namespace, value: Any, flag: str | None = None
     ) -> None:
+        value = True if self.nargs == 0 else value
         namespace.in_order = [*(namespace.in_order or []), (self.dest, value)]
 
 
@@ -54,22 +65,44 @@ def _add_services(parser: Parser) -> None:
         "client; tunnel: IP-in-IP, the backend answers the client",
     )  # fmt: skip
     parser.add_argument(
-        "--vip", action=_InOrder, metavar="ADDR:PORT[/tcp|/udp]",
-        help="a service that clients dial; may be repeated, each with its own backends behind it",
+        "--vip", action=_InOrder, metavar="ADDR[:PORT[-PORT]][/PROTO]",
+        help="a service that clients dial; may be repeated, each with its own backends behind it, "
+        "the most specific one counts. With ports: /tcp (default), /udp, or /any for both; "
+        "without: all but ICMP, or one protocol by name or number. IPv6 with ports in brackets. "
+        "'any': all that is forwarded from --interface, spread over the backends by MAC (mode dsr)",
     )  # fmt: skip
     parser.add_argument(
-        "--backend", action=_InOrder, metavar="ADDR[:PORT][,weight=N]",
-        help="a server of the --vip before it; weight 0..65535 (1), 0 takes no new flows",
+        "--backend", action=_InOrder, metavar="ADDR[:PORT][,weight=N][,name=NAME]",
+        help="a server of the --vip before it, on the port that was dialled unless it says "
+        "another; weight 0..65535 (1), 0 takes no new flows; name: what hashes know it by (its "
+        "address)",
     )  # fmt: skip
     parser.add_argument(
         "--scheduler", action=_InOrder, choices=[scheduler.value for scheduler in Scheduler],
-        help="rr: smooth weighted round robin (default); lc: least connections; source: by the "
-        "client's address. Of the --vip before it; before the first one, of all",
+        help="rr: smooth weighted round robin (default); lc: least connections; sed: shortest "
+        "expected delay; nq: an idle one first, else sed; p2c: the better of two at random; "
+        "source: by the client's address; maglev: by the 5-tuple; hash: see --hash. "
+        "This and the next three: of the --vip before it; before the first one, of all",
     )  # fmt: skip
     parser.add_argument(
-        "--snat", metavar="ADDR[-ADDR]",
+        "--hash", action=_InOrder, metavar="FIELDS",
+        help="what --scheduler hash goes by: mac (the frame's source), source[/N[/M]] (so many "
+        "bits of an IPv4 address, of an IPv6 one), addresses, or 5-tuple (default); the last two "
+        "with ',symmetric' the same for both directions",
+    )  # fmt: skip
+    parser.add_argument(
+        "--one-packet", action=_InOrder, nargs=0,
+        help="UDP: choose a backend for each datagram, as for DNS",
+    )  # fmt: skip
+    parser.add_argument(
+        "--pick-up", action=_InOrder, nargs=0,
+        help="take up TCP connections that are under way, as after a restart; source, maglev and "
+        "hash do so unasked. Not with --snat: the client would get another port",
+    )  # fmt: skip
+    parser.add_argument(
+        "--snat", metavar="ADDR[-ADDR]", action="append", default=[],
         help="mode nat: also replace the client's address, for backends whose way back is not "
-        "through this machine",
+        "through this machine; may be repeated, for IPv4 and IPv6",
     )  # fmt: skip
 
 
@@ -127,8 +160,10 @@ def _fields(timeouts: Timeouts) -> list[tuple[str, float]]:
 
 def make_config(options: argparse.Namespace) -> Config:
     """The configuration that the flags describe."""
-    with with_flag("--snat", options.snat):
-        snat = parse.parse_snat(options.snat) if options.snat is not None else ()
+    snat: dict[bytes, None] = {}
+    for text in options.snat:
+        with with_flag("--snat", text):
+            snat |= dict.fromkeys(parse.parse_snat(text))
     with with_flag("--interface", " ".join(options.interface)):
         interfaces = tuple(dict.fromkeys(map(parse.parse_interface, options.interface)))
     with with_flag("--vip-interface", options.vip_interface):
@@ -150,8 +185,8 @@ def make_config(options: argparse.Namespace) -> Config:
         busy_poll_us = parse.parse_number(options.busy_poll, 0, most, "microseconds")
     return parse.check_together(
         Config(
-            services=_services(options.in_order or [], Mode(options.mode)),
-            snat=snat,
+            services=_services(options.in_order or [], Mode(options.mode), bool(snat)),
+            snat=tuple(snat),
             interfaces=interfaces,
             vip_interface=vip_interface,
             timeouts=timeouts,
@@ -164,23 +199,29 @@ def make_config(options: argparse.Namespace) -> Config:
     )
 
 
-def _services(in_order: Sequence[tuple[str, str]], mode: Mode) -> tuple[Service, ...]:
-    default = Scheduler.RR
-    found: list[tuple[str, list[str], list[Scheduler]]] = []
+def _services(
+    in_order: Sequence[tuple[str, Any]], mode: Mode, moves_ports: bool
+) -> tuple[Service, ...]:  # fmt: skip
+    default = Choice()
+    found: list[tuple[str, Choice, list[str]]] = []
     for flag, value in in_order:
         if flag == "vip":
-            found.append((value, [], []))
-        elif flag == "scheduler" and not found:
-            default = Scheduler(value)
-        elif flag == "scheduler":
-            found[-1][2].append(Scheduler(value))
-        elif not found:
+            found.append((value, default, []))
+        elif flag == "backend" and not found:
             raise ConfigError(f"--backend {value}: expected a --vip before it")
+        elif flag == "backend":
+            found[-1][2].append(value)
         else:
-            found[-1][1].append(value)
+            said: dict[str, Any] = {
+                _CHOICES[flag]: Scheduler(value) if flag == "scheduler" else value
+            }
+            if found:
+                vip, choice, backends = found[-1]
+                found[-1] = vip, replace(choice, **said), backends
+            else:
+                default = replace(default, **said)
     return tuple(
-        parse.make_service(vip, mode, [default, *schedulers][-1], backends)
-        for vip, backends, schedulers in found
+        make_service(vip, mode, choice, backends, moves_ports) for vip, choice, backends in found
     )
 
 

@@ -1,7 +1,7 @@
-"""Unwrap IP-in-IP (RFC 2003) on a backend: which inner packets are let out of the tunnel.
+"""Unwrap a tunnel's packets on a backend: which inner packets are let out (RFC 2003, 2473, 4213).
 
-Given whole packets as a raw IP socket hands them over: reassembled, outer header in front, perhaps
-several TCP segments that the kernel merged on reception (GRO), whose checksum is then partial.
+Given what is behind the outer header, as raw IP sockets hand it over: reassembled, perhaps several
+TCP segments that the kernel merged on reception (GRO), whose checksum is then partial.
 """
 
 from collections.abc import Container
@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from pktlb.datapath import checksum
 from pktlb.datapath.frame import GSO_NONE, NEEDS_CHECKSUM, NO_OFFLOAD, Offload
+from pktlb.datapath.packet import ADDRESSES, HEADER, TUNNELLED
 from pktlb.model import Proto, Reason
 
 _CHECKSUM_AT: Final[dict[int, int]] = {Proto.TCP: 16, Proto.UDP: 6}
@@ -22,30 +23,39 @@ class Unwrapped(NamedTuple):
     offload: Offload = NO_OFFLOAD
 
 
-def unwrap(data: bytes, vips: Container[bytes]) -> Unwrapped:
-    """The IPv4 packet inside `data`, if it is whole and for one of `vips`. Never raises."""
-    outer = (data[0] & 0x0F) * 4 if data else 0
-    if outer < 20 or len(data) < outer + 20:
+def unwrap(data: bytes, proto: int, vips: Container[bytes]) -> Unwrapped:
+    """The packet in `data`, the payload of protocol IPIP or IPV6, if it is whole and for one of
+    `vips`. Never raises."""
+    size = TUNNELLED[proto]
+    if len(data) < HEADER[size]:
         return Unwrapped(Reason.TRUNCATED)
-    header = (data[outer] & 0x0F) * 4
-    total = int.from_bytes(data[outer + 2 : outer + 4], "big")
-    if data[outer] >> 4 != 4 or header < 20 or total < header:
+    if size == 4:
+        header, version = (data[0] & 0x0F) * 4, 4
+        total = int.from_bytes(data[2:4], "big")
+    else:
+        header, version = HEADER[16], 6
+        total = header + int.from_bytes(data[4:6], "big")
+    if data[0] >> 4 != version or header < HEADER[size] or total < header:
         return Unwrapped(Reason.BAD_HEADER)
-    if outer + total > len(data):
+    if total > len(data):
         return Unwrapped(Reason.TRUNCATED)
-    if data[outer + 16 : outer + 20] not in vips:
+    to = ADDRESSES[size] + size
+    if data[to : to + size] not in vips:
         return Unwrapped(Reason.NOT_OURS)
-    packet = data[outer : outer + total]
-    return Unwrapped(Reason.UNWRAPPED, packet, _offload(packet, header))
+    packet = data[:total]
+    return Unwrapped(Reason.UNWRAPPED, packet, _offload(packet, size, header))
 
 
-def _offload(packet: bytes, header: int) -> Offload:
+def _offload(packet: bytes, size: int, header: int) -> Offload:
     """Whether the transport checksum is only the pseudo-header's sum, as after GRO."""
-    at = _CHECKSUM_AT.get(packet[9])
-    if at is None or len(packet) < header + at + 2 or packet[6] & 0x3F or packet[7]:
+    proto = packet[9] if size == 4 else packet[6]
+    at = _CHECKSUM_AT.get(proto)
+    if at is None or len(packet) < header + at + 2:
         return NO_OFFLOAD
-    length = len(packet) - header
-    pseudo = checksum.word_sum(packet[12:20]) + packet[9] + length
+    if size == 4 and (packet[6] & 0x3F or packet[7]):
+        return NO_OFFLOAD  # a fragment
+    ends = packet[ADDRESSES[size] : ADDRESSES[size] + 2 * size]
+    pseudo = checksum.word_sum(ends) + proto + len(packet) - header
     pseudo = checksum.word_sum(pseudo.to_bytes(4, "big"))
     if int.from_bytes(packet[header + at : header + at + 2], "big") != pseudo:
         return NO_OFFLOAD

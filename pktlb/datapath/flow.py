@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from pktlb.datapath import checksum
-from pktlb.datapath.packet import FlowKey
+from pktlb.datapath.keys import EndpointKey, FlowKey
 from pktlb.datapath.tcp import State
 from pktlb.model import Endpoint, Mode, Timeouts
 
@@ -30,11 +30,15 @@ class Flow:
 
     __slots__ = (
         "address_delta",
+        "any",
         "backend",
         "client_mac",
         "client_port",
         "key",
         "mode",
+        "name",
+        "parts",
+        "pool",
         "reverse",
         "seen",
         "state",
@@ -43,7 +47,17 @@ class Flow:
     )
 
     def __init__(
-        self, key: FlowKey, reverse: FlowKey | None, mode: Mode, backend: Endpoint, tally: Tally
+        self,
+        key: FlowKey,
+        reverse: FlowKey | None,
+        mode: Mode,
+        backend: Endpoint,
+        tally: Tally,
+        *,
+        any: bool = False,
+        reply_only: bool = False,
+        parts: bool = False,
+        pool: EndpointKey | None = None,
     ) -> None:
         self.key: Final = key
         "The 5-tuple as the client sends it."
@@ -52,6 +66,15 @@ class Flow:
         self.mode: Final = mode
         self.backend: Final = backend
         self.tally: Final = tally
+        self.any: Final = any
+        "Its destination is not ours: nothing can be said in its name."
+        self.parts: Final = parts
+        "Only fragments belong to it: each whole datagram of its client is a flow of its own."
+        self.name: Final = reverse if reply_only and reverse is not None else key
+        """What it is found by: of a single datagram, whose sender's next one is another flow, only
+        by the reply."""
+        self.pool: Final = pool
+        "Where the client's stand-in came from."
         self.state = State.SYN_SENT
         self.seen = 0.0
         "Seconds: when its last packet came by."
@@ -111,33 +134,34 @@ class FlowTable:
         """Take in a new flow. Its keys must be free, and the table must have room."""
         flow.state = state
         flow.seen = now
-        flow.tally.active += 1
-        self._flows[flow.key] = flow
+        if state is not State.CLOSED:
+            flow.tally.active += 1
+        self._flows[flow.name] = flow
         if flow.reverse is not None:
             self._flows[flow.reverse] = flow
-        self._idle[state][flow.key] = flow
+        self._idle[state][flow.name] = flow
 
     def touch(self, flow: Flow, now: float) -> None:
         """A packet of the flow came by."""
         if flow.seen == now:
             return  # its place among those of the same moment is as good as another
         flow.seen = now
-        self._idle[flow.state].move_to_end(flow.key)
+        self._idle[flow.state].move_to_end(flow.name)
 
     def move(self, flow: Flow, state: State) -> None:
         """The flow is in another state from now on; call it with `touch`, in either order."""
-        del self._idle[flow.state][flow.key]
+        del self._idle[flow.state][flow.name]
         if state is State.CLOSED:
             flow.tally.active -= 1
         flow.state = state
-        self._idle[state][flow.key] = flow
+        self._idle[state][flow.name] = flow
 
     def remove(self, flow: Flow) -> None:
         """Forget a flow."""
-        del self._idle[flow.state][flow.key]
-        del self._flows[flow.key]
+        del self._idle[flow.state][flow.name]
+        del self._flows[flow.name]
         if flow.reverse is not None:
-            del self._flows[flow.reverse]
+            self._flows.pop(flow.reverse, None)
         if flow.state is not State.CLOSED:
             flow.tally.active -= 1
         self._on_end(flow)

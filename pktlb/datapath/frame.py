@@ -18,6 +18,7 @@ NEEDS_CHECKSUM: Final = 1
 
 GSO_NONE: Final = 0
 GSO_TCP4: Final = 1
+GSO_TCP6: Final = 4
 GSO_UDP: Final = 5
 "UDP segmentation (VIRTIO_NET_HDR_GSO_UDP_L4): a run of datagrams of equal size."
 GSO_ECN: Final = 0x80

@@ -1,7 +1,8 @@
 """What each mode does to a frame. Which backend, and whether it fits the link, is decided before.
 
-All modes act as a router (RFC 1812, section 5.3): new MACs, one less TTL. NAT also replaces
-addresses and ports, with every checksum corrected by difference; the tunnel adds an outer header.
+All modes act as a router (RFC 1812, section 5.3; RFC 8200, section 3): new MACs, one less TTL. NAT
+also replaces addresses and ports, with every checksum corrected by difference; the tunnel adds an
+outer header.
 """
 
 import struct
@@ -10,28 +11,31 @@ from typing import Final
 from pktlb.datapath import checksum
 from pktlb.datapath.flow import Flow
 from pktlb.datapath.frame import NEEDS_CHECKSUM, NO_OFFLOAD, Frame, Offload
-from pktlb.datapath.packet import IP, FlowKey, View
+from pktlb.datapath.keys import FlowKey
+from pktlb.datapath.packet import ADDRESSES, ETHERTYPE, HEADER, IP, View
 from pktlb.datapath.tables import NextHop
 from pktlb.model import Proto
 
-OUTER: Final = 20
-"Bytes that the tunnel puts in front of a packet."
-_OUTER: Final = struct.Struct(">BBHHHBBH4s4s")
+_OUTER_IPV4: Final = struct.Struct(">BBHHHBBH4s4s")
+_OUTER_IPV6: Final = struct.Struct(">IHBB16s16s")
 _OUTER_TTL: Final = 64  # RFC 2003, section 3.1: enough for the tunnel, whatever the inner one is
 _DONT_FRAGMENT: Final = 0x4000
-_CHECKSUM_AT: Final[dict[int, int]] = {Proto.TCP: 16, Proto.UDP: 6}
-"Offset of the checksum in the transport header."
+MIN_IPV6_MTU: Final = 1280
+"Bytes that every link takes (RFC 8200, section 5)."
 
 
 def route(frame: Frame, view: View, hop: NextHop, by: int = 0) -> None:
-    """What every router does; `by` is what else changes in the sum over the IP header."""
+    """What every router does; `by` is what else changes in the sum over an IPv4 header."""
     data = frame.data
     frame.port = hop.port
     data[0:12] = hop.macs
+    del data[view.end :]
+    if view.size == 16:
+        data[IP + 7] -= 1
+        return
     data[IP + 8] -= 1
     check = checksum.update(data[IP + 10] << 8 | data[IP + 11], (by + checksum.TTL_DELTA) % 0xFFFF)
     data[IP + 10 : IP + 12] = check.to_bytes(2, "big")
-    del data[view.end :]
 
 
 def translate(frame: Frame, view: View, hop: NextHop, flow: Flow, becomes: FlowKey) -> None:
@@ -40,34 +44,57 @@ def translate(frame: Frame, view: View, hop: NextHop, flow: Flow, becomes: FlowK
     by, by_transport = flow.address_delta, flow.transport_delta
     if becomes is flow.key:
         by, by_transport = -by % 0xFFFF, -by_transport % 0xFFFF
-    size = (len(becomes) - 5) // 2
-    data[IP + 12 : IP + 12 + 2 * size] = becomes[size : 2 * size] + becomes[:size]
-    at = view.transport
-    data[at : at + 4] = becomes[-3:-1] + becomes[-5:-3]
-    at += _CHECKSUM_AT[view.proto]
-    check = data[at] << 8 | data[at + 1]
-    if is_partial(frame.offload, view):
-        check = checksum.update_partial(check, by)  # ports are not in the pseudo-header
-    elif view.proto == Proto.UDP:
-        check = checksum.update_udp(check, by_transport)
+    size = view.size
+    at = IP + ADDRESSES[size]
+    data[at : at + 2 * size] = becomes[size : 2 * size] + becomes[:size]
+    if view.ported:
+        at = view.transport
+        data[at : at + 4] = becomes[-3:-1] + becomes[-5:-3]
     else:
-        check = checksum.update(check, by_transport)
-    data[at : at + 2] = check.to_bytes(2, "big")
+        by_transport = by
+    if at := view.check:
+        check = data[at] << 8 | data[at + 1]
+        if is_partial(frame.offload, view):
+            check = checksum.update_partial(check, by)  # ports are not in the pseudo-header
+        elif view.proto == Proto.UDP:
+            check = checksum.update_udp(check, by_transport)
+        else:
+            check = checksum.update(check, by_transport)
+        data[at : at + 2] = check.to_bytes(2, "big")
     route(frame, view, hop, by)
 
 
-def encapsulate(frame: Frame, hop: NextHop, backend: bytes, ident: int) -> None:
-    """IP-in-IP (RFC 2003): put an outer header in front; ToS and DF are those of the inner one.
+def overhead(backend: bytes) -> int:
+    """Bytes that the tunnel to an address puts in front of a packet."""
+    return HEADER[len(backend)]
 
-    The whole ToS is copied, so congestion marks (ECN) reach the backend (RFC 6040, section 4.1).
+
+def encapsulate(frame: Frame, hop: NextHop, backend: bytes, ident: int) -> None:
+    """Put an outer header of the backend's family in front (RFC 2003, 2473 and 4213).
+
+    The whole ToS or traffic class is copied, so congestion marks (ECN) reach the backend (RFC 6040,
+    section 4.1). DF of an outer IPv4 header is the inner one's; around IPv6 it is clear where the
+    sender may not be asked for less (RFC 4213, section 3.2.2).
     """
     data = frame.data
-    fragment = (data[IP + 6] << 8 | data[IP + 7]) & _DONT_FRAGMENT
-    header = bytearray(OUTER)
-    total = OUTER + len(data) - IP
-    _OUTER.pack_into(header, 0, 0x45, data[IP + 1], total, ident, fragment,
-                     _OUTER_TTL, Proto.IPIP, 0, hop.source, backend)  # fmt: skip
-    header[10:12] = checksum.checksum(header).to_bytes(2, "big")
+    length = len(data) - IP
+    if data[12:14] == ETHERTYPE[4]:
+        proto, traffic, label = Proto.IPIP, data[IP + 1], 0
+        fragment = (data[IP + 6] << 8 | data[IP + 7]) & _DONT_FRAGMENT
+    else:
+        proto = Proto.IPV6
+        word = int.from_bytes(data[IP : IP + 4], "big")
+        traffic, label = word >> 20 & 0xFF, word & 0xFFFFF
+        fragment = _DONT_FRAGMENT if length > MIN_IPV6_MTU else 0
+    header = bytearray(HEADER[len(backend)])
+    if len(backend) == 4:
+        _OUTER_IPV4.pack_into(header, 0, 0x45, traffic, 20 + length, ident & 0xFFFF, fragment,
+                              _OUTER_TTL, proto, 0, hop.source, backend)  # fmt: skip
+        header[10:12] = checksum.checksum(header).to_bytes(2, "big")
+    else:
+        _OUTER_IPV6.pack_into(header, 0, 6 << 28 | traffic << 20 | label, length, proto,
+                              _OUTER_TTL, hop.source, backend)  # fmt: skip
+    data[12:14] = ETHERTYPE[len(backend)]
     data[IP:IP] = header
 
 

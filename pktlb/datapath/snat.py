@@ -7,10 +7,10 @@ is in use at a time.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from pktlb.datapath.packet import EndpointKey
+from pktlb.datapath.keys import EndpointKey
 from pktlb.model import Endpoint
 
 REST: Final = 4096
@@ -31,23 +31,25 @@ class _Pool:
 class SourcePorts:
     """Allots source endpoints per backend, and takes them back."""
 
-    def __init__(self, addresses: Sequence[bytes], ports: Sequence[int]) -> None:
-        self._addresses = addresses
+    def __init__(self, addresses: Iterable[bytes], ports: Sequence[int]) -> None:
+        every = sorted(addresses)
+        self._addresses = {size: [a for a in every if len(a) == size] for size in (4, 16)}
         self._ports = ports
         self._pools: dict[EndpointKey, _Pool] = {}
 
-    def __bool__(self) -> bool:
-        """Whether there is anything to allot: without addresses clients keep their own."""
-        return bool(self._addresses)
+    def addresses(self, size: int) -> Sequence[bytes]:
+        """Those of one family, in order; without any clients keep their own."""
+        return self._addresses[size]
 
     def take(self, backend: EndpointKey) -> Endpoint | None:
         """An endpoint that no other flow to this backend has, or None where all are taken."""
         pool = self._pools.setdefault(backend, _Pool())
-        fresh = pool.fresh < len(self._addresses) * len(self._ports)
+        addresses = self._addresses[len(backend) - 3]
+        fresh = pool.fresh < len(addresses) * len(self._ports)
         if fresh and len(pool.returned) < REST:
-            port, address = divmod(pool.fresh, len(self._addresses))
+            port, address = divmod(pool.fresh, len(addresses))
             pool.fresh += 1
-            return Endpoint(self._addresses[address], self._ports[port])
+            return Endpoint(addresses[address], self._ports[port])
         return pool.returned.popleft() if pool.returned else None
 
     def give_back(self, backend: EndpointKey, endpoint: Endpoint) -> None:

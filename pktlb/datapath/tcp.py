@@ -23,7 +23,7 @@ class State(IntEnum):
     "The backend has closed its half."
     CLOSED = 5
     DATAGRAMS = 6
-    "UDP: no life to follow."
+    "UDP and other protocols: no life to follow."
 
 
 class Event(IntEnum):
@@ -72,6 +72,17 @@ def event_of(tcp_flags: int, from_client: bool) -> Event:
     if tcp_flags & SYN:
         return Event.CLIENT_SYN if from_client else Event.BACKEND_SYN
     return Event.CLIENT_ACK if from_client else Event.BACKEND_ACK
+
+
+def taken_up(tcp_flags: int, two_way: bool) -> State:
+    """Where a connection stands that is first seen in the middle, by a packet of its client."""
+    transitions = TWO_WAY if two_way else ONE_WAY
+    return transitions.get((State.ESTABLISHED, event_of(tcp_flags, True)), State.ESTABLISHED)
+
+
+def is_under_way(tcp_flags: int) -> bool:
+    """True for what only belongs to a connection that is there (RFC 9293, section 3.10.7.4)."""
+    return tcp_flags & (SYN | ACK) == ACK
 
 
 def opens(tcp_flags: int) -> bool:

@@ -13,7 +13,8 @@ from typing import Final, Self
 from pktlb.errors import refused
 
 _NETLINK_NETFILTER: Final = 12
-_NETWORK: Final = 0x1 | 0x4 | 0x10 | 0x40  # RTMGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE
+_NETWORK: Final = 0x1 | 0x4 | 0x10 | 0x100 | 0x40 | 0x400
+"RTMGRP_LINK, _NEIGH, _IPV4_IFADDR and _IPV6_IFADDR, _IPV4_ROUTE and _IPV6_ROUTE."
 _RULES: Final = 1 << (7 - 1)  # NFNLGRP_NFTABLES
 
 

@@ -11,10 +11,11 @@ import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from ipaddress import ip_address
+from typing import Any, Final, NamedTuple
 
 from pktlb.errors import KernelError
-from pktlb.model import Endpoint, Proto, format_address
+from pktlb.model import Proto, Vip, format_address
 
 _TABLE: Final = "netdev pktlb"
 _NFT_TIMEOUT_S: Final = 30
@@ -26,55 +27,163 @@ class Guard:
     """What the table holds."""
 
     devices: Sequence[str]
-    services: Sequence[tuple[Proto, Endpoint]]
-    replies: Sequence[tuple[Proto, Endpoint]]
+    services: Sequence[Vip]
+    replies: Sequence[Vip]
     "NAT: the backends, whose packets may be replies that have to be translated."
+    returns: Sequence[Vip]
+    "The others: what backends send from the VIPs, to be sent on to the clients."
     snat: Sequence[bytes]
     "Where replies go to when clients are translated: others are not held back then."
     own_ports: range
     "Ports that the kernel chooses for its own connections: not those of translated clients."
     owned: Sequence[tuple[bytes, int]]
     "Addresses that pktlb adds, each with the index of its interface."
+    forwarded: bool = False
+    "Whether everything that is not for this machine is held."
+
+
+class _Family(NamedTuple):
+    """What nft calls things in one family."""
+
+    name: str
+    ip: str
+    later: str
+    "A fragment that is not the first."
+    unforwardable: str
+    "What no router sends on."
+
+
+_FAMILIES: Final = {
+    4: _Family(
+        "4",
+        "ip",
+        "ip frag-off & 0x1fff != 0",
+        "0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/3",
+    ),
+    16: _Family("6", "ip6", "frag frag-off != 0", "::/120, fe80::/10, ff00::/8"),
+}
+"By the length of an address."
+_PORTED: Final = {int(Proto.TCP): "tcp", int(Proto.UDP): "udp"}
+_ICMP: Final = f"{{ {int(Proto.ICMP)}, {int(Proto.ICMPV6)} }}"
+_WHOLE: Final = (0, 65535)
 
 
 def render(guard: Guard) -> str:
     """The nft script that replaces the table by this one, in one transaction."""
-    ends = "type ipv4_addr . inet_proto . inet_service;"
     lines = [
         f"add table {_TABLE}",
         f"delete table {_TABLE}",
         f"table {_TABLE} {{",
-        _set("services", ends, (_end(*end) for end in guard.services)),
-        _set("replies", ends, (_end(*end) for end in guard.replies)),
-        _set("clients", "type ipv4_addr;", map(format_address, guard.snat)),
-        _set("owned", "type ipv4_addr . mark;",
-             (f"{format_address(address)} . {link}" for address, link in guard.owned)),
-        "chain held {",
-        "ip daddr . ip protocol . th dport @services drop",
-        *_not_replies(guard),
-        "ip saddr . ip protocol . th sport @replies drop",
-        "}",
-    ]  # fmt: skip
+    ]
+    for size, family in _FAMILIES.items():
+        rules = [
+            *_held(guard.services, "services", "daddr", size, lines),
+            *_held(guard.returns, "returns", "saddr", size, lines),
+        ]
+        if replies := _held(guard.replies, "replies", "saddr", size, lines):
+            rules += [*_not_replies(guard, size, lines), *replies]
+        if guard.forwarded:
+            rules += _forwarded(family)
+        owned = [f"{format_address(a)} . {link}" for a, link in guard.owned if len(a) == size]
+        kind = f"ipv{family.name}_addr . mark"
+        lines += [
+            *_set(f"owned{family.name}", kind, owned),
+            f"chain held{family.name} {{",
+            *rules,
+            "}",
+        ]
+    lines += ["chain held {", "meta protocol ip jump held4", "meta protocol ip6 jump held6", "}"]
     for number, device in enumerate(guard.devices):
         hook = f'type filter hook ingress device "{device}" priority -300; policy accept;'
         # "ether type" sees the tag of a frame that is for a VLAN device; "ip" alone does not.
         lines += [
             f"chain ingress{number} {{",
             hook,
-            "ether type ip meta pkttype host jump held",
+            "ether type { ip, ip6 } meta pkttype host jump held",
             "}",
         ]
     return "\n".join([*lines, "}", ""])
 
 
-def _not_replies(guard: Guard) -> list[str]:
+def _held(vips: Sequence[Vip], name: str, side: str, size: int, lines: list[str]) -> list[str]:
+    """The rules that hold these ends, of one family; the sets that they need go to `lines`.
+
+    Of a fragment only the first has ports; the others are held by address, and given back where
+    they are not ours.
+    """
+    family = _FAMILIES[size]
+    ends = [vip for vip in vips if len(vip.address) == size]
+    if not ends:
+        return []
+    name, address = f"{name}{family.name}", f"{family.ip} {side}"
+    port = "th dport" if side == "daddr" else "th sport"
+    everything = [vip.address for vip in ends if not vip.protos]
+    protos = [(vip.address, proto) for vip in ends for proto in vip.protos if _is_whole(vip, proto)]
+    spans = _joined(ends)
+    single = [f"{_end(*key)} . {low}" for key, low, high in spans if low == high]
+    ranges = [f"{_end(*key)} . {low}-{high}" for key, low, high in spans if low < high]
+    kind = f"ipv{family.name}_addr"
+    rules = []
+    for suffix, of_kind, elements, rule in (
+        ("", kind, [format_address(vip.address) for vip in ends],
+         f"{family.later} {address} @{name} drop"),
+        ("_all", kind, map(format_address, everything),
+         f"{address} @{name}_all meta l4proto != {_ICMP} drop"),
+        ("_protos", f"{kind} . inet_proto", [_end(*each) for each in protos],
+         f"{address} . meta l4proto @{name}_protos drop"),
+        ("_ports", f"{kind} . inet_proto . inet_service", single,
+         f"{address} . meta l4proto . {port} @{name}_ports drop"),
+        ("_ranges", f"{kind} . inet_proto . inet_service; flags interval", ranges,
+         f"{address} . meta l4proto . {port} @{name}_ranges drop"),
+    ):  # fmt: skip
+        listed = list(dict.fromkeys(elements))
+        if listed:
+            lines += _set(name + suffix, of_kind, listed)
+            rules.append(rule.replace(f"@{name} ", f"@{name + suffix} "))
+    return rules
+
+
+def _is_whole(vip: Vip, proto: int) -> bool:
+    """Whether ports do not matter."""
+    return proto not in _PORTED or (vip.low, vip.high) == _WHOLE
+
+
+def _joined(vips: Iterable[Vip]) -> list[tuple[tuple[bytes, int], int, int]]:
+    """Ranges of ports by address and protocol, apart from each other, as nft wants them."""
+    joined: list[tuple[tuple[bytes, int], int, int]] = []
+    given = {
+        ((vip.address, proto), vip.low, vip.high)
+        for vip in vips
+        for proto in vip.protos
+        if not _is_whole(vip, proto)
+    }
+    for key, low, high in sorted(given):
+        if joined and joined[-1][0] == key and low <= joined[-1][2] + 1:
+            joined[-1] = key, joined[-1][1], max(high, joined[-1][2])
+        else:
+            joined.append((key, low, high))
+    return joined
+
+
+def _not_replies(guard: Guard, size: int, lines: list[str]) -> list[str]:
     """What cannot be a reply to a client, though it comes from a backend: it is left alone."""
     if not guard.snat:
         return ["fib daddr type local accept"]
-    lines = ["ip daddr != @clients accept"]
+    family = _FAMILIES[size]
+    clients = [format_address(address) for address in guard.snat if len(address) == size]
+    lines += _set(f"clients{family.name}", f"ipv{family.name}_addr", clients)
+    rules = [f"{family.ip} daddr != @clients{family.name} accept"]
     if own := guard.own_ports:
-        lines.append(f"th dport {own.start}-{own.stop - 1} accept")
-    return lines
+        rules.append(f"th dport {own.start}-{own.stop - 1} accept")
+    return rules
+
+
+def _forwarded(family: _Family) -> list[str]:
+    """Whatever this machine would send on; what it has for itself or for many stays with it."""
+    return [
+        f"{family.ip} daddr {{ {family.unforwardable} }} accept",
+        "fib daddr type != { local, broadcast, multicast, anycast } drop",
+    ]
 
 
 def apply(guard: Guard) -> None:
@@ -96,8 +205,8 @@ def listing() -> Sequence[str]:
 
 def is_whole(guard: Guard, listing: Sequence[str]) -> bool:
     """Whether a listing has everything that keeps the kernel away, on each device."""
-    drops = [word for word in listing if word == "drop"]
-    return len(drops) == 2 and all(
+    wanted = render(guard).split()
+    return all(listing.count(verb) == wanted.count(verb) for verb in ("drop", "jump")) and all(
         any(f'"{device}"' in word for word in listing) for device in guard.devices
     )
 
@@ -109,23 +218,24 @@ def owned() -> list[tuple[bytes, int]]:
     listing = json.loads(_nft("--json", "--numeric", "list", "table", *_TABLE.split()))
     elements: list[Any] = []
     for item in listing.get("nftables", ()):
-        if item.get("set", {}).get("name") == "owned":
-            elements = item["set"].get("elem", [])
+        if item.get("set", {}).get("name") in ("owned4", "owned6"):
+            elements += item["set"].get("elem", [])
     return [_parse_owned(element["concat"]) for element in elements]
 
 
 def _parse_owned(pair: Sequence[Any]) -> tuple[bytes, int]:
     address, link = pair
-    return bytes(map(int, address.split("."))), int(str(link), 0)
+    return ip_address(address).packed, int(str(link), 0)
 
 
-def _set(name: str, kind: str, elements: Iterable[str]) -> str:
-    listed = ", ".join(elements)
-    return f"set {name} {{ {kind} {f'elements = {{ {listed} }};' if listed else ''} }}"
+def _set(name: str, kind: str, elements: Sequence[str]) -> list[str]:
+    if not elements:
+        return []
+    return [f"set {name} {{ type {kind}; elements = {{ {', '.join(elements)} }}; }}"]
 
 
-def _end(proto: Proto, endpoint: Endpoint) -> str:
-    return f"{format_address(endpoint.address)} . {proto.name.lower()} . {endpoint.port}"
+def _end(address: bytes, proto: int) -> str:
+    return f"{format_address(address)} . {proto}"
 
 
 def _nft(*arguments: str, text: str = "") -> str:

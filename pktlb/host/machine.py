@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+LOOPBACK6: Final = bytes([*bytes(15), 1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +85,22 @@ class Machine:
         return max(near, key=lambda a: a.prefix).link if near else None
 
     def is_edge(self, address: bytes) -> bool:
-        """Whether it stands for one of the machine's networks as a whole, not for a host."""
+        """Whether it stands for one of the machine's networks as a whole, not for a host: its own
+        address, which in IPv6 is any router's (RFC 4291, section 2.6.1), or its broadcast."""
         size = 8 * len(address)
         for network in self.addresses:
             if network.prefix < size - 1 and _covers(network, address):
-                host = int.from_bytes(address, "big") & ((1 << (size - network.prefix)) - 1)
-                return host in (0, (1 << (size - network.prefix)) - 1)
+                last = (1 << (size - network.prefix)) - 1
+                host = int.from_bytes(address, "big") & last
+                return host == 0 or (host == last and size == 32)
         return False
+
+
+def is_global(address: bytes) -> bool:
+    """Neither loopback nor of one link only."""
+    if len(address) == 4:
+        return address[0] != 127
+    return address != LOOPBACK6 and not (address[0] == 0xFE and address[1] & 0xC0 == 0x80)
 
 
 def _covers(network: Address, address: bytes) -> bool:

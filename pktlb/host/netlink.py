@@ -23,6 +23,9 @@ _NUD_INCOMPLETE: Final = 0x01
 _NUD_PROBE: Final = 0x10
 _NUD_FIXED: Final = 0x40 | 0x80  # NOARP, PERMANENT
 _NTF_USE: Final = 0x01
+_IFA_F_NODAD: Final = 0x02
+_FOREVER: Final = 0xFFFFFFFF
+_FAMILIES: Final = (socket.AF_INET, socket.AF_INET6)
 
 
 class Kernel:
@@ -62,7 +65,9 @@ class Kernel:
                 return None
             raise _refused(f"the route to {_text(address)}", error) from error
         route = next(iter(answer))
-        gateway, source = route.get("gateway"), route.get("prefsrc")
+        # A gateway of the other family (RFC 5549) is told in another place.
+        gateway = route.get("gateway") or (route.get("via") or {}).get("addr")
+        source = route.get("prefsrc")
         metrics = route.get("metrics")
         return Route(
             link=route.get("oif"),
@@ -101,8 +106,15 @@ class Kernel:
             raise _refused("bringing an interface up", error) from error
 
     async def _change_address(self, verb: str, link: int, address: bytes, *fine: int) -> None:
+        more = {}
+        if len(address) == 16 and verb == "add":
+            # Ours at once, without a look for others who have it; and deprecated, so that the
+            # kernel takes it for no connection of its own (RFC 6724, section 5, rule 3).
+            more = {"flags": _IFA_F_NODAD, "preferred_lft": 0, "valid_lft": _FOREVER}
         try:
-            await self._netlink.addr(verb, index=link, address=_text(address), prefixlen=32)
+            await self._netlink.addr(
+                verb, index=link, address=_text(address), prefixlen=8 * len(address), **more
+            )
         except NetlinkError as error:
             if error.code not in fine:
                 raise _refused(f"{verb} address {_text(address)}", error) from error
@@ -123,13 +135,15 @@ class Kernel:
     async def _addresses(self) -> list[Address]:
         return [
             Address(_packed(a.get("local") or a.get("address")), a["prefixlen"], a["index"])
-            async for a in await self._netlink.addr("dump", family=socket.AF_INET)
+            for family in _FAMILIES
+            async for a in await self._netlink.addr("dump", family=family)
         ]
 
     async def _neighbours(self) -> Mapping[tuple[int, bytes], Neighbour]:
         return {
             (n["ifindex"], _packed(n.get("dst"))): _neighbour(n)
-            async for n in await self._netlink.neigh("dump", family=socket.AF_INET)
+            for family in _FAMILIES
+            async for n in await self._netlink.neigh("dump", family=family)
         }
 
 

@@ -14,24 +14,16 @@ class Engine:
         max_flows: int,
         timeouts: bytes,
         snat: bytes,
+        snat_ipv4: int,
         source_ports: bytes,
         secret: bytes,
         /,
     ) -> None:
-        """Time-outs in ms by state, SNAT addresses in order, source ports in network order."""
+        """Time-outs in ms by state, SNAT addresses with IPv4 first, ports in network order."""
 
     def swap(
         self,
-        services: bytes,
-        places: bytes,
-        tallies: bytes,
-        standings: bytes,
-        replies: bytes,
-        own: bytes,
-        snat: bytes,
-        hops: bytes,
-        ports: bytes,
-        hash_key: bytes,
+        parts: tuple[bytes, ...],
         slots: tuple[object, ...],
         tally_count: int,
         own_low: int,
@@ -45,8 +37,8 @@ class Engine:
 
     def handle(
         self, data: bytes | bytearray, offload: bytes, port: int, now_ms: int, /
-    ) -> tuple[int, int, bytes]:
-        """The number of the reason, whether the kernel must be given the frame, what goes out."""
+    ) -> tuple[int, bytes]:
+        """The number of the reason; what goes out, or back to the kernel."""
 
     def expire(self, now_ms: int, most: int, /) -> int:
         """Forget up to so many flows; returns how many it forgot. Frees old tables, too."""

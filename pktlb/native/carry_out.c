@@ -7,11 +7,6 @@
 
 #include "segment.h"
 
-#define QUOTE (576u - 20 - 8) /* RFC 1812, section 4.3.2.3: as much as fits 576 bytes */
-#define UNREACHABLE 3
-#define PORT_UNREACHABLE 3
-#define FRAGMENTATION_NEEDED 4
-
 /* Pieces on their way through a tunnel, or past it, to the sink. */
 struct journey {
 	struct pk_pieces wrap; /* takes what is to be wrapped */
@@ -20,7 +15,8 @@ struct journey {
 	struct pk_worker *worker;
 	const struct pk_decision *decision;
 	struct pk_sink *sink;
-	int borrowed; /* bodies lie in a scratch buffer */
+	__u8 family;   /* of the packets that come */
+	int borrowed;  /* bodies lie in memory that is used anew */
 };
 
 #define JOURNEY(pieces, member) \
@@ -48,7 +44,7 @@ static void cut(struct journey *j, int scratch, __u32 mtu, struct pk_pieces *to,
 	memcpy(whole, head, head_length);
 	memcpy(whole + head_length, body, body_length);
 	j->borrowed = 1;
-	pk_fragment(whole, head_length + body_length, mtu, to);
+	pk_fragment(whole, head_length + body_length, mtu, j->worker->ident, to);
 	j->borrowed = before;
 }
 
@@ -63,29 +59,41 @@ static void fit(struct pk_pieces *pieces, __u8 *head, __u32 head_length, const _
 		cut(j, 1, j->decision->mtu, &j->emit, head, head_length, body, body_length);
 }
 
+/* One by one: receivers glue together only packets that were numbered in a row. */
+static void count_ident(struct pk_worker *worker)
+{
+	worker->ident++;
+	if ((worker->ident - 1) % 0x10000 == worker->ident_high - 1)
+		worker->ident += worker->ident_low + 0x10000 - worker->ident_high;
+}
+
 static void wrap_one(struct journey *j, const __u8 *head, __u32 head_length, const __u8 *body,
 		     __u32 body_length)
 {
-	__u8 wrapped[PK_LONGEST_HEAD + PK_OUTER];
+	const struct pk_tunnel *tunnel = &j->decision->tunnel;
+	__u32 outer = pk_header_size(tunnel->family);
+	__u8 wrapped[PK_LONGEST_HEAD + 40];
 
-	j->worker->ident = (__u16)(j->worker->ident + j->worker->ident_step);
-	memcpy(wrapped, head, PK_IP);
-	pk_wrap(wrapped + PK_IP, head + PK_IP, head_length - PK_IP + body_length, j->worker->ident,
-		&j->decision->outer, &j->decision->backend);
-	memcpy(wrapped + PK_IP + PK_OUTER, head + PK_IP, head_length - PK_IP);
-	fit(&j->fit, wrapped, head_length + PK_OUTER, body, body_length);
+	count_ident(j->worker);
+	memcpy(wrapped, head, 12);
+	pk_put_ethertype(wrapped, tunnel->family);
+	pk_wrap(wrapped + PK_IP, head + PK_IP, j->family, head_length - PK_IP + body_length,
+		j->worker->ident, tunnel);
+	memcpy(wrapped + PK_IP + outer, head + PK_IP, head_length - PK_IP);
+	fit(&j->fit, wrapped, head_length + outer, body, body_length);
 }
 
-/* To the tunnel: a packet so long that its wrapping would not fit IPv4 is cut before. */
+/* To the tunnel: a packet so long that no outer header can hold it is cut before. */
 static void wrap(struct pk_pieces *pieces, __u8 *head, __u32 head_length, const __u8 *body,
 		 __u32 body_length)
 {
 	struct journey *j = JOURNEY(pieces, wrap);
+	__u32 longest = pk_longest_inside(j->decision->tunnel.family);
 
-	if (head_length + body_length - PK_IP <= PK_LONGEST - PK_OUTER)
+	if (head_length + body_length - PK_IP <= longest)
 		wrap_one(j, head, head_length, body, body_length);
 	else
-		cut(j, 0, PK_LONGEST - PK_OUTER, pieces, head, head_length, body, body_length);
+		cut(j, 0, longest, pieces, head, head_length, body, body_length);
 }
 
 /* Finish a partial checksum here, since the device may not be able to. It may be that of a packet
@@ -112,75 +120,57 @@ static void send_pieces(struct pk_worker *worker, struct pk_frame *frame,
 			const struct pk_view *view, const struct pk_decision *decision,
 			struct pk_sink *sink)
 {
-	struct journey j = { { wrap }, { fit }, { emit }, worker, decision, sink, 0 };
-	int tunnel = decision->mode == PK_TUNNEL;
-	__u32 head = view->payload;
+	__u8 family = view->key.family;
+	struct journey j = { { wrap }, { fit }, { emit }, worker, decision, sink, family,
+			     frame->lent };
+	__u32 head = family == 4 ? view->transport : PK_IP + 40u;
 
 	if (frame->offload.gso_type) {
-		pk_segment(frame, view, tunnel ? &j.wrap : &j.fit);
+		pk_segment(frame, view, decision->tunnel.family ? &j.wrap : &j.fit);
 		return;
 	}
 	complete_checksum(frame, view->transport);
-	if (tunnel)
+	if (decision->tunnel.family)
 		wrap(&j.wrap, frame->data, head, frame->data + head, frame->length - head);
 	else
-		pk_fragment(frame->data, frame->length, decision->mtu, &j.emit);
-}
-
-/* Never to an address that is not one host's (this-network, loopback, multicast, reserved), nor
- * about a frame that was sent to many. */
-static int may_answer(const struct pk_frame *frame)
-{
-	__u8 sender = frame->data[PK_IP + 12];
-
-	return sender != 0 && sender != 127 && sender < 224 &&
-	       !((frame->data[0] | frame->data[6]) & 1);
-}
-
-/* ICMP destination unreachable (RFC 792) from the VIP, back to where the frame came from; `mtu` is
- * the next hop's, for FRAGMENTATION_NEEDED (RFC 1191, section 4). */
-static void answer(const struct pk_frame *frame, const struct pk_view *view,
-		   const struct pk_addr *vip, __u8 code, __u32 mtu, struct pk_sink *sink)
-{
-	__u32 quoted = view->end - PK_IP < QUOTE ? view->end - PK_IP : QUOTE;
-	__u8 head[PK_IP + 20 + 8] = { 0 }, *ip = head + PK_IP, *icmp = ip + 20;
-	struct pk_out out = { head, frame->data + PK_IP, sizeof(head), quoted, frame->port, 0,
-			      no_offload };
-
-	if (!may_answer(frame))
-		return;
-	memcpy(head, frame->data + 6, 6);
-	memcpy(head + 6, frame->data, 6);
-	memcpy(head + 12, frame->data + 12, 2);
-	ip[0] = 0x45;
-	pk_put16(ip + 2, 20 + 8 + quoted);
-	ip[8] = 64;
-	ip[9] = PK_ICMP;
-	memcpy(ip + 12, vip->byte, 4);
-	memcpy(ip + 16, frame->data + PK_IP + 12, 4);
-	pk_store16(ip + 10, pk_checksum(ip, 20, 0));
-	icmp[0] = UNREACHABLE;
-	icmp[1] = code;
-	pk_put16(icmp + 6, mtu);
-	pk_store16(icmp + 2, pk_checksum(frame->data + PK_IP, quoted, pk_sum(icmp, 8, 0)));
-	sink->send(sink, &out);
-}
-
-/* Bytes of the longest IP packet that a frame stands for. */
-static __u32 packet_size(const struct pk_frame *frame, const struct pk_view *view)
-{
-	__u32 segment = view->payload + (__u32)frame->offload.segment_size;
-
-	if (frame->offload.gso_type && segment < view->end)
-		return segment - PK_IP;
-	return view->end - PK_IP;
+		pk_fragment(frame->data, frame->length, decision->mtu, 0, &j.emit);
 }
 
 static void send_whole(const struct pk_frame *frame, __u32 port, struct pk_sink *sink)
 {
-	struct pk_out out = { NULL, frame->data, 0, frame->length, port, 0, frame->offload };
+	__u32 head = frame->lent ? PK_IP : 0; /* with a head of its own the rest is copied */
+	struct pk_out out = { head ? frame->data : NULL, frame->data + head, head,
+			      frame->length - head, port, frame->lent, frame->offload };
 
 	sink->send(sink, &out);
+}
+
+enum pk_reason pk_sendable(const struct pk_frame *frame, const struct pk_view *view,
+			   const struct pk_decision *d)
+{
+	if (pk_packet_size(frame, view) > pk_most(d, view) && view->dont_fragment)
+		return PK_TOO_BIG;
+	/* Also where it goes on whole: a tunnel's packets may arrive labelled as the TCP inside. */
+	if (frame->offload.gso_type && !pk_can_segment(&frame->offload, view))
+		return PK_UNSEGMENTABLE;
+	if ((view->kind == PK_FIRST || view->kind == PK_LATER) &&
+	    (frame->offload.flags & PK_NEEDS_CHECKSUM))
+		return PK_UNSEGMENTABLE;
+	return PK_FORWARDED;
+}
+
+static void rewrite(struct pk_frame *frame, const struct pk_view *view, const struct pk_decision *d)
+{
+	int partial = (frame->offload.flags & PK_NEEDS_CHECKSUM) &&
+		      frame->offload.checksum_start == view->transport;
+	int error = view->kind == PK_ERROR;
+
+	if (d->translates && error)
+		pk_translate_error(frame->data, view, &d->to, d->keeps_source);
+	else if (d->translates)
+		pk_translate(frame->data, view, &d->to, partial);
+	pk_route(frame->data, view->key.family, d->macs, d->translates && !error ? d->to.by : 0);
+	frame->length = view->end;
 }
 
 /* Rewrite and send on; cut what does not fit, or say so to its sender. */
@@ -188,25 +178,16 @@ static enum pk_reason forward(struct pk_worker *worker, struct pk_frame *frame,
 			      const struct pk_view *view, const struct pk_decision *d,
 			      struct pk_sink *sink)
 {
-	int tunnel = d->mode == PK_TUNNEL, whole, partial;
-	__u32 size = packet_size(frame, view), room = d->mtu;
+	enum pk_reason reason = pk_sendable(frame, view, d);
+	int whole = !d->tunnel.family && pk_packet_size(frame, view) <= d->mtu;
 
-	if (tunnel)
-		room = (room < PK_LONGEST ? room : PK_LONGEST) - PK_OUTER;
-	if (size > room && view->dont_fragment) {
-		answer(frame, view, &d->vip, FRAGMENTATION_NEEDED, room, sink);
-		return PK_TOO_BIG;
-	}
-	/* Also where it goes on whole: a tunnel's packets may arrive labelled as the TCP inside. */
-	if (frame->offload.gso_type && !pk_can_segment(&frame->offload, view))
-		return PK_UNSEGMENTABLE;
-	whole = !tunnel && size <= room;
-	partial = (frame->offload.flags & PK_NEEDS_CHECKSUM) &&
-		  frame->offload.checksum_start == view->transport;
-	if (d->mode == PK_NAT)
-		pk_translate(frame->data, view, &d->to, partial);
-	pk_route(frame->data, d->macs, d->mode == PK_NAT ? d->to.by : 0);
-	frame->length = view->end;
+	if (reason == PK_TOO_BIG)
+		return pk_answer(&worker->limiter, frame, view, PK_NO_ROOM,
+				 d->answers ? &d->answerer : NULL, pk_most(d, view), worker->now,
+				 sink);
+	if (reason != PK_FORWARDED)
+		return reason;
+	rewrite(frame, view, d);
 	if (whole)
 		send_whole(frame, d->port, sink);
 	else
@@ -215,20 +196,27 @@ static enum pk_reason forward(struct pk_worker *worker, struct pk_frame *frame,
 }
 
 enum pk_reason pk_carry_out(struct pk_worker *worker, struct pk_frame *frame,
-			    const struct pk_view *view, const struct pk_decision *decision,
+			    const struct pk_view *view, const struct pk_decision *d,
 			    struct pk_sink *sink)
 {
-	switch (decision->reason) {
+	switch (d->reason) {
+	case PK_RELATED:
+		if (d->relays)
+			return pk_relay(&worker->limiter, frame, view, d->macs, d->port,
+					&d->answerer, &d->to.destination, worker->now, sink);
+		/* fall through */
 	case PK_OPENED:
 	case PK_FORWARDED:
 	case PK_RETURNED:
-		return forward(worker, frame, view, decision, sink);
+	case PK_PICKED_UP:
+		return forward(worker, frame, view, d, sink);
 	case PK_NO_BACKEND:
-		answer(frame, view, &decision->vip, PORT_UNREACHABLE, 0, sink);
-		break;
+	case PK_TTL_EXPIRED:
+		return pk_answer(&worker->limiter, frame, view, d->problem,
+				 d->answers ? &d->answerer : NULL, 0, worker->now, sink);
 	default:
-		if (decision->gives_back)
+		if (d->gives_back)
 			sink->give_back(sink, frame);
 	}
-	return decision->reason;
+	return d->reason;
 }

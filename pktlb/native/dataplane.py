@@ -4,7 +4,6 @@
 come through here only in tests and tools: a worker hands the engine whole batches without Python.
 """
 
-import secrets
 import struct
 from array import array
 from collections.abc import Iterator
@@ -12,11 +11,12 @@ from typing import Any, Final, NamedTuple
 
 from pktlb.datapath.flow import Tally
 from pktlb.datapath.frame import Frame, unpack_offload
-from pktlb.datapath.packet import FlowKey, flow_key
-from pktlb.datapath.pipeline import Limits, Outcome
+from pktlb.datapath.keys import FlowKey, flow_key
+from pktlb.datapath.outcome import Outcome
+from pktlb.datapath.pipeline import Limits
 from pktlb.datapath.tables import Tables
 from pktlb.datapath.tcp import State
-from pktlb.model import Endpoint, Mode, Reason, Timeouts, Verdict
+from pktlb.model import Endpoint, Mode, Reason, Timeouts
 from pktlb.native._core import REASONS, Engine
 from pktlb.native.tables import COUNTS, Register, sorted_addresses
 
@@ -24,6 +24,8 @@ _REASONS: Final = tuple(Reason[name] for name in REASONS.split())
 _MODES: Final = (Mode.NAT, Mode.DSR, Mode.TUNNEL)
 _FLOW: Final = struct.Struct("=16s16s16s2s2s2sBBBB6sIIIHH")
 _SENT: Final = struct.Struct("=II10s")
+_MODE: Final = 0x0F
+"Of a record's mode; the rest are flags."
 _CHUNK: Final = 1024
 "Flows copied at a time: what a packet may have to wait for."
 
@@ -68,12 +70,15 @@ class NativeFlows:
         def end(address: bytes, at: bytes) -> Endpoint:
             return Endpoint(address[:size], int.from_bytes(at, "big"))
 
+        mode = _MODES[mode & _MODE]
         key = flow_key(proto, end(client, client_port), end(vip, vip_port))
+        if not backend.port:
+            backend = Endpoint(backend.address, int.from_bytes(vip_port, "big"))
         reverse = flow_key(proto, backend, end(seen_as, seen_port))
         return NativeFlow(
             key,
-            reverse if _MODES[mode] is Mode.NAT else None,
-            _MODES[mode],
+            reverse if mode is Mode.NAT else None,
+            mode,
             backend,
             self._tally(tally),
             State(state),
@@ -95,9 +100,9 @@ class NativeDataplane:
         self.engine: Final = Engine(
             limits.max_flows,
             _timeouts(limits.timeouts),
-            sorted_addresses(tables.snat),
+            *sorted_addresses(tables.snat),
             b"".join(port.to_bytes(2, "big") for port in limits.source_ports),
-            secrets.token_bytes(16),
+            limits.secret,
         )
         self._register = Register()
         self.flows: Final = NativeFlows(self.engine, self._register.backends)
@@ -119,13 +124,10 @@ class NativeDataplane:
 
     def handle(self, frame: Frame, now: float) -> Outcome:
         """Decide on one frame; `frame` itself stays as it is."""
-        number, given_back, sent = self.engine.handle(
+        number, sent = self.engine.handle(
             frame.data, frame.offload.pack(), frame.port, milliseconds(now)
         )
-        reason = _REASONS[number]
-        if reason.verdict is Verdict.PASS:
-            return Outcome(reason, (frame,) if given_back else ())
-        return Outcome(reason, list(_frames(sent)))
+        return Outcome(_REASONS[number], list(_frames(sent)))
 
 
 def _frames(sent: bytes) -> Iterator[Frame]:

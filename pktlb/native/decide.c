@@ -1,267 +1,334 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The middle pass: which flow a packet belongs to, and where that sends it. Under the lock. */
-#include "engine.h"
-
 #include <arpa/inet.h>
 #include <string.h>
 
-#define CLASH_TRIES 64
-#define FIRST_PORT 1024 /* of those that a translated client may have (RFC 6056) */
-#define PORTS 64512
+#include "step.h"
 
-/* One packet on its way through the decision. */
-struct step {
-	struct pk_engine *engine;
-	const struct pk_tables *tables;
-	const struct pk_frame *frame;
-	const struct pk_view *view;
-	__u64 hash;
-	struct pk_decision *decision;
-};
-
-static enum pk_reason give_back(const struct step *s, enum pk_reason reason)
+/* Our own address on the port where the frame came in. */
+static void speak_as_port(const struct pk_step *s)
 {
-	s->decision->gives_back = 1;
-	return reason;
+	const struct pk_port *port = pk_port_of(s->tables, s->frame->port);
+	int ipv6 = s->key->family != 4;
+
+	s->decision->answers = port && port->has_address[ipv6];
+	if (s->decision->answers)
+		s->decision->answerer = port->address[ipv6];
 }
 
-/* The way to the backend is known: note what rewriting needs. */
-static enum pk_reason to_backend(const struct step *s, struct pk_flow *flow, enum pk_reason reason)
+void pk_speak_as(const struct pk_step *s, const struct pk_addr *vip)
+{
+	s->decision->answers = 1;
+	s->decision->answerer = *vip;
+}
+
+/* The VIP tells the sender of a packet of a flow what is wrong, unless it is the sender's own as
+ * well, or not ours. */
+static void choose_answerer(const struct pk_step *s, const struct pk_flow *flow, int from_client)
+{
+	if ((flow->mode & PK_FLOW_ANY) || !(from_client || PK_MODE(flow) == PK_NAT))
+		speak_as_port(s);
+	else
+		pk_speak_as(s, &flow->vip);
+}
+
+enum pk_reason pk_out_of_time(const struct pk_step *s)
+{
+	s->decision->problem = PK_TIME_EXCEEDED;
+	return PK_TTL_EXPIRED;
+}
+
+/* What rewriting needs of a way to the backend. */
+enum pk_reason pk_to_backend(const struct pk_step *s, struct pk_flow *flow,
+				 enum pk_reason reason)
 {
 	const struct pk_tally *tally = &s->engine->standings.tallies[flow->tally];
 	const struct pk_hop *hop = s->tables->hop_of[flow->tally];
 	struct pk_decision *d = s->decision;
 
-	flow->port = s->frame->port;
-	memcpy(flow->mac, s->frame->data + 6, 6);
+	if (reason != PK_RELATED) { /* an error comes from a router */
+		flow->port = s->frame->port;
+		memcpy(flow->mac, s->frame->data + 6, 6);
+	}
 	if (!hop)
 		return PK_NO_NEXT_HOP;
-	d->mode = flow->mode;
 	d->port = hop->port;
 	d->mtu = hop->mtu;
 	memcpy(d->macs, hop->macs, 12);
-	d->vip = flow->vip;
-	if (flow->mode == PK_NAT)
+	choose_answerer(s, flow, 1);
+	d->translates = PK_MODE(flow) == PK_NAT;
+	d->keeps_source = 1;
+	if (d->translates)
 		d->to = (struct pk_translation){ flow->seen_as, tally->backend.addr,
-						 flow->seen_port, tally->backend.port, flow->by,
-						 flow->by_transport };
-	else if (flow->mode == PK_TUNNEL) {
-		d->outer = hop->source;
-		d->backend = tally->backend.addr;
-	}
+						 flow->seen_port, pk_flow_port(flow, tally),
+						 flow->by, flow->by_transport };
+	d->tunnel.family = 0;
+	if (PK_MODE(flow) == PK_TUNNEL)
+		d->tunnel = (struct pk_tunnel){ hop->source, tally->backend.addr,
+						tally->backend.family };
 	return reason;
 }
 
-static enum pk_reason to_client(const struct step *s, const struct pk_flow *flow)
+/* The way that the client's last packet came. */
+int pk_find_client(const struct pk_step *s, const struct pk_flow *flow)
 {
 	const struct pk_port *port = pk_port_of(s->tables, flow->port);
 	struct pk_decision *d = s->decision;
 
 	if (!port)
-		return PK_NO_NEXT_HOP;
-	d->mode = flow->mode;
+		return 0;
 	d->port = flow->port;
 	d->mtu = port->mtu;
 	memcpy(d->macs, flow->mac, 6);
 	memcpy(d->macs + 6, port->mac, 6);
-	d->vip = flow->vip;
+	return 1;
+}
+
+enum pk_reason pk_to_client(const struct pk_step *s, const struct pk_flow *flow,
+				enum pk_reason reason)
+{
+	struct pk_decision *d = s->decision;
+
+	if (!pk_find_client(s, flow))
+		return PK_NO_NEXT_HOP;
+	choose_answerer(s, flow, 0);
+	d->translates = PK_MODE(flow) == PK_NAT;
+	d->keeps_source = 0;
+	d->tunnel.family = 0;
 	d->to = (struct pk_translation){ flow->vip, flow->client, flow->vip_port,
 					 flow->client_port, pk_delta_turned(flow->by),
 					 pk_delta_turned(flow->by_transport) };
-	return PK_RETURNED;
+	return reason;
 }
 
-/* Whether replies with this key would be taken for nothing else than replies to this packet. */
-static int is_free(const struct step *s, const struct pk_end *backend,
-		   const struct pk_addr *seen_as, __be16 seen_port)
+/* A datagram that says nothing about the next one; NAT must know its reply all the same. */
+static enum pk_reason send_single(const struct pk_step *s, const struct pk_service *service,
+				  __u32 tally)
 {
-	struct pk_key reply = { backend->addr, *seen_as, backend->port, seen_port,
-				s->view->key.proto, s->view->key.family, 0 };
 	struct pk_flows *flows = &s->engine->flows;
-
-	if (!memcmp(&reply, &s->view->key, sizeof(reply)))
-		return 0;
-	return pk_flow_find(flows, &reply, pk_key_hash(&flows->secret, &reply), s->engine->now) ==
-	       PK_ABSENT;
-}
-
-/* A source endpoint from the pool, which knows only what it gave out: where a service is dialled
- * at an address of the pool, its backend may be its client, whose packets look like replies. */
-static int allot(const struct step *s, const struct pk_tally *tally, struct pk_flow *flow)
-{
-	struct pk_snat *snat = &s->engine->snat;
-	int tries;
-
-	for (tries = 0; tries < CLASH_TRIES; tries++) {
-		if (!pk_snat_take(snat, tally->pool, &flow->seen_as, &flow->seen_port))
-			return 0;
-		if (is_free(s, &tally->backend, &flow->seen_as, flow->seen_port))
-			return 1;
-		pk_snat_give_back(snat, tally->pool, &flow->seen_as, flow->seen_port);
-	}
-	return 0;
-}
-
-/* The client as the backend may see it: itself, but for a port that is in use there. */
-static int find_unclaimed(const struct step *s, const struct pk_tally *tally, struct pk_flow *flow)
-{
-	__u32 own = ntohs(flow->client_port), port = own, step;
-
-	flow->seen_as = flow->client;
-	for (step = 0; step < CLASH_TRIES; step++) {
-		if (step)
-			port = FIRST_PORT + (own + step * 997) % PORTS;
-		flow->seen_port = htons((__u16)port);
-		if (is_free(s, &tally->backend, &flow->seen_as, flow->seen_port))
-			return 1;
-	}
-	return 0;
-}
-
-/* What translation towards the backend adds to a sum over addresses, and over ports as well. */
-static void note_deltas(const struct pk_tally *tally, struct pk_flow *flow)
-{
-	const struct pk_end *backend = &tally->backend;
-	__u16 before = pk_fold(pk_sum(flow->client.byte, 16, pk_sum(flow->vip.byte, 16, 0)));
-	__u16 after = pk_fold(pk_sum(flow->seen_as.byte, 16, pk_sum(backend->addr.byte, 16, 0)));
-	__u16 ports_before = pk_fold((__u64)flow->client_port + flow->vip_port);
-	__u16 ports_after = pk_fold((__u64)flow->seen_port + backend->port);
-
-	flow->by = pk_delta(before, after);
-	flow->by_transport = pk_delta_add(flow->by, pk_delta(ports_before, ports_after));
-}
-
-static enum pk_reason open_flow(const struct step *s, const struct pk_service *service)
-{
-	struct pk_engine *engine = s->engine;
-	const struct pk_key *key = &s->view->key;
-	struct pk_flow flow = { 0 };
-	struct pk_tally *tally;
-	enum pk_state state = key->proto == PK_TCP ? PK_SYN_SENT : PK_DATAGRAMS;
+	struct pk_flow flow;
 	__u32 number;
 
-	if (!pk_flows_make_room(&engine->flows, engine->now))
-		return PK_TABLE_FULL;
-	s->decision->vip = service->vip.addr;
-	flow.tally = pk_pick(&engine->standings, s->tables, service, key);
-	if (flow.tally == PK_ABSENT)
-		return PK_NO_BACKEND;
-	tally = &engine->standings.tallies[flow.tally];
-	flow.client = key->source;
-	flow.vip = key->destination;
-	flow.client_port = key->sport;
-	flow.vip_port = key->dport;
-	flow.proto = key->proto;
-	flow.family = key->family;
-	flow.mode = service->mode;
-	if (flow.mode == PK_NAT) {
-		if (!(engine->snat.address_count ? allot(s, tally, &flow) :
-						   find_unclaimed(s, tally, &flow)))
-			return PK_NO_PORT;
-		note_deltas(tally, &flow);
+	if (service->mode != PK_NAT) {
+		pk_flow_prepare(s, service, tally, 0, &flow);
+		return pk_to_backend(s, &flow, PK_OPENED);
 	}
-	number = pk_flow_add(&engine->flows, &flow, s->hash, state, engine->now);
-	return to_backend(s, &engine->flows.flow[number], PK_OPENED);
+	number = pk_flow_of_single(s, tally);
+	if (number != PK_ABSENT) {
+		pk_flow_touch(flows, number, s->engine->now);
+		return pk_to_backend(s, pk_flow_at(s, number), PK_FORWARDED);
+	}
+	if (!pk_flows_make_room(flows, s->engine->now))
+		return PK_TABLE_FULL;
+	if (!pk_flow_prepare(s, service, tally, PK_FLOW_SINGLE, &flow))
+		return PK_NO_PORT;
+	number = pk_flow_add(flows, &flow, s->hash, PK_DATAGRAMS, s->engine->now);
+	return pk_to_backend(s, pk_flow_at(s, number), PK_OPENED);
+}
+
+static enum pk_reason no_backend(const struct pk_step *s, const struct pk_service *service)
+{
+	s->decision->problem = pk_has_ports(s->view) && !service->is_any ? PK_PORT_UNREACHABLE :
+									   PK_HOST_UNREACHABLE;
+	return PK_NO_BACKEND;
+}
+
+/* A new flow instead of an `old` one. */
+static enum pk_reason open_flow(const struct pk_step *s, const struct pk_service *service,
+				__u32 old)
+{
+	struct pk_flows *flows = &s->engine->flows;
+	int alone = service->one_packet && s->key->proto == PK_UDP;
+	int single = alone && s->view->kind == PK_WHOLE;
+	enum pk_state state = PK_DATAGRAMS;
+	enum pk_reason reason = PK_OPENED;
+	struct pk_flow flow;
+	__u32 tally, number;
+
+	if (service->is_any)
+		speak_as_port(s);
+	else
+		pk_speak_as(s, &service->vip);
+	if (s->view->ttl <= 1)
+		return pk_out_of_time(s);
+	if (old != PK_ABSENT && !(single && (flows->flow[old].mode & PK_FLOW_PARTS)))
+		pk_flow_remove(flows, old);
+	if (!single && !pk_flows_make_room(flows, s->engine->now))
+		return PK_TABLE_FULL;
+	tally = pk_pick(&s->engine->standings, s->tables, service, s->key, s->frame->data);
+	if (tally == PK_ABSENT)
+		return no_backend(s, service);
+	if (single)
+		return send_single(s, service, tally);
+	if (!pk_flow_prepare(s, service, tally, alone ? PK_FLOW_PARTS : 0, &flow))
+		return PK_NO_PORT;
+	if (s->key->proto == PK_TCP) {
+		state = PK_SYN_SENT;
+		if (!pk_opens(s->view->tcp_flags)) {
+			state = pk_taken_up(s->view->tcp_flags, service->mode == PK_NAT);
+			reason = PK_PICKED_UP;
+		}
+	}
+	number = pk_flow_add(flows, &flow, s->hash, state, s->engine->now);
+	return pk_to_backend(s, pk_flow_at(s, number), reason);
+}
+
+/* Whether backends of NAT services send their replies there. */
+int pk_may_be_client(const struct pk_step *s, const struct pk_addr *addr, __u8 family)
+{
+	if (s->tables->has_snat[family != 4])
+		return pk_is_in(s, &s->tables->snat, addr, family);
+	return !pk_is_in(s, &s->tables->own, addr, family);
+}
+
+/* Whether the kernel would forward it, on a port where that is our business. */
+int pk_is_to_spread(const struct pk_step *s, const struct pk_key *key)
+{
+	const struct pk_port *port = pk_port_of(s->tables, s->frame->port);
+
+	return port && port->spreads && !memcmp(s->frame->data, port->mac, 6) &&
+	       !pk_is_in(s, &s->tables->own, &key->destination, key->family) &&
+	       pk_is_forwardable(&key->destination, key->family) &&
+	       pk_is_forwardable(&key->source, key->family);
+}
+
+/* It comes from one of those whom it would be spread over. */
+int pk_was_there(const struct pk_step *s)
+{
+	struct pk_addr mac = { .half = { 0, 0 } };
+
+	memcpy(mac.byte, s->frame->data + 6, 6);
+	return pk_is_in(s, &s->tables->appliances, &mac, 0);
 }
 
 /* What looks like a backend's reply was held back from the kernel: it gets it now. */
-static enum pk_reason of_no_service(const struct step *s)
+static enum pk_reason of_no_service(const struct pk_step *s, __u32 old)
 {
 	const struct pk_tables *tables = s->tables;
-	const struct pk_key *key = &s->view->key;
-	struct pk_end from = pk_source_of(key), to = pk_end_of(&key->destination, key->family);
-	__u32 port = ntohs(key->dport);
+	struct pk_end from = pk_source_of(s->key);
+	__u32 port = ntohs(s->key->dport);
+	int own = tables->has_snat[s->key->family != 4] && port >= tables->own_low && port < tables->own_high;
 
-	if (pk_map_find(&tables->replies, &tables->secret, &from) == PK_ABSENT)
+	if (!own && pk_ends_find(&tables->replies, &tables->secret, &from) != PK_ABSENT &&
+	    pk_may_be_client(s, &s->key->destination, s->key->family))
+		return pk_give_back(s, PK_NO_FLOW);
+	if (!tables->any || !pk_is_to_spread(s, s->key))
 		return PK_NOT_OURS;
-	if (tables->has_snat) {
-		if (pk_map_find(&tables->snat, &tables->secret, &to) == PK_ABSENT ||
-		    (port >= tables->own_low && port < tables->own_high))
-			return PK_NOT_OURS;
-	} else if (pk_map_find(&tables->own, &tables->secret, &to) != PK_ABSENT) {
-		return PK_NOT_OURS;
-	}
-	return give_back(s, s->view->fragment ? PK_FRAGMENT : PK_NO_FLOW);
-}
-
-/* A packet that no live flow claims: a new flow instead of an old one, or not for us. */
-static enum pk_reason without_flow(const struct step *s, __u32 old)
-{
-	struct pk_end to = pk_destination_of(&s->view->key);
-	__u32 found = pk_map_find(&s->tables->service_at, &s->tables->secret, &to);
-
-	if (found == PK_ABSENT)
-		return of_no_service(s);
-	if (s->view->fragment)
-		return give_back(s, PK_FRAGMENT);
-	if (s->view->key.proto == PK_TCP && !pk_opens(s->view->tcp_flags))
-		return give_back(s, PK_NOT_OPEN);
-	if (s->view->ttl <= 1)
-		return PK_TTL_EXPIRED;
-	if (old != PK_ABSENT)
-		pk_flow_remove(&s->engine->flows, old);
-	return open_flow(s, &s->tables->services[found]);
+	if (pk_was_there(s))
+		return pk_give_back(s, PK_NOT_OURS);
+	return open_flow(s, tables->any, old);
 }
 
 /* Note the packet in the flow's state and idle time. */
-static void follow(const struct step *s, __u32 number, int from_client)
+static void follow(const struct pk_step *s, __u32 number, int from_client)
 {
 	struct pk_flows *flows = &s->engine->flows;
-	struct pk_flow *flow = &flows->flow[number];
+	struct pk_flow *flow = pk_flow_at(s, number);
 	__u8 next = 0;
 
-	if (flow->state != PK_DATAGRAMS) {
+	if (flow->state != PK_DATAGRAMS && s->view->kind != PK_LATER) {
 		enum pk_event event = pk_event_of(s->view->tcp_flags, from_client);
 
-		next = flow->mode == PK_NAT ? pk_two_way[flow->state][event] :
-					      pk_one_way[flow->state][event];
+		next = PK_MODE(flow) == PK_NAT ? pk_two_way[flow->state][event] :
+						 pk_one_way[flow->state][event];
 	}
 	if (next)
 		pk_flow_move(flows, number, next - 1);
 	pk_flow_touch(flows, number, s->engine->now);
 }
 
-static int is_from_client(const struct pk_flow *flow, const struct pk_key *key)
-{
-	return flow->client_port == key->sport && flow->vip_port == key->dport &&
-	       pk_addr_equal(&flow->client, &key->source) &&
-	       pk_addr_equal(&flow->vip, &key->destination);
-}
+static enum pk_reason without_flow(const struct pk_step *s, __u32 old);
 
-static enum pk_reason decide(const struct step *s)
+enum pk_reason pk_of_flow(const struct pk_step *s, __u32 number)
 {
-	struct pk_engine *engine = s->engine;
-	const struct pk_view *view = s->view;
-	__u32 number = pk_flow_find(&engine->flows, &view->key, s->hash, engine->now);
-	struct pk_flow *flow;
-	int from_client;
+	struct pk_flow *flow = pk_flow_at(s, number);
+	int from_client = pk_is_directed(s, flow);
 
-	if (number == PK_ABSENT)
-		return without_flow(s, PK_ABSENT);
-	flow = &engine->flows.flow[number];
-	from_client = is_from_client(flow, &view->key);
-	if (flow->state == PK_CLOSED && from_client && pk_opens(view->tcp_flags))
-		return without_flow(s, number); /* the port of a closed connection, used anew */
-	if (view->fragment)
-		return give_back(s, PK_FRAGMENT);
-	if (view->ttl <= 1)
-		return PK_TTL_EXPIRED;
+	if ((flow->mode & PK_FLOW_ANY) && pk_was_there(s)) {
+		s->decision->gives_back = pk_is_to_spread(s, s->key);
+		return PK_NOT_OURS;
+	}
+	if (s->view->ttl <= 1) {
+		choose_answerer(s, flow, from_client);
+		return pk_out_of_time(s);
+	}
 	follow(s, number, from_client);
 	if (!from_client)
-		return to_client(s, flow);
-	/* Nothing is agreed yet: another backend can take over when this one cannot be reached. */
-	if ((flow->state == PK_DATAGRAMS || flow->state == PK_SYN_SENT) &&
-	    !s->tables->hop_of[flow->tally])
+		return pk_to_client(s, flow, PK_RETURNED);
+	/* Nothing is agreed yet, with a mere next hop nothing ever: another backend can take over when
+	 * this one cannot be reached. */
+	if ((flow->state == PK_DATAGRAMS || flow->state == PK_SYN_SENT ||
+	     (flow->mode & PK_FLOW_ANY)) &&
+	    s->view->kind != PK_LATER && !s->tables->hop_of[flow->tally])
 		return without_flow(s, number);
-	return to_backend(s, flow, PK_FORWARDED);
+	return pk_to_backend(s, flow, PK_FORWARDED);
+}
+
+/* A backend's answer in the VIP's name, whose gateway we are: the kernel would take it for a
+ * packet of our own that came back. */
+static enum pk_reason past_the_gateway(const struct pk_step *s)
+{
+	__u32 number = pk_find_reversed(s, s->key);
+
+	if (number == PK_ABSENT || PK_MODE(pk_flow_at(s, number)) == PK_NAT)
+		return pk_give_back(s, PK_NO_FLOW);
+	return pk_of_flow(s, number);
+}
+
+/* A packet that no live flow claims: a new flow instead of an old one, or not for us. */
+static enum pk_reason without_flow(const struct pk_step *s, __u32 old)
+{
+	const struct pk_tables *tables = s->tables;
+	struct pk_end end = pk_destination_of(s->key);
+	__u32 found = pk_ends_find(&tables->service_at, &tables->secret, &end);
+	const struct pk_service *service;
+	__u8 flags = s->view->tcp_flags;
+
+	if (found == PK_ABSENT) {
+		if (pk_is_in(s, &tables->direct, &s->key->source, s->key->family)) {
+			end = pk_source_of(s->key);
+			found = pk_ends_find(&tables->service_at, &tables->secret, &end);
+			if (found != PK_ABSENT && tables->services[found].mode != PK_NAT)
+				return past_the_gateway(s);
+		}
+		return of_no_service(s, old);
+	}
+	service = &tables->services[found];
+	if (s->key->proto == PK_TCP && !pk_opens(flags) &&
+	    !(service->pick_up && pk_is_under_way(flags)))
+		return pk_give_back(s, PK_NOT_OPEN);
+	return open_flow(s, service, old);
+}
+
+/* A client that uses the port of a closed or lost connection for a new one. */
+static int reopens(const struct pk_step *s, const struct pk_flow *flow)
+{
+	return pk_opens(s->view->tcp_flags) && pk_is_directed(s, flow) &&
+	       (flow->state == PK_CLOSED || !s->tables->hop_of[flow->tally]);
+}
+
+/* A packet that tells its flow. */
+enum pk_reason pk_packet(const struct pk_step *s)
+{
+	__u32 number = pk_flow_find(&s->engine->flows, s->key, s->hash, s->engine->now);
+
+	if (number == PK_ABSENT || reopens(s, pk_flow_at(s, number)) ||
+	    ((pk_flow_at(s, number)->mode & PK_FLOW_PARTS) && s->view->kind == PK_WHOLE))
+		return without_flow(s, number);
+	return pk_of_flow(s, number);
 }
 
 void pk_decide(struct pk_engine *engine, const struct pk_tables *tables,
-	       const struct pk_frame *frame, const struct pk_view *view, __u64 hash,
+	       const struct pk_frame *frame, struct pk_view *view, __u64 hash,
 	       struct pk_decision *decision)
 {
-	struct step step = { engine, tables, frame, view, hash, decision };
+	struct pk_step step = { engine, tables, frame, view, &view->key, hash, decision };
 
-	decision->gives_back = 0;
-	decision->reason = decide(&step);
+	decision->relays = decision->answers = 0;
+	if (view->kind == PK_ERROR)
+		decision->reason = pk_error_of(&step);
+	else if (view->kind != PK_WHOLE && pk_is_held(&step))
+		decision->reason = pk_fragment_of(&step);
+	else
+		decision->reason = pk_packet(&step);
 }

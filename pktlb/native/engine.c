@@ -21,12 +21,14 @@ int pk_engine_init(struct pk_engine *engine, const struct pk_limits *limits,
 			 limits->source_port_count))
 		return -1;
 	return pk_flows_init(&engine->flows, limits->max_flows, limits->timeouts, secret,
-			     &engine->standings, &engine->snat);
+			     &engine->standings, &engine->snat) ||
+	       pk_trails_init(&engine->trails, secret);
 }
 
 void pk_engine_free(struct pk_engine *engine)
 {
 	pk_flows_free(&engine->flows);
+	pk_trails_free(&engine->trails);
 	pk_snat_free(&engine->snat);
 	pk_standings_free(&engine->standings);
 	pthread_mutex_destroy(&engine->lock);
@@ -40,8 +42,10 @@ struct pk_worker *pk_worker_add(struct pk_engine *engine, __u32 number, __u32 of
 	if (!worker)
 		return NULL;
 	memset(worker, 0, sizeof(*worker));
-	worker->ident = (__u16)number;
-	worker->ident_step = (__u16)of;
+	worker->ident_low = number * (0x10000 / of);
+	worker->ident_high = worker->ident_low + 0x10000 / of;
+	worker->ident = worker->ident_low;
+	worker->limiter.secret = engine->flows.secret;
 	worker->scratch[0] = malloc(SCRATCH);
 	worker->scratch[1] = malloc(SCRATCH);
 	pthread_mutex_lock(&engine->lock);
@@ -82,6 +86,9 @@ void pk_engine_counts(struct pk_engine *engine, __u64 counts[PK_REASON_COUNT])
 		for (reason = 0; engine->workers[at] && reason < PK_REASON_COUNT; reason++)
 			counts[reason] += __atomic_load_n(&engine->workers[at]->counts[reason],
 							  __ATOMIC_RELAXED);
+	counts[PK_HELD] -= engine->trails.bad + engine->trails.lost;
+	counts[PK_BAD_FRAGMENT] += engine->trails.bad;
+	counts[PK_FRAGMENT_LOST] += engine->trails.lost;
 	pthread_mutex_unlock(&engine->lock);
 }
 
@@ -107,10 +114,10 @@ int pk_tables_in_use(struct pk_engine *engine, const struct pk_tables *tables)
 }
 
 /* Threads read the clock and then wait for the lock, so it may seem to go back; it wraps around,
- * so without flows, whose times it is compared with, any time is later. Under the lock. */
+ * so without flows and fragments, whose times it is compared with, any time is later. Under the lock. */
 static void note_time(struct pk_engine *engine, __u32 now)
 {
-	if (!engine->flows.count || (__s32)(now - engine->now) > 0)
+	if ((!engine->flows.count && !engine->trails.count) || (__s32)(now - engine->now) > 0)
 		engine->now = now;
 }
 
@@ -123,6 +130,7 @@ static void parse_all(const struct pk_engine *engine, struct pk_worker *worker,
 		struct pk_decision *decision = &worker->decisions[i];
 
 		decision->gives_back = 0;
+		decision->released = NULL;
 		decision->reason = pk_parse(frames[i].data, frames[i].length, &worker->views[i]);
 		if (decision->reason != PK_FORWARDED)
 			continue;
@@ -139,6 +147,7 @@ static void decide_all(struct pk_engine *engine, struct pk_worker *worker,
 
 	pthread_mutex_lock(&engine->lock);
 	note_time(engine, now);
+	worker->now = engine->now;
 	tables = engine->tables;
 	__atomic_store_n(&worker->tables, tables, __ATOMIC_RELAXED);
 	for (i = 0; i < count; i++)
@@ -151,21 +160,41 @@ static void decide_all(struct pk_engine *engine, struct pk_worker *worker,
 	pthread_mutex_unlock(&engine->lock);
 }
 
+/* Control reads the counts at any time; nobody else writes them. */
+static void count(struct pk_worker *worker, enum pk_reason reason, __u64 more)
+{
+	__atomic_store_n(&worker->counts[reason], worker->counts[reason] + more, __ATOMIC_RELAXED);
+}
+
+/* What had to wait for a frame goes after it. */
+static void carry_out_released(struct pk_worker *worker, struct pk_held *held,
+			       struct pk_sink *sink)
+{
+	struct pk_held *next;
+
+	for (; held; held = next) {
+		next = held->next;
+		count(worker, PK_HELD, (__u64)-1);
+		count(worker, pk_carry_out(worker, &held->frame, &held->view, &held->decision, sink),
+		      1);
+		free(held);
+	}
+}
+
 void pk_engine_handle(struct pk_engine *engine, struct pk_worker *worker, struct pk_frame *frames,
-		      __u32 count, __u32 now, struct pk_sink *sink)
+		      __u32 frame_count, __u32 now, struct pk_sink *sink)
 {
 	enum pk_reason reason;
-	__u64 seen;
 	__u32 i;
 
-	parse_all(engine, worker, frames, count);
-	decide_all(engine, worker, frames, count, now);
-	for (i = 0; i < count; i++) {
+	parse_all(engine, worker, frames, frame_count);
+	decide_all(engine, worker, frames, frame_count, now);
+	for (i = 0; i < frame_count; i++) {
 		reason = pk_carry_out(worker, &frames[i], &worker->views[i],
 				      &worker->decisions[i], sink);
-		/* Control reads the counts at any time; nobody else writes them. */
-		seen = worker->counts[reason] + 1;
-		__atomic_store_n(&worker->counts[reason], seen, __ATOMIC_RELAXED);
+		count(worker, reason, 1);
+		if (worker->decisions[i].released)
+			carry_out_released(worker, worker->decisions[i].released, sink);
 		if (sink->ended)
 			sink->ended(sink, reason);
 	}
@@ -178,6 +207,7 @@ __u32 pk_engine_expire(struct pk_engine *engine, __u32 now, __u32 most)
 
 	pthread_mutex_lock(&engine->lock);
 	note_time(engine, now);
+	pk_trails_expire(&engine->trails, engine->now, most);
 	gone = pk_flows_expire(&engine->flows, engine->now, most);
 	pthread_mutex_unlock(&engine->lock);
 	return gone;

@@ -13,33 +13,24 @@
 
 #include <pthread.h>
 
+#include "decision.h"
 #include "flow.h"
-#include "frame.h"
-#include "rewrite.h"
 #include "schedule.h"
 #include "snat.h"
 #include "tables.h"
+#include "trail.h"
 
 #define PK_BATCH 64
 #define PK_MAX_WORKERS 64
-
-/* What was decided about a frame: all that rewriting needs, so that it needs no lock. */
-struct pk_decision {
-	enum pk_reason reason;
-	int gives_back; /* the kernel must be given the frame */
-	__u8 mode;
-	__u8 macs[12];
-	__u32 port, mtu;
-	struct pk_addr vip;           /* who sends errors */
-	struct pk_addr outer, backend; /* ends of the tunnel */
-	struct pk_translation to;      /* NAT */
-};
 
 /* What one thread needs for itself. */
 struct pk_worker {
 	__u64 counts[PK_REASON_COUNT];
 	const struct pk_tables *tables; /* those that it looks at, while it does */
-	__u16 ident, ident_step;        /* of outer headers: workers count in different residues */
+	__u32 ident;                    /* of outer headers, the last one */
+	__u32 ident_low, ident_high;    /* its low half stays in here, apart from other workers' */
+	__u32 now;                      /* ms: of the batch under way */
+	struct pk_limiter limiter;      /* each has its own: a client's frames come to one of them */
 	__u8 *scratch[2];               /* a packet each, to cut up what lies in pieces */
 	struct pk_view views[PK_BATCH];
 	__u64 hashes[PK_BATCH];
@@ -51,6 +42,7 @@ struct pk_engine {
 	struct pk_flows flows;
 	struct pk_standings standings;
 	struct pk_snat snat;
+	struct pk_trails trails;
 	const struct pk_tables *tables;
 	__u64 past[PK_REASON_COUNT]; /* what workers that are gone have counted */
 	__u32 now; /* ms: never goes back, though threads may read their clock and then wait */
@@ -60,8 +52,8 @@ struct pk_engine {
 struct pk_limits {
 	__u32 max_flows;
 	__u32 timeouts[PK_STATE_COUNT]; /* ms */
-	const struct pk_addr *snat;
-	__u32 snat_count;
+	const struct pk_addr *snat; /* those of IPv4, then those of IPv6 */
+	__u32 snat_count[2];
 	const __be16 *source_ports;
 	__u32 source_port_count;
 };
@@ -96,7 +88,7 @@ void pk_engine_tallies(struct pk_engine *engine, __u32 first, __u32 count, __u32
 
 /* The middle pass, for one frame that could be parsed; under the lock. */
 void pk_decide(struct pk_engine *engine, const struct pk_tables *tables,
-	       const struct pk_frame *frame, const struct pk_view *view, __u64 hash,
+	       const struct pk_frame *frame, struct pk_view *view, __u64 hash,
 	       struct pk_decision *decision);
 /* The last pass: rewrite and send one frame. Returns the reason it ended in. */
 enum pk_reason pk_carry_out(struct pk_worker *worker, struct pk_frame *frame,

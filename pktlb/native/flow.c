@@ -53,16 +53,17 @@ struct pk_key pk_flow_key(const struct pk_flow *flow)
 
 struct pk_key pk_flow_reply_key(const struct pk_flows *table, const struct pk_flow *flow)
 {
-	const struct pk_end *backend = &table->standings->tallies[flow->tally].backend;
+	const struct pk_tally *tally = &table->standings->tallies[flow->tally];
 
-	return (struct pk_key){ backend->addr, flow->seen_as, backend->port, flow->seen_port,
+	return (struct pk_key){ tally->backend.addr, flow->seen_as, pk_flow_port(flow, tally),
+				flow->seen_port,
 				flow->proto, flow->family, 0 };
 }
 
 static int has_key(const struct pk_flows *table, __u32 item, const struct pk_key *key)
 {
 	const struct pk_flow *flow = &table->flow[item >> 1];
-	const struct pk_end *backend;
+	const struct pk_tally *tally;
 
 	if (flow->proto != key->proto || flow->family != key->family)
 		return 0;
@@ -70,10 +71,10 @@ static int has_key(const struct pk_flows *table, __u32 item, const struct pk_key
 		return flow->client_port == key->sport && flow->vip_port == key->dport &&
 		       pk_addr_equal(&flow->client, &key->source) &&
 		       pk_addr_equal(&flow->vip, &key->destination);
-	backend = &table->standings->tallies[flow->tally].backend;
-	return flow->seen_port == key->dport && backend->port == key->sport &&
+	tally = &table->standings->tallies[flow->tally];
+	return flow->seen_port == key->dport && pk_flow_port(flow, tally) == key->sport &&
 	       pk_addr_equal(&flow->seen_as, &key->destination) &&
-	       pk_addr_equal(&backend->addr, &key->source);
+	       pk_addr_equal(&tally->backend.addr, &key->source);
 }
 
 static __u32 next_bucket(const struct pk_flows *table, __u32 at)
@@ -185,8 +186,9 @@ __u32 pk_flow_add(struct pk_flows *table, const struct pk_flow *flow, __u64 hash
 	*mine = *flow;
 	mine->state = (__u8)state;
 	mine->seen = now;
-	index_add(table, hash, number << 1);
-	if (mine->mode == PK_NAT) {
+	if (!(mine->mode & PK_FLOW_SINGLE))
+		index_add(table, hash, number << 1);
+	if (PK_MODE(mine) == PK_NAT) {
 		struct pk_key reply = pk_flow_reply_key(table, mine);
 
 		index_add(table, pk_key_hash(&table->secret, &reply), number << 1 | 1);
@@ -194,7 +196,8 @@ __u32 pk_flow_add(struct pk_flows *table, const struct pk_flow *flow, __u64 hash
 	link_last(table, number, state);
 	table->count++;
 	table->standings->tallies[mine->tally].flows++;
-	pk_tally_count(table->standings, mine->tally, 1);
+	if (state != PK_CLOSED)
+		pk_tally_count(table->standings, mine->tally, 1);
 	return number;
 }
 
@@ -227,11 +230,12 @@ void pk_flow_remove(struct pk_flows *table, __u32 number)
 	struct pk_key key = pk_flow_key(flow);
 
 	unlink_flow(table, number);
-	index_remove(table, pk_key_hash(&table->secret, &key), number << 1);
-	if (flow->mode == PK_NAT) {
+	if (!(flow->mode & PK_FLOW_SINGLE))
+		index_remove(table, pk_key_hash(&table->secret, &key), number << 1);
+	if (PK_MODE(flow) == PK_NAT) {
 		key = pk_flow_reply_key(table, flow);
 		index_remove(table, pk_key_hash(&table->secret, &key), number << 1 | 1);
-		if (table->snat->address_count)
+		if (flow->mode & PK_FLOW_ALLOTTED)
 			pk_snat_give_back(table->snat, tally->pool, &flow->seen_as,
 					  flow->seen_port);
 	}

@@ -19,12 +19,19 @@
 #include "snat.h"
 #include "tcp.h"
 
+#define PK_MODE(flow) ((flow)->mode & 0x0f)
+#define PK_FLOW_ANY 0x10      /* its destination is not ours: nothing can be said in its name */
+#define PK_FLOW_SINGLE 0x20   /* a single datagram: found by the reply only */
+#define PK_FLOW_PARTS 0x80    /* for fragments only: each whole datagram is a flow of its own */
+#define PK_FLOW_ALLOTTED 0x40 /* NAT: the client's stand-in is from the backend's pool */
+
 struct pk_flow {
 	struct pk_addr client, vip;
 	struct pk_addr seen_as; /* NAT: the client's address as the backend sees it */
 	__be16 client_port, vip_port, seen_port;
 	__u8 proto, family;
-	__u8 state, mode; /* state: PK_STATE_COUNT where this record is free */
+	__u8 state; /* PK_STATE_COUNT where this record is free */
+	__u8 mode;  /* and flags: see PK_MODE */
 	__u8 mac[6]; /* where the client's last packet came from: the way back to it */
 	__u32 port;
 	__u32 seen; /* ms: when its last packet came by */
@@ -83,6 +90,12 @@ int pk_flows_make_room(struct pk_flows *table, __u32 now);
 __u32 pk_flows_expire(struct pk_flows *table, __u32 now, __u32 most);
 
 struct pk_key pk_flow_key(const struct pk_flow *flow);
+/* The backend's port: its own, or the one that was dialled. */
+static inline __be16 pk_flow_port(const struct pk_flow *flow, const struct pk_tally *tally)
+{
+	return tally->backend.port ? tally->backend.port : flow->vip_port;
+}
+
 /* The key of the backend's replies, where the flow has one (mode NAT). */
 struct pk_key pk_flow_reply_key(const struct pk_flows *table, const struct pk_flow *flow);
 

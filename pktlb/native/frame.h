@@ -7,10 +7,9 @@
 
 #define PK_VNET 10 /* bytes of struct pk_offload on the wire */
 #define PK_HEADROOM PK_VNET /* writable bytes in front of each frame that comes in */
-#define PK_LONGEST 0xffffu /* bytes of the longest IPv4 packet, whatever a link takes */
 
 enum pk_offload_flag { PK_NEEDS_CHECKSUM = 1 };
-enum pk_gso { PK_GSO_NONE = 0, PK_GSO_TCP4 = 1, PK_GSO_UDP = 5, PK_GSO_ECN = 0x80 };
+enum pk_gso { PK_GSO_NONE = 0, PK_GSO_TCP4 = 1, PK_GSO_TCP6 = 4, PK_GSO_UDP = 5, PK_GSO_ECN = 0x80 };
 
 /* struct virtio_net_hdr, see pktlb.datapath.frame; offsets count from the frame's first byte. */
 struct pk_offload {
@@ -24,6 +23,7 @@ struct pk_frame {
 	__u8 *data; /* from the destination MAC on */
 	__u32 length;
 	__u32 port; /* interface index where it came in */
+	int lent;   /* the memory is gone when it has been sent */
 	struct pk_offload offload;
 };
 
@@ -36,7 +36,7 @@ struct pk_out {
 	struct pk_offload offload;
 };
 
-#define PK_LONGEST_HEAD 192 /* Ethernet, two IP headers and a TCP header at their longest */
+#define PK_LONGEST_HEAD 192 /* of a segment: Ethernet, IP and TCP, with extensions or options */
 
 struct pk_sink {
 	void (*send)(struct pk_sink *sink, const struct pk_out *out);

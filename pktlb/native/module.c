@@ -32,10 +32,8 @@ typedef struct {
 
 static void release(struct loaded *loaded)
 {
-	__u32 i;
-
 	pk_tables_free(loaded->tables);
-	for (i = 0; i < loaded->buffer_count; i++)
+	for (__u32 i = 0; i < loaded->buffer_count; i++)
 		PyBuffer_Release(&loaded->buffers[i]);
 	PyMem_Free(loaded->buffers);
 	PyMem_Free(loaded);
@@ -49,10 +47,10 @@ static void collect(EngineObject *self)
 	while ((old = *at)) {
 		if (pk_tables_in_use(&self->engine, old->tables)) {
 			at = &old->next;
-			continue;
+		} else {
+			*at = old->next;
+			release(old);
 		}
-		*at = old->next;
-		release(old);
 	}
 }
 
@@ -62,11 +60,10 @@ static void dealloc(PyObject *object)
 	PyTypeObject *type = Py_TYPE(object);
 	struct loaded *next;
 
-	if (self->ready) {
-		if (self->worker)
-			pk_worker_remove(&self->engine, self->worker);
+	if (self->worker)
+		pk_worker_remove(&self->engine, self->worker);
+	if (self->ready)
 		pk_engine_free(&self->engine);
-	}
 	for (; self->loaded; self->loaded = next) {
 		next = self->loaded->next;
 		release(self->loaded);
@@ -75,8 +72,7 @@ static void dealloc(PyObject *object)
 	Py_DECREF(type);
 }
 
-/* Bytes, as PyArg_ParseTuple's y# gives them. */
-struct given {
+struct given { /* bytes, as PyArg_ParseTuple's y# gives them */
 	const char *data;
 	Py_ssize_t bytes;
 };
@@ -89,19 +85,20 @@ static int init(PyObject *object, PyObject *args, PyObject *kwargs)
 	struct pk_secret secret;
 
 	(void)kwargs; /* the stub knows none */
-	if (!PyArg_ParseTuple(args, "Iy#y#y#y#", &limits.max_flows, &timeouts.data, &timeouts.bytes,
-			      &snat.data, &snat.bytes, &ports.data, &ports.bytes, &key.data,
-			      &key.bytes))
+	if (!PyArg_ParseTuple(args, "Iy#y#Iy#y#", &limits.max_flows, &timeouts.data,
+			      &timeouts.bytes, &snat.data, &snat.bytes, limits.snat_count, &ports.data,
+			      &ports.bytes, &key.data, &key.bytes))
 		return -1;
+	limits.snat_count[1] = (__u32)(snat.bytes / 16) - limits.snat_count[0];
 	if (self->ready || !limits.max_flows || limits.max_flows >= 1u << 30 ||
-	    timeouts.bytes != sizeof(limits.timeouts) || key.bytes != sizeof(secret)) {
+	    timeouts.bytes != sizeof(limits.timeouts) || key.bytes != sizeof(secret) ||
+	    limits.snat_count[0] > (size_t)snat.bytes / 16) {
 		PyErr_SetString(PyExc_ValueError, "a limit is out of bounds");
 		return -1;
 	}
 	memcpy(limits.timeouts, timeouts.data, sizeof(limits.timeouts));
 	memcpy(&secret, key.data, sizeof(secret));
 	limits.snat = (const void *)snat.data;
-	limits.snat_count = (__u32)(snat.bytes / 16);
 	limits.source_ports = (const void *)ports.data;
 	limits.source_port_count = (__u32)(ports.bytes / 2);
 	self->ready = 1;
@@ -112,22 +109,20 @@ static int init(PyObject *object, PyObject *args, PyObject *kwargs)
 	return -1;
 }
 
-enum part { /* of the tables, in the order in which `swap` takes them */
-	SERVICES, PLACES, TALLIES, STANDINGS, REPLIES, OWN, SNAT, HOPS, PORTS, HASH_KEY, PARTS
-};
-
+/* Parts of the tables, in the order of the arrays in struct pk_source. */
+#define PARTS 13
+#define RAW(name) sizeof(struct pk_raw_##name)
 static const size_t part_size[PARTS] = {
-	sizeof(struct pk_raw_service), sizeof(struct pk_place), sizeof(struct pk_raw_tally),
-	sizeof(__u32), sizeof(struct pk_raw_end), sizeof(struct pk_raw_end),
-	sizeof(struct pk_raw_end), sizeof(struct pk_raw_hop), sizeof(struct pk_raw_port), 16,
+	RAW(service), sizeof(struct pk_place), RAW(tally), sizeof(__u32), RAW(span), RAW(span),
+	RAW(end), RAW(end), RAW(end), RAW(end), RAW(hop), RAW(port), 16,
 };
 
 /* The buffers of a tuple's items, in `loaded`; -1 with an exception set. */
 static int take_slots(PyObject *slots, struct loaded *loaded, struct pk_array *arrays)
 {
-	Py_ssize_t count = PyTuple_Size(slots), i;
+	Py_ssize_t count = PyTuple_Size(slots);
 
-	for (i = 0; i < count; i++) {
+	for (Py_ssize_t i = 0; i < count; i++) {
 		if (PyObject_GetBuffer(PyTuple_GetItem(slots, i), &loaded->buffers[i], PyBUF_SIMPLE))
 			return -1;
 		loaded->buffer_count++;
@@ -137,28 +132,36 @@ static int take_slots(PyObject *slots, struct loaded *loaded, struct pk_array *a
 	return 0;
 }
 
-static int load(EngineObject *self, struct loaded *loaded, struct given *parts, PyObject *slots,
+/* The parts of the tables, whole records each; -1 with an exception set. */
+static int take_parts(PyObject *parts, struct pk_array *arrays)
+{
+	Py_ssize_t bytes;
+	char *data;
+
+	for (int i = 0; i < PARTS; i++) {
+		if (PyTuple_Size(parts) != PARTS ||
+		    PyBytes_AsStringAndSize(PyTuple_GetItem(parts, i), &data, &bytes) ||
+		    (size_t)bytes % part_size[i]) {
+			PyErr_SetString(PyExc_ValueError, "a part has not whole records");
+			return -1;
+		}
+		arrays[i] = (struct pk_array){ data, (size_t)bytes };
+	}
+	return 0;
+}
+
+static int load(EngineObject *self, struct loaded *loaded, PyObject *slots,
 		struct pk_source *source)
 {
 	Py_ssize_t count = PyTuple_Size(slots);
-	struct pk_array *arrays, *part = &source->services;
-	const char *wrong = NULL;
-	int i;
+	struct pk_array *arrays;
+	const char *wrong;
 
-	if (count < 0 || count > MAX_SLOTS)
-		wrong = "too many slots";
-	for (i = 0; i < PARTS && !wrong; i++) {
-		if ((size_t)parts[i].bytes % part_size[i])
-			wrong = "a part has not whole records";
-		part[i] = (struct pk_array){ parts[i].data, (size_t)parts[i].bytes };
-	}
-	if (wrong) {
-		PyErr_SetString(PyExc_ValueError, wrong);
-		return -1;
-	}
 	arrays = PyMem_Calloc((size_t)count + 1, sizeof(*arrays));
 	loaded->buffers = PyMem_Calloc((size_t)count + 1, sizeof(Py_buffer));
-	if (!arrays || !loaded->buffers) {
+	if (count > MAX_SLOTS) {
+		PyErr_SetString(PyExc_ValueError, "too many slots");
+	} else if (!arrays || !loaded->buffers) {
 		PyErr_NoMemory();
 	} else if (!take_slots(slots, loaded, arrays)) {
 		source->slots = arrays;
@@ -176,21 +179,16 @@ static PyObject *swap(PyObject *object, PyObject *args)
 	EngineObject *self = (EngineObject *)object;
 	struct pk_source source = { 0 };
 	struct loaded *loaded;
-	struct given p[PARTS];
-	PyObject *slots;
+	PyObject *parts, *slots;
 
-#define GIVEN(part) &p[part].data, &p[part].bytes
-	if (!PyArg_ParseTuple(args, "y#y#y#y#y#y#y#y#y#y#O!III", GIVEN(SERVICES), GIVEN(PLACES),
-			      GIVEN(TALLIES), GIVEN(STANDINGS), GIVEN(REPLIES), GIVEN(OWN),
-			      GIVEN(SNAT), GIVEN(HOPS), GIVEN(PORTS), GIVEN(HASH_KEY),
-			      &PyTuple_Type, &slots, &source.tally_count, &source.own_low,
-			      &source.own_high))
+	if (!PyArg_ParseTuple(args, "O!O!III", &PyTuple_Type, &parts, &PyTuple_Type, &slots,
+			      &source.tally_count, &source.own_low, &source.own_high) ||
+	    take_parts(parts, &source.services))
 		return NULL;
-#undef GIVEN
 	loaded = PyMem_Calloc(1, sizeof(*loaded));
 	if (!loaded)
 		return PyErr_NoMemory();
-	if (load(self, loaded, p, slots, &source)) {
+	if (load(self, loaded, slots, &source)) {
 		release(loaded);
 		return NULL;
 	}
@@ -223,10 +221,11 @@ static PyObject *handle(PyObject *object, PyObject *args)
 			PyErr_NoMemory();
 	}
 	PyBuffer_Release(&data);
-	object = PyErr_Occurred() ? NULL :
-				    Py_BuildValue("iiy#", (int)single.reason, single.given_back,
-						  single.sent ? (const char *)single.sent : "",
-						  (Py_ssize_t)single.sent_length);
+	object = NULL;
+	if (!PyErr_Occurred())
+		object = Py_BuildValue("iy#", (int)single.reason,
+				       single.sent ? (const char *)single.sent : "",
+				       (Py_ssize_t)single.sent_length);
 	free(single.sent);
 	return object;
 }
@@ -247,11 +246,10 @@ static PyObject *counts(PyObject *object, PyObject *unused)
 {
 	__u64 counted[PK_REASON_COUNT];
 	PyObject *result = PyTuple_New(PK_REASON_COUNT);
-	int i;
 
 	(void)unused;
 	pk_engine_counts(&((EngineObject *)object)->engine, counted);
-	for (i = 0; result && i < PK_REASON_COUNT; i++)
+	for (int i = 0; result && i < PK_REASON_COUNT; i++)
 		PyTuple_SetItem(result, i, PyLong_FromUnsignedLongLong(counted[i]));
 	return result;
 }
@@ -304,13 +302,13 @@ static PyObject *tallies(PyObject *object, PyObject *args)
 /* The ports of `work`; -1 with an exception set. */
 static int take_ports(PyObject *ports, struct pk_io *io)
 {
-	Py_ssize_t count = PyTuple_Size(ports), i;
+	Py_ssize_t count = PyTuple_Size(ports);
 
 	if (count > PK_MAX_PORTS) {
 		PyErr_SetString(PyExc_ValueError, "too many ports");
 		return -1;
 	}
-	for (i = 0; i < count; i++)
+	for (Py_ssize_t i = 0; i < count; i++)
 		if (!PyArg_ParseTuple(PyTuple_GetItem(ports, i), "IiI", &io->ports[i].index,
 				      &io->ports[i].fd, &io->ports[i].mtu))
 			return -1;

@@ -15,7 +15,7 @@ struct pk_queue {
 	__u32 count, spilled;
 	struct mmsghdr messages[PK_QUEUE];
 	struct iovec vectors[PK_QUEUE][2];
-	__u8 heads[PK_QUEUE][PK_VNET + PK_LONGEST_HEAD + PK_OUTER];
+	__u8 heads[PK_QUEUE][PK_VNET + PK_LONGEST_HEAD + 40];
 	__u8 spill[PK_SPILL];
 };
 

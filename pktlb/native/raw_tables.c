@@ -37,7 +37,8 @@ static const char *load_slots(struct pk_service *service, const struct pk_source
 {
 	__u32 i;
 
-	if (service->scheduler == PK_LC || !service->place_count)
+	if (service->scheduler == PK_LC || service->scheduler == PK_SED ||
+	    service->scheduler == PK_NQ || !service->place_count)
 		return NULL;
 	if (slots >= from->slots_count || from->slots[slots].bytes < sizeof(__u32))
 		return "a service has no slots";
@@ -55,19 +56,29 @@ static const char *load_service(struct pk_tables *tables, const struct pk_source
 	__u32 places = COUNT(&from->places, struct pk_place);
 	struct pk_service *service = &tables->services[i];
 
-	if (raw->mode > PK_TUNNEL || raw->scheduler > PK_BY_SOURCE)
+	if (raw->mode > PK_TUNNEL || raw->scheduler > PK_BY_HASH || raw->fields > PK_BY_FLOW ||
+	    raw->prefix4 > 32 || raw->prefix6 > 128)
 		return "a service has an unknown mode or scheduler";
 	if (raw->standing >= PK_MAX_STANDINGS)
 		return "too many services";
 	if (raw->first_place > places || raw->place_count > places - raw->first_place)
 		return "a service has places that are not there";
-	*service = (struct pk_service){ .vip = end_of(&raw->vip),
-					.mode = raw->mode,
+	*service = (struct pk_service){ .mode = raw->mode,
 					.scheduler = raw->scheduler,
+					.fields = raw->fields,
+					.prefix4 = raw->prefix4,
+					.prefix6 = raw->prefix6,
+					.symmetric = !!(raw->flags & PK_SYMMETRIC),
+					.one_packet = !!(raw->flags & PK_ONE_PACKET),
+					.pick_up = !!(raw->flags & PK_PICK_UP),
+					.is_any = !!(raw->flags & PK_IS_ANY),
 					.standing = raw->standing,
 					.place_count = raw->place_count,
 					.places = tables->places + raw->first_place,
 					.heap = tables->heaps + raw->first_place };
+	memcpy(service->vip.byte, raw->vip, 16);
+	if (service->is_any)
+		tables->any = service;
 	return load_slots(service, from, raw->slots);
 }
 
@@ -80,18 +91,28 @@ static const char *load_services(struct pk_tables *tables, const struct pk_sourc
 	tables->services = calloc(count + 1, sizeof(*tables->services));
 	tables->places = calloc(places + 1, sizeof(*tables->places));
 	tables->heaps = calloc(places + 1, sizeof(*tables->heaps));
-	if (!tables->services || !tables->places || !tables->heaps ||
-	    pk_map_init(&tables->service_at, count))
+	if (!tables->services || !tables->places || !tables->heaps)
 		return no_memory;
 	memcpy(tables->places, from->places.data, places * sizeof(*tables->places));
 	for (i = 0; i < places; i++)
 		if (tables->places[i].tally >= from->tally_count || !tables->places[i].weight)
 			return "a place has no tally or no weight";
-	for (i = 0; i < count && !wrong; i++) {
+	for (i = 0; i < count && !wrong; i++)
 		wrong = load_service(tables, from, i);
-		pk_map_put(&tables->service_at, &tables->secret, &tables->services[i].vip, i);
-	}
 	return wrong;
+}
+
+/* Ends of packets; what they mean is below `meanings`. */
+static const char *load_ends(struct pk_ends *ends, const struct pk_secret *secret,
+			     const struct pk_array *array, __u32 meanings)
+{
+	const struct pk_raw_span *raw = array->data;
+	__u32 count = COUNT(array, *raw), i;
+
+	for (i = 0; i < count; i++)
+		if (raw[i].meaning >= meanings)
+			return "a span means what is not there";
+	return pk_ends_init(ends, secret, raw, count) ? no_memory : NULL;
 }
 
 static const char *load_tallies(struct pk_engine *engine, const struct pk_source *from)
@@ -106,7 +127,7 @@ static const char *load_tallies(struct pk_engine *engine, const struct pk_source
 		if (raw[i].number >= from->tally_count || raw[i].pool >= PK_MAX_POOLS ||
 		    raw[i].standing >= PK_MAX_STANDINGS)
 			return "a tally has a number that is not there";
-		if (pk_pool_open(&engine->snat, raw[i].pool))
+		if (pk_pool_open(&engine->snat, raw[i].pool, raw[i].backend.family))
 			return no_memory;
 		engine->standings.tallies[raw[i].number] = (struct pk_tally){
 			.backend = end_of(&raw[i].backend),
@@ -183,7 +204,10 @@ static const char *load_ports(struct pk_tables *tables, const struct pk_source *
 	for (i = 0; i < tables->port_count; i++) {
 		tables->ports[i].index = raw[i].index;
 		tables->ports[i].mtu = raw[i].mtu;
+		tables->ports[i].spreads = raw[i].spreads;
 		memcpy(tables->ports[i].mac, raw[i].mac, 6);
+		memcpy(tables->ports[i].has_address, raw[i].has_address, 2);
+		memcpy(tables->ports[i].address, raw[i].address, 32);
 		if (raw[i].mtu < MIN_MTU)
 			return "a port has an MTU below 68";
 	}
@@ -201,11 +225,16 @@ static const char *load(struct pk_engine *engine, struct pk_tables *tables,
 	for (__u32 i = 0; i < 2; i++)
 		tables->hash_key.half[i] =
 			pk_little_endian((const __u8 *)from->hash_key.data + 8 * i, 8);
-	tables->has_snat = from->snat.bytes > 0;
+	for (__u32 i = 0; i < COUNT(&from->snat, struct pk_raw_end); i++)
+		tables->has_snat[((const struct pk_raw_end *)from->snat.data)[i].family != 4] = 1;
 	tables->own_low = from->own_low;
 	tables->own_high = from->own_high;
 	(void)((wrong = load_tallies(engine, from)) || (wrong = load_services(tables, from)) ||
-	       (wrong = load_set(&tables->replies, secret, &from->replies)) ||
+	       (wrong = load_ends(&tables->service_at, secret, &from->spans,
+				  COUNT(&from->services, struct pk_raw_service))) ||
+	       (wrong = load_ends(&tables->replies, secret, &from->replies, 1)) ||
+	       (wrong = load_set(&tables->direct, secret, &from->direct)) ||
+	       (wrong = load_set(&tables->appliances, secret, &from->appliances)) ||
 	       (wrong = load_set(&tables->own, secret, &from->own)) ||
 	       (wrong = load_set(&tables->snat, secret, &from->snat)) ||
 	       (wrong = load_hops(engine, tables, from)) || (wrong = load_ports(tables, from)));

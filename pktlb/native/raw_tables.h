@@ -17,8 +17,9 @@ struct pk_raw_end {
 } __attribute__((packed));
 
 struct pk_raw_service {
-	struct pk_raw_end vip;
-	__u8 mode, scheduler;
+	__u8 vip[16];
+	__u8 mode, scheduler, flags; /* enum pk_service_flag */
+	__u8 fields, prefix4, prefix6;
 	__u16 zero;
 	__u32 standing, first_place, place_count;
 	__u32 slots; /* place in the list of slot arrays, or PK_ABSENT */
@@ -39,7 +40,8 @@ struct pk_raw_hop {
 struct pk_raw_port {
 	__u32 index, mtu;
 	__u8 mac[6];
-	__u16 zero;
+	__u8 spreads, has_address[2], zero[3];
+	__u8 address[2][16];
 } __attribute__((packed));
 
 struct pk_array {
@@ -49,7 +51,8 @@ struct pk_array {
 
 struct pk_source {
 	struct pk_array services, places, tallies, standings; /* standings: numbers that start anew */
-	struct pk_array replies, own, snat, hops, ports;
+	struct pk_array spans, replies; /* struct pk_raw_span: of services, and who sends replies */
+	struct pk_array own, snat, direct, appliances, hops, ports;
 	struct pk_array hash_key;
 	const struct pk_array *slots; /* arrays of __u32 that outlive the tables */
 	__u32 slots_count;

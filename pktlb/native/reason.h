@@ -4,11 +4,12 @@
 #define PK_REASON_H
 
 #define PK_REASONS(X) \
-	X(OPENED) X(FORWARDED) X(RETURNED) \
-	X(NOT_OURS) X(NO_FLOW) X(NOT_OPEN) X(FRAGMENT) \
-	X(TRUNCATED) X(BAD_HEADER) X(BAD_CHECKSUM) X(TTL_EXPIRED) \
-	X(TABLE_FULL) X(NO_NEXT_HOP) X(NO_PORT) X(UNSEGMENTABLE) \
-	X(NO_BACKEND) X(TOO_BIG)
+	X(OPENED) X(FORWARDED) X(RETURNED) X(PICKED_UP) X(RELATED) \
+	X(NOT_OURS) X(NO_FLOW) X(NOT_OPEN) \
+	X(TRUNCATED) X(BAD_HEADER) X(BAD_CHECKSUM) X(BAD_FRAGMENT) X(FRAGMENT_LOST) \
+	X(TABLE_FULL) X(NO_NEXT_HOP) X(NO_PORT) X(UNSEGMENTABLE) X(UNANSWERED) \
+	X(NO_BACKEND) X(TOO_BIG) X(TTL_EXPIRED) \
+	X(HELD)
 
 enum pk_reason {
 #define PK_NAME(name) PK_##name,
@@ -16,5 +17,16 @@ enum pk_reason {
 #undef PK_NAME
 	PK_REASON_COUNT
 };
+
+/* Whether the frame was sent on; whether it was left to the kernel. */
+static inline int pk_is_sent(enum pk_reason reason)
+{
+	return reason <= PK_RELATED;
+}
+
+static inline int pk_is_passed(enum pk_reason reason)
+{
+	return reason >= PK_NOT_OURS && reason <= PK_NOT_OPEN;
+}
 
 #endif

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "schedule.h"
 
+#include <string.h>
+
 #include "arena.h"
 
 int pk_standings_init(struct pk_standings *all)
@@ -17,15 +19,25 @@ void pk_standings_free(struct pk_standings *all)
 	pk_release(all->standings, PK_MAX_STANDINGS * sizeof(*all->standings));
 }
 
-/* Fewest active flows per weight, compared as exact fractions; then the longest not chosen; then
- * the first. */
+/* What is divided by the weight: flows, with the new one counted in but for PK_LC. */
+static __u64 delay(const struct pk_service *service, const struct pk_tally *tally)
+{
+	if (service->scheduler == PK_LC || (service->scheduler == PK_NQ && !tally->active))
+		return tally->active;
+	return tally->active + 1ull;
+}
+
+/* The idle ones first, for PK_NQ; then the least delay for its weight, compared as exact
+ * fractions; then the longest not chosen; then the first. */
 static int comes_before(const struct pk_standings *all, const struct pk_service *service, __u32 a,
 			__u32 b)
 {
 	const struct pk_place *pa = &service->places[a], *pb = &service->places[b];
 	const struct pk_tally *ta = &all->tallies[pa->tally], *tb = &all->tallies[pb->tally];
-	__u64 mine = (__u64)ta->active * pb->weight, theirs = (__u64)tb->active * pa->weight;
+	__u64 mine = delay(service, ta) * pb->weight, theirs = delay(service, tb) * pa->weight;
 
+	if (service->scheduler == PK_NQ && !ta->active != !tb->active)
+		return !ta->active;
 	if (mine != theirs)
 		return mine < theirs;
 	if (ta->turn != tb->turn)
@@ -95,26 +107,115 @@ static __u32 least(struct pk_standings *all, const struct pk_service *service)
 	return service->heap[0];
 }
 
-__u32 pk_pick(struct pk_standings *all, const struct pk_tables *tables,
-	      const struct pk_service *service, const struct pk_key *key)
+/* An address with only its first bits kept. */
+static void put_prefix(__u8 *to, const struct pk_addr *addr, __u32 size, __u32 bits)
 {
-	struct pk_standing *standing = &all->standings[service->standing];
+	__u32 whole = bits / 8;
+
+	memset(to, 0, size);
+	memcpy(to, addr->byte, whole < size ? whole : size);
+	if (whole < size && bits % 8)
+		to[whole] = (__u8)(addr->byte[whole] & 0xff00 >> bits % 8);
+}
+
+/* What of a packet is hashed, in 37 bytes at most; returns how many. */
+static __u32 hashed(const struct pk_service *service, const struct pk_key *key, const __u8 *frame,
+		    __u8 *to)
+{
+	__u32 size = pk_size(key->family), half = size;
+	__u8 ends[2][18];
+	int swap;
+
+	if (service->fields == PK_BY_MAC) {
+		memcpy(to, frame + 6, 6);
+		return 6;
+	}
+	if (service->fields == PK_BY_SOURCE) {
+		put_prefix(to, &key->source, size,
+			   size == 4 ? service->prefix4 : service->prefix6);
+		return size;
+	}
+	memcpy(ends[0], key->source.byte, size);
+	memcpy(ends[1], key->destination.byte, size);
+	if (service->fields == PK_BY_FLOW) {
+		memcpy(ends[0] + size, &key->sport, 2);
+		memcpy(ends[1] + size, &key->dport, 2);
+		half += 2;
+	}
+	swap = service->symmetric && memcmp(ends[1], ends[0], half) < 0;
+	memcpy(to, ends[swap], half);
+	memcpy(to + half, ends[!swap], half);
+	if (service->fields != PK_BY_FLOW)
+		return 2 * half;
+	to[2 * half] = key->proto;
+	return 2 * half + 1;
+}
+
+static __u32 by_hash(const struct pk_tables *tables, const struct pk_service *service,
+		     const struct pk_key *key, const __u8 *frame)
+{
+	__u8 data[40];
+	__u32 length = hashed(service, key, frame, data);
+
+	return service->slots[pk_siphash(&tables->hash_key, data, length) % service->slot_count];
+}
+
+/* The better of two, drawn in proportion to their weights (Mitzenmacher, "The Power of Two Choices
+ * in Randomized Load Balancing", 2001). */
+static __u32 of_two(const struct pk_standings *all, const struct pk_tables *tables,
+		    const struct pk_service *service)
+{
+	__u64 picks = all->standings[service->standing].picks, draw;
+	const struct pk_place *a, *b;
+	__u32 first, second, at, i;
+	__u8 number[8];
+
+	for (i = 0; i < 8; i++)
+		number[i] = (__u8)(picks >> 8 * i);
+	draw = pk_siphash(&tables->hash_key, number, 8);
+	first = service->slots[(__u32)draw % service->slot_count];
+	at = (__u32)(draw >> 32) % service->slot_count;
+	second = service->slots[at];
+	if (second == first)
+		second = service->slots[(at + 1) % service->slot_count];
+	a = &service->places[first];
+	b = &service->places[second];
+	if ((__u64)all->tallies[b->tally].active * a->weight <
+	    (__u64)all->tallies[a->tally].active * b->weight)
+		return second;
+	return first;
+}
+
+static __u32 choose(struct pk_standings *all, const struct pk_tables *tables,
+		    const struct pk_service *service, const struct pk_key *key, const __u8 *frame)
+{
+	switch (service->scheduler) {
+	case PK_LC:
+	case PK_SED:
+	case PK_NQ:
+		return least(all, service);
+	case PK_RR:
+		return service->slots[all->standings[service->standing].picks %
+				      service->slot_count];
+	case PK_P2C:
+		return of_two(all, tables, service);
+	default:
+		return by_hash(tables, service, key, frame);
+	}
+}
+
+__u32 pk_pick(struct pk_standings *all, const struct pk_tables *tables,
+	      const struct pk_service *service, const struct pk_key *key, const __u8 *frame)
+{
 	const struct pk_service *heaped;
-	__u32 place = 0, length = key->family == 4 ? 4 : 16, number;
 	struct pk_tally *tally;
+	__u32 number;
 
 	if (!service->place_count)
 		return PK_ABSENT;
-	if (service->scheduler == PK_LC)
-		place = least(all, service);
-	else if (service->scheduler == PK_RR)
-		place = service->slots[standing->picks % service->slot_count];
-	else
-		place = service->slots[pk_siphash(&tables->hash_key, key->source.byte, length) %
-				       service->slot_count];
-	number = service->places[place].tally;
+	number = service->places[choose(all, tables, service, key, frame)].tally;
 	tally = &all->tallies[number];
-	tally->turn = ++standing->picks;
+	tally->turn = ++all->standings[service->standing].picks;
 	heaped = heap_of(all, tally);
 	if (heaped)
 		sift_down(all, heaped, tally->heap_at);

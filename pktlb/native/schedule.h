@@ -43,7 +43,7 @@ void pk_standings_free(struct pk_standings *all);
 
 /* The tally of the backend for a new flow, or PK_ABSENT where no backend takes flows. */
 __u32 pk_pick(struct pk_standings *all, const struct pk_tables *tables,
-	      const struct pk_service *service, const struct pk_key *key);
+	      const struct pk_service *service, const struct pk_key *key, const __u8 *frame);
 
 /* The number of active flows of a backend goes up or down by one. */
 void pk_tally_count(struct pk_standings *all, __u32 tally, int by);

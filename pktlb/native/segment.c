@@ -9,12 +9,15 @@
 #define COPIED 0x80 /* bit of an option's type: it goes into every fragment, not only the first */
 #define END 0
 #define NOP 1
+#define IPV6_FRAGMENT 44
 
 int pk_can_segment(const struct pk_offload *offload, const struct pk_view *view)
 {
-	__u8 kind = view->key.proto == PK_TCP ? PK_GSO_TCP4 : PK_GSO_UDP;
+	__u8 tcp = view->key.family == 4 ? PK_GSO_TCP4 : PK_GSO_TCP6;
+	__u8 kind = view->key.proto == PK_TCP ? tcp : PK_GSO_UDP;
 
-	return (offload->gso_type & ~PK_GSO_ECN) == kind && offload->segment_size;
+	return (offload->gso_type & ~PK_GSO_ECN) == kind && offload->segment_size &&
+	       view->payload <= PK_LONGEST_HEAD && view->kind == PK_WHOLE && pk_has_ports(view);
 }
 
 static void finish_ip(__u8 *ip, __u32 header, __u32 length)
@@ -24,12 +27,28 @@ static void finish_ip(__u8 *ip, __u32 header, __u32 length)
 	pk_store16(ip + 10, pk_checksum(ip, header, 0));
 }
 
-/* Over the pseudo-header (RFC 9293, section 3.1; RFC 768) and the transport header and data. */
+/* The lengths of a segment's IP header, and its number in the identification. */
+static void finish_header(__u8 *head, const struct pk_view *view, __u32 length, __u16 number)
+{
+	__u8 *ip = head + PK_IP;
+
+	if (view->key.family == 4) {
+		pk_put16(ip + 4, (__u16)(pk_be16(ip + 4) + number));
+		finish_ip(ip, view->transport - (__u32)PK_IP,
+			  view->payload - (__u32)PK_IP + length);
+	} else {
+		pk_put16(ip + 4, view->payload - (__u32)PK_IP - 40 + length);
+	}
+}
+
+/* Over the pseudo-header (RFC 9293, section 3.1; RFC 768; RFC 8200, section 8.1) and the transport
+ * header and data. */
 static __u16 transport_checksum(const __u8 *head, const struct pk_view *view, const __u8 *body,
 				__u32 length)
 {
 	__u32 header = view->payload - (__u32)view->transport;
-	__u64 sum = pk_sum(head + PK_IP + 12, 8, 0);
+	__u8 family = view->key.family;
+	__u64 sum = pk_sum(head + PK_IP + pk_ends_at(family), 2 * pk_size(family), 0);
 
 	sum += htons(view->key.proto);
 	sum += htons((__u16)(header + length));
@@ -73,17 +92,15 @@ static void put_checksum(__u8 *head, const struct pk_view *view, const __u8 *bod
 void pk_segment(const struct pk_frame *frame, const struct pk_view *view, struct pk_pieces *to)
 {
 	__u32 size = frame->offload.segment_size, total = view->end - view->payload, offset = 0;
-	__u16 ident = pk_be16(frame->data + PK_IP + 4);
 	__u8 head[PK_LONGEST_HEAD];
+	__u16 number = 0;
 
 	do {
 		__u32 length = total - offset < size ? total - offset : size;
 		const __u8 *body = frame->data + view->payload + offset;
 
 		memcpy(head, frame->data, view->payload);
-		pk_put16(head + PK_IP + 4, ident++);
-		finish_ip(head + PK_IP, view->transport - (__u32)PK_IP,
-			  view->payload - (__u32)PK_IP + length);
+		finish_header(head, view, length, number++);
 		if (view->key.proto == PK_TCP)
 			finish_tcp(head, view, offset, offset + length >= total);
 		else
@@ -119,7 +136,13 @@ static __u32 copy_options(const __u8 *options, __u32 length, __u8 *kept)
 	return size;
 }
 
-void pk_fragment(const __u8 *data, __u32 length, __u32 mtu, struct pk_pieces *to)
+/* Bytes of load a fragment: whole words of 8, and one of them on the narrowest link. */
+static __u32 load_for(__u32 mtu, __u32 headers)
+{
+	return mtu > headers + 8 ? (mtu - headers) & ~7u : 8;
+}
+
+static void cut_ipv4(const __u8 *data, __u32 length, __u32 mtu, struct pk_pieces *to)
 {
 	__u8 first[PK_LONGEST_HEAD], later[PK_LONGEST_HEAD], *head = first;
 	__u32 first_length = PK_IP + (data[PK_IP] & 0x0fu) * 4, later_length, head_length, at, end;
@@ -132,7 +155,7 @@ void pk_fragment(const __u8 *data, __u32 length, __u32 mtu, struct pk_pieces *to
 	later[PK_IP] = (__u8)(0x40 | (later_length - PK_IP) / 4);
 	head_length = first_length;
 	for (at = first_length; at < length; at = end) {
-		room = mtu > head_length - PK_IP + 8 ? (mtu - (head_length - PK_IP)) & ~7u : 8;
+		room = load_for(mtu, head_length - PK_IP);
 		end = at + room < length ? at + room : length;
 		pk_put16(head + PK_IP + 6, (end == length ? field & MORE : MORE) |
 					   ((field & OFFSET) + (at - first_length) / 8));
@@ -141,4 +164,31 @@ void pk_fragment(const __u8 *data, __u32 length, __u32 mtu, struct pk_pieces *to
 		head = later;
 		head_length = later_length;
 	}
+}
+
+/* A packet of our own, without extension headers. */
+static void cut_ipv6(const __u8 *data, __u32 length, __u32 mtu, __u32 ident, struct pk_pieces *to)
+{
+	__u32 begin = PK_IP + 40, at, end, room = load_for(mtu, 48);
+	__u8 head[PK_IP + 48], *ip = head + PK_IP, *fragment = head + begin;
+
+	for (at = begin; at < length; at = end) {
+		end = at + room < length ? at + room : length;
+		memcpy(head, data, begin);
+		fragment[0] = ip[6];
+		fragment[1] = 0;
+		pk_put16(fragment + 2, (at - begin) | (end < length));
+		pk_put32(fragment + 4, ident);
+		ip[6] = IPV6_FRAGMENT;
+		pk_put16(ip + 4, 8 + end - at);
+		to->take(to, head, sizeof(head), data + at, end - at);
+	}
+}
+
+void pk_fragment(const __u8 *data, __u32 length, __u32 mtu, __u32 ident, struct pk_pieces *to)
+{
+	if (data[12] == 0x08)
+		cut_ipv4(data, length, mtu, to);
+	else
+		cut_ipv6(data, length, mtu, ident, to);
 }

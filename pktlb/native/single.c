@@ -38,8 +38,10 @@ static void note_sent(struct pk_sink *sink, const struct pk_out *out)
 
 static void note_given_back(struct pk_sink *sink, const struct pk_frame *frame)
 {
-	(void)frame;
-	((struct pk_single *)sink)->given_back = 1;
+	struct pk_out out = { NULL, frame->data, 0, frame->length, frame->port, 0,
+			      frame->offload };
+
+	note_sent(sink, &out);
 }
 
 static void note_reason(struct pk_sink *sink, enum pk_reason reason)

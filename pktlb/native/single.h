@@ -2,7 +2,7 @@
 /*
  * Frames one at a time, for tests and tools: what becomes of one, in one piece of memory.
  *
- * Each frame that goes out is a struct pk_single_head and its bytes, one behind the other.
+ * Each frame that goes out, or back to the kernel, is a struct pk_single_head and its bytes, one behind the other.
  */
 #ifndef PK_SINGLE_H
 #define PK_SINGLE_H
@@ -17,7 +17,6 @@ struct pk_single_head {
 struct pk_single {
 	struct pk_sink sink; /* first: the engine sends to it */
 	enum pk_reason reason;
-	int given_back;
 	int failed; /* no memory */
 	__u8 *sent; /* to be freed */
 	size_t sent_length, room;

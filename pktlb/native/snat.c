@@ -6,24 +6,27 @@
 
 #include "arena.h"
 
-static size_t pool_bytes(const struct pk_snat *snat)
+static __u32 no_memory; /* of a pool that has nothing to give */
+
+static size_t pool_bytes(const struct pk_snat *snat, __u8 is_ipv6)
 {
-	return (size_t)snat->address_count * snat->port_count * sizeof(__u32);
+	return (size_t)snat->address_count[is_ipv6] * snat->port_count * sizeof(__u32);
 }
 
-int pk_snat_init(struct pk_snat *snat, const struct pk_addr *addresses, __u32 address_count,
-		 const __be16 *ports, __u32 port_count)
+int pk_snat_init(struct pk_snat *snat, const struct pk_addr *addresses,
+		 const __u32 address_count[2], const __be16 *ports, __u32 port_count)
 {
-	__u32 i;
+	__u32 all = address_count[0] + address_count[1], i;
 
-	snat->address_count = address_count;
+	memcpy(snat->address_count, address_count, sizeof(snat->address_count));
 	snat->port_count = port_count;
-	snat->addresses = calloc(address_count + 1, sizeof(*addresses));
+	snat->addresses[0] = calloc(all + 1, sizeof(*addresses));
 	snat->ports = calloc(port_count + 1, sizeof(*ports));
 	snat->pools = pk_reserve(PK_MAX_POOLS * sizeof(*snat->pools));
-	if (!snat->addresses || !snat->ports || !snat->pools)
+	if (!snat->addresses[0] || !snat->ports || !snat->pools)
 		return -1;
-	memcpy(snat->addresses, addresses, address_count * sizeof(*addresses));
+	snat->addresses[1] = snat->addresses[0] + address_count[0];
+	memcpy(snat->addresses[0], addresses, all * sizeof(*addresses));
 	memcpy(snat->ports, ports, port_count * sizeof(*ports));
 	for (i = 0; i < port_count; i++)
 		snat->port_number[ports[i]] = i;
@@ -35,26 +38,31 @@ void pk_snat_free(struct pk_snat *snat)
 	__u32 i;
 
 	for (i = 0; snat->pools && i < PK_MAX_POOLS && snat->pools[i].next; i++)
-		pk_release(snat->pools[i].next, pool_bytes(snat));
+		if (snat->pools[i].next != &no_memory)
+			pk_release(snat->pools[i].next, pool_bytes(snat, snat->pools[i].is_ipv6));
 	pk_release(snat->pools, PK_MAX_POOLS * sizeof(*snat->pools));
-	free(snat->addresses);
+	free(snat->addresses[0]);
 	free(snat->ports);
 }
 
-int pk_pool_open(struct pk_snat *snat, __u32 pool)
+int pk_pool_open(struct pk_snat *snat, __u32 number, __u8 family)
 {
-	if (!snat->address_count || !snat->port_count || snat->pools[pool].next)
+	struct pk_pool *pool = &snat->pools[number];
+
+	if (pool->next)
 		return 0;
-	snat->pools[pool].next = pk_reserve(pool_bytes(snat));
-	return snat->pools[pool].next ? 0 : -1;
+	pool->is_ipv6 = family != 4;
+	pool->next = pool_bytes(snat, pool->is_ipv6) ?
+			     pk_reserve(pool_bytes(snat, pool->is_ipv6)) : &no_memory;
+	return pool->next ? 0 : -1;
 }
 
 int pk_snat_take(struct pk_snat *snat, __u32 number, struct pk_addr *address, __be16 *port)
 {
 	struct pk_pool *pool = &snat->pools[number];
-	__u32 taken;
+	__u32 count = snat->address_count[pool->is_ipv6], taken;
 
-	if (pool->fresh < snat->address_count * snat->port_count && pool->waiting < PK_REST) {
+	if (pool->fresh < count * snat->port_count && pool->waiting < PK_REST) {
 		taken = pool->fresh++;
 	} else if (pool->waiting) {
 		taken = pool->first;
@@ -63,8 +71,8 @@ int pk_snat_take(struct pk_snat *snat, __u32 number, struct pk_addr *address, __
 	} else {
 		return 0;
 	}
-	*address = snat->addresses[taken % snat->address_count];
-	*port = snat->ports[taken / snat->address_count];
+	*address = snat->addresses[pool->is_ipv6][taken % count];
+	*port = snat->ports[taken / count];
 	return 1;
 }
 
@@ -73,20 +81,22 @@ static int compare_addresses(const void *a, const void *b)
 	return memcmp(a, b, sizeof(struct pk_addr));
 }
 
-static __u32 number_of(const struct pk_snat *snat, const struct pk_addr *address, __be16 port)
+static __u32 number_of(const struct pk_snat *snat, __u8 is_ipv6, const struct pk_addr *address,
+		       __be16 port)
 {
-	const struct pk_addr *found = bsearch(address, snat->addresses, snat->address_count,
-					      sizeof(*address), compare_addresses);
-	__u32 place = found ? (__u32)(found - snat->addresses) : 0;
+	const struct pk_addr *all = snat->addresses[is_ipv6];
+	__u32 count = snat->address_count[is_ipv6];
+	const struct pk_addr *found = bsearch(address, all, count, sizeof(*address),
+					      compare_addresses);
 
-	return snat->port_number[port] * snat->address_count + place;
+	return snat->port_number[port] * count + (found ? (__u32)(found - all) : 0);
 }
 
 void pk_snat_give_back(struct pk_snat *snat, __u32 pool_number, const struct pk_addr *address,
 		       __be16 port)
 {
 	struct pk_pool *pool = &snat->pools[pool_number];
-	__u32 given = number_of(snat, address, port);
+	__u32 given = number_of(snat, pool->is_ipv6, address, port);
 
 	if (pool->waiting)
 		pool->next[pool->last] = given;

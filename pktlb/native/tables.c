@@ -7,10 +7,12 @@ void pk_tables_free(struct pk_tables *tables)
 {
 	if (!tables)
 		return;
-	pk_map_free(&tables->service_at);
-	pk_map_free(&tables->replies);
+	pk_ends_free(&tables->service_at);
+	pk_ends_free(&tables->replies);
 	pk_map_free(&tables->own);
 	pk_map_free(&tables->snat);
+	pk_map_free(&tables->direct);
+	pk_map_free(&tables->appliances);
 	free(tables->services);
 	free(tables->places);
 	free(tables->heaps);

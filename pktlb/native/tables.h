@@ -10,10 +10,13 @@
 
 #include <stddef.h>
 
+#include "ends.h"
 #include "map.h"
 
 enum pk_mode { PK_NAT, PK_DSR, PK_TUNNEL };
-enum pk_scheduler { PK_RR, PK_LC, PK_BY_SOURCE };
+enum pk_scheduler { PK_RR, PK_LC, PK_SED, PK_NQ, PK_P2C, PK_BY_HASH };
+enum pk_fields { PK_BY_MAC, PK_BY_SOURCE, PK_BY_ADDRESSES, PK_BY_FLOW };
+enum pk_service_flag { PK_ONE_PACKET = 1, PK_PICK_UP = 2, PK_IS_ANY = 4, PK_SYMMETRIC = 8 };
 
 /* How a frame reaches the next machine on its way. */
 struct pk_hop {
@@ -30,14 +33,16 @@ struct pk_place {
 };
 
 struct pk_service {
-	struct pk_end vip;
+	struct pk_addr vip;
 	__u8 mode, scheduler;
+	__u8 fields, prefix4, prefix6, symmetric; /* PK_BY_HASH: of what */
+	__u8 one_packet, pick_up, is_any;
 	__u32 standing;
 	__u32 place_count;
 	const struct pk_place *places;
-	const __u32 *slots; /* places in an order, for PK_RR and PK_BY_SOURCE; control's memory */
+	const __u32 *slots; /* places in an order, for PK_RR, PK_P2C and PK_BY_HASH; control's memory */
 	__u32 slot_count;
-	__u32 *heap; /* PK_LC: room for place_count places; the one part that changes, see schedule.h */
+	__u32 *heap; /* PK_LC and its like: room for place_count places; see schedule.h */
 };
 
 /* What must be known of an interface of the balancer. */
@@ -45,13 +50,20 @@ struct pk_port {
 	__u32 index;
 	__u32 mtu;
 	__u8 mac[6];
+	__u8 spreads;            /* its frames are for the service `any` */
+	__u8 has_address[2];     /* of IPv4, and of IPv6: */
+	struct pk_addr address[2];
 };
 
 struct pk_tables {
 	struct pk_secret secret;   /* of the maps */
 	struct pk_secret hash_key; /* of the hash over client addresses */
-	struct pk_map service_at, replies, own, snat;
+	struct pk_ends service_at, replies;
+	struct pk_map own, snat;
+	struct pk_map direct;     /* VIPs whose backends answer in their name */
+	struct pk_map appliances; /* MACs of the backends of `any` */
 	struct pk_service *services;
+	const struct pk_service *any; /* for whatever is forwarded at all, or NULL */
 	struct pk_place *places;
 	__u32 *heaps;
 	struct pk_hop *hops;
@@ -60,7 +72,7 @@ struct pk_tables {
 	struct pk_port *ports;
 	__u32 port_count;
 	__u32 own_low, own_high; /* ports of the machine's own connections, half open */
-	int has_snat;
+	__u8 has_snat[2]; /* of IPv4, and of IPv6 */
 	__u64 version; /* one more with each swap */
 };
 

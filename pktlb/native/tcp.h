@@ -84,6 +84,21 @@ static inline enum pk_event pk_event_of(__u8 flags, int from_client)
 	return from_client ? PK_ON_CLIENT_ACK : PK_ON_BACKEND_ACK;
 }
 
+/* Where a connection stands that is first seen in the middle, by a packet of its client. */
+static inline enum pk_state pk_taken_up(__u8 flags, int two_way)
+{
+	enum pk_event event = pk_event_of(flags, 1);
+	__u8 next = two_way ? pk_two_way[PK_ESTABLISHED][event] : pk_one_way[PK_ESTABLISHED][event];
+
+	return next ? (enum pk_state)(next - 1) : PK_ESTABLISHED;
+}
+
+/* True for what only belongs to a connection that is there (RFC 9293, section 3.10.7.4). */
+static inline int pk_is_under_way(__u8 flags)
+{
+	return (flags & (PK_SYN | PK_ACK)) == PK_ACK;
+}
+
 /* True for the packet that asks for a new connection: SYN and none of ACK, RST, FIN. */
 static inline int pk_opens(__u8 flags)
 {

@@ -30,7 +30,7 @@ _SO_SNDBUFFORCE: Final = 32
 _SO_RCVBUFFORCE: Final = 33
 _BUFFER: Final = 8 << 20
 "Bytes queued by the kernel either way; a 64 KiB frame counts with what it occupies."
-_LONGEST: Final = VNET_LENGTH + 14 + 4 + 65535
+_LONGEST: Final = VNET_LENGTH + 14 + 4 + 40 + 65535
 
 
 class _FilterProgram(ctypes.Structure):

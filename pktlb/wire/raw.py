@@ -1,7 +1,7 @@
-"""A raw IP socket: whole packets of one protocol for this machine, reassembled by the kernel.
+"""A raw IP socket: payloads of one protocol for this machine, reassembled by the kernel.
 
 As long as it is open, the kernel does not answer that protocol with "protocol unreachable".
-See raw(7).
+See raw(7) and ipv6(7); over IPv4 the header comes along and is taken off here.
 """
 
 import socket
@@ -13,17 +13,21 @@ from pktlb.errors import refused
 
 _SO_RCVBUFFORCE: Final = 33
 _BUFFER: Final = 8 << 20
+_LONGEST: Final = 65535
+"Bytes of the longest IPv4 packet, and of the longest payload of IPv6."
 
 
 class RawSocket:
-    """Packets in; errors are counted, never raised."""
+    """Payloads in; errors are counted, never raised."""
 
-    def __init__(self, proto: int) -> None:
+    def __init__(self, size: int, proto: int) -> None:
+        """Of packets to addresses of `size` bytes, 4 or 16, of protocol `proto`."""
+        self.proto: Final = proto
         self.errors: Counter[str] = Counter()
+        self._with_header = size == 4
+        family = socket.AF_INET if size == 4 else socket.AF_INET6
         try:
-            self._socket = socket.socket(
-                socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, proto
-            )
+            self._socket = socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, proto)
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
         except OSError as error:
             what = f"cannot open a raw socket for IP protocol {proto}"
@@ -36,11 +40,13 @@ class RawSocket:
         self._socket.close()
 
     def receive(self, most: int) -> Iterator[bytes]:
-        """Up to `most` packets that have arrived, IP header included; never waits."""
+        """What is behind the IP header of up to `most` packets that have arrived; never waits."""
         for _ in range(most):
             try:
-                yield self._socket.recv(65535)
+                data = self._socket.recv(_LONGEST)
             except BlockingIOError:
                 return
             except OSError as error:
                 self.errors[f"receive {error.strerror}"] += 1
+                continue
+            yield data[(data[0] & 0x0F) * 4 :] if self._with_header and data else data

@@ -15,11 +15,11 @@ struct tally { uint64_t received, distinct, twice; };
 
 static int open_socket(const char *port)
 {
-	struct sockaddr_in at = endpoint("0.0.0.0", port);
+	union endpoint at = endpoint("0.0.0.0", port);
 	struct timeval patience = { .tv_sec = 1 };
 	int size = BUFFER, fd = socket(AF_INET, SOCK_DGRAM, 0);
 
-	if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof at) != 0)
+	if (fd < 0 || bind(fd, &at.any, endpoint_size(&at)) != 0)
 		die("bind");
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size) != 0 ||
 	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) != 0)

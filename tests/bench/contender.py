@@ -3,14 +3,14 @@
 import re
 import subprocess
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from netns.host import PKTLB_READY, pktlb_command
 from netns.process import ROOT, Process
 from netns.waiting import wait_until
 from tests.bench import core, proxy
-from tests.bench.stage import PORT, SERVERS, VIP, Stage
+from tests.bench.stage import IPV4, IPV6, PORT, Net, Stage
 
 FORWARDING: Final = "plain forwarding"
 NFTABLES: Final = "nftables DNAT"
@@ -21,6 +21,8 @@ PYTHON: Final = "pktlb python"
 BUSY_POLL: Final = f"{NATIVE}, busy-poll"
 TWO_WORKERS: Final = f"{NATIVE}, 2 workers"
 ENGINES: Final = {"native": NATIVE, "python": PYTHON}
+OVER_IPV6: Final = ", IPv6"
+"Behind the name of who does the same over IPv6."
 
 MAX_FLOWS: Final = 1 << 20
 CLOSED_S: Final = 10
@@ -32,51 +34,58 @@ class Contender:
     """One of those compared."""
 
     name: str
-    start: Callable[[Stage], Process | None]
+    start: Callable[[Stage, Net], Process | None]
     "Makes it work on a stage's gateway; the process, if it is one."
-    address: str = VIP
-    "What the client dials."
+    net: Net = IPV4
+    direct: bool = False
+    "The client dials a server, not the VIP."
+
+    @property
+    def address(self) -> str:
+        """What the client dials."""
+        return self.net.servers[0] if self.direct else self.net.vip
 
 
-def nothing(stage: Stage) -> None:
+def nothing(stage: Stage, net: Net) -> None:
     """Plain forwarding: the kernel does it by itself."""
 
 
-def dnat(stage: Stage) -> None:
+def dnat(stage: Stage, net: Net) -> None:
     """nftables with conntrack: a new connection goes to the next server in turn."""
-    servers = ", ".join(f"{i} : {address} . {PORT}" for i, address in enumerate(SERVERS))
-    stage.gateway.address(stage.wan, f"{VIP}/32")
+    servers = ", ".join(f"{i} : {address} . {PORT}" for i, address in enumerate(net.servers))
+    stage.gateway.address(stage.wan, f"{net.vip}/{net.host}")
     stage.gateway.sysctl("net.netfilter.nf_conntrack_tcp_timeout_time_wait", str(CLOSED_S))
     chain = "{ type nat hook prerouting priority dstnat; }"
-    rule = f"dnat ip to numgen inc mod {len(SERVERS)} map {{ {servers} }}"
+    family = net.family
+    rule = f"dnat {family} to numgen inc mod {len(net.servers)} map {{ {servers} }}"
+    which = f"{family} daddr {net.vip} meta l4proto {{ tcp, udp }} th dport {PORT}"
     for line in (
-        "add table ip balance",
-        f"add chain ip balance prerouting {chain}",
-        f"add rule ip balance prerouting ip daddr {VIP} meta l4proto {{ tcp, udp }} "
-        f"th dport {PORT} {rule}",
+        f"add table {family} balance",
+        f"add chain {family} balance prerouting {chain}",
+        f"add rule {family} balance prerouting {which} {rule}",
     ):
         stage.gateway.run("nft", line)
 
 
-def through_haproxy(stage: Stage) -> Process:
-    return _proxy(stage, proxy.haproxy(stage))
+def through_haproxy(stage: Stage, net: Net) -> Process:
+    return _proxy(stage, net, proxy.haproxy(stage, net))
 
 
-def through_nginx(stage: Stage) -> Process:
-    return _proxy(stage, proxy.nginx(stage))
+def through_nginx(stage: Stage, net: Net) -> Process:
+    return _proxy(stage, net, proxy.nginx(stage, net))
 
 
-def _proxy(stage: Stage, argv: list[str]) -> Process:
-    stage.gateway.address(stage.wan, f"{VIP}/32")
+def _proxy(stage: Stage, net: Net, argv: list[str]) -> Process:
+    stage.gateway.address(stage.wan, f"{net.vip}/{net.host}")
     process = stage.gateway.start(*core.on(core.BALANCER, *argv))
-    wait_until(lambda: _listens(stage, process), core.PATIENCE, f"{process} listens")
+    wait_until(lambda: _listens(stage, net, process), core.PATIENCE, f"{process} listens")
     return process
 
 
-def _listens(stage: Stage, process: Process) -> bool:
+def _listens(stage: Stage, net: Net, process: Process) -> bool:
     if process.status is not None:
         process.wait_for("a word about that")  # fails with what it has complained about
-    return bool(stage.gateway.run("ss", "-Hltn", "src", f"{VIP}:{PORT}").stdout)
+    return bool(stage.gateway.run("ss", "-Hltn", "src", net.end(net.vip)).stdout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +100,16 @@ class Pktlb:
     more: tuple[str, ...] = ()
     cores: tuple[int, ...] = (core.BALANCER,)
 
-    def __call__(self, stage: Stage) -> Process:
+    def __call__(self, stage: Stage, net: Net) -> Process:
         argv = [
             *("run", "--engine", self.engine, "--mode", self.mode, "--scheduler", self.scheduler),
             *("--max-flows", str(MAX_FLOWS), "--timeout", f"fin={CLOSED_S}", *self.more),
         ]
         if self.engine == "native":
             argv += ["--workers", str(self.workers)]
-        argv += ["--vip", f"{VIP}:{PORT}/{self.proto}"]
-        for address in SERVERS:
-            argv += ["--backend", f"{address}:{PORT}"]
+        argv += ["--vip", f"{net.end(net.vip)}/{self.proto}"]
+        for address in net.servers:
+            argv += ["--backend", net.end(address)]
         cores = ",".join(map(str, self.cores))
         command = ["taskset", "-c", cores, *pktlb_command(*argv)]
         return stage.gateway.start(*command, ready=PKTLB_READY)
@@ -123,6 +132,13 @@ def pktlbs(engines_: Iterable[str], proto: str, scheduler: str = "rr") -> list[C
     ]
 
 
-PLAIN: Final = Contender(FORWARDING, nothing, SERVERS[0])
+def in_pairs(contenders: Iterable[Contender]) -> list[Contender]:
+    """Each, and right after it the same over IPv6: the two are compared."""
+    return [
+        each for it in contenders for each in (it, replace(it, name=it.name + OVER_IPV6, net=IPV6))
+    ]
+
+
+PLAIN: Final = Contender(FORWARDING, nothing, direct=True)
 DNAT: Final = Contender(NFTABLES, dnat)
 PROXIES: Final = (Contender(HAPROXY, through_haproxy), Contender(NGINX, through_nginx))

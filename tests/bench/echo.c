@@ -6,21 +6,22 @@
 
 int main(int argc, char **argv)
 {
-	struct sockaddr_in at, from;
-	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	union endpoint at, from;
 	char data[2048];
+	int fd;
 
 	usage(argc, 2, "echo ADDRESS PORT");
 	at = endpoint(argv[1], argv[2]);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof at) != 0)
+	fd = socket(at.any.sa_family, SOCK_DGRAM, 0);
+	if (fd < 0 || bind(fd, &at.any, endpoint_size(&at)) != 0)
 		die("bind");
 	puts("listening");
 	fflush(stdout);
 	for (;;) {
 		socklen_t size = sizeof from;
-		ssize_t got = recvfrom(fd, data, sizeof data, 0, (struct sockaddr *)&from, &size);
+		ssize_t got = recvfrom(fd, data, sizeof data, 0, &from.any, &size);
 
-		if (got < 0 || sendto(fd, data, (size_t)got, 0, (struct sockaddr *)&from, size) < 0)
+		if (got < 0 || sendto(fd, data, (size_t)got, 0, &from.any, size) < 0)
 			die("echo");
 	}
 }

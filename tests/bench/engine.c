@@ -18,7 +18,7 @@
 #include "raw_tables.h"
 
 #define CLIENT_PORTS 16384u
-#define FRAME 64
+#define SHORTEST 60 /* bytes of a frame, without its check sequence */
 #define CYCLE 64u /* slots a service */
 
 struct bench {
@@ -26,6 +26,7 @@ struct bench {
 	struct pk_worker *worker;
 	struct pk_sink sink;
 	__u32 flows, services, backends, mode, scheduler;
+	__u8 family;
 	__u32 ended[PK_REASON_COUNT];
 	__u8 memory[PK_BATCH][PK_HEADROOM + 2048];
 	struct pk_frame frames[PK_BATCH];
@@ -63,17 +64,32 @@ static void *need(void *memory)
 	return memory;
 }
 
-static void put_address(__u8 *at, __u32 address)
+/* The same number in both families. */
+static void put_address(__u8 *at, __u8 family, __u32 address)
 {
-	address = htonl(address);
-	memcpy(at, &address, 4);
+	if (family == 4) {
+		pk_put32(at, address);
+	} else {
+		memset(at, 0, 12);
+		at[0] = 0xfd;
+		pk_put32(at + 12, address);
+	}
 }
 
-static struct pk_raw_end end(__u32 address, __u16 port, __u8 proto)
+static struct pk_raw_end end(__u8 family, __u32 address, __u16 port, __u8 proto)
 {
-	struct pk_raw_end raw = { .port = htons(port), .proto = proto, .family = 4 };
+	struct pk_raw_end raw = { .port = htons(port), .proto = proto, .family = family };
 
-	put_address(raw.addr, address);
+	put_address(raw.addr, family, address);
+	return raw;
+}
+
+static struct pk_raw_span span(__u8 family, __u32 address, __u16 port, __u32 meaning)
+{
+	struct pk_raw_span raw = { .low = port, .high = port, .proto = PK_UDP, .family = family,
+				   .meaning = meaning };
+
+	put_address(raw.addr, family, address);
 	return raw;
 }
 
@@ -95,7 +111,8 @@ static void load_tables(struct bench *b)
 	struct pk_place *places = need(calloc(pairs, sizeof(*places)));
 	struct pk_raw_tally *tallies = need(calloc(pairs, sizeof(*tallies)));
 	struct pk_raw_hop *hops = need(calloc(b->backends, sizeof(*hops)));
-	struct pk_raw_end *replies = need(calloc(b->backends, sizeof(*replies)));
+	struct pk_raw_span *replies = need(calloc(b->backends, sizeof(*replies)));
+	struct pk_raw_span *spans = need(calloc(b->services, sizeof(*spans)));
 	struct pk_raw_port ports[2] = { { .index = 1, .mtu = 1500 }, { .index = 2, .mtu = 1500 } };
 	__u32 *slots = need(calloc(b->backends > CYCLE ? b->backends : CYCLE, sizeof(*slots)));
 	__u32 slot_count = b->backends > CYCLE ? b->backends : CYCLE / b->backends * b->backends;
@@ -108,20 +125,23 @@ static void load_tables(struct bench *b)
 	for (i = 0; i < slot_count; i++)
 		slots[i] = i % b->backends;
 	for (i = 0; i < b->backends; i++) {
-		hops[i] = (struct pk_raw_hop){ .to = end(backend(i), 0, 0), .port = 2, .mtu = 1500 };
-		replies[i] = end(backend(i), 8080, PK_UDP);
+		hops[i] = (struct pk_raw_hop){ .to = end(b->family, backend(i), 0, 0), .port = 2,
+					      .mtu = 1500 };
+		replies[i] = span(b->family, backend(i), 8080, 0);
 	}
 	for (s = 0; s < b->services; s++) {
 		services[s] = (struct pk_raw_service){
-			.vip = end(vip(s), 80, PK_UDP), .mode = (__u8)b->mode,
+			.mode = (__u8)b->mode,
 			.scheduler = (__u8)b->scheduler, .standing = s,
 			.first_place = s * b->backends, .place_count = b->backends };
+		put_address(services[s].vip, b->family, vip(s));
+		spans[s] = span(b->family, vip(s), 80, s);
 		for (i = 0; i < b->backends; i++) {
 			__u32 pair = s * b->backends + i;
 
 			places[pair] = (struct pk_place){ pair, 1 };
-			tallies[pair] = (struct pk_raw_tally){ end(backend(i), 8080, PK_UDP), pair,
-							       s, i };
+			tallies[pair] = (struct pk_raw_tally){ end(b->family, backend(i), 8080,
+								   PK_UDP), pair, s, i };
 		}
 	}
 	source.services = (struct pk_array){ services, b->services * sizeof(*services) };
@@ -129,6 +149,7 @@ static void load_tables(struct bench *b)
 	source.tallies = (struct pk_array){ tallies, pairs * sizeof(*tallies) };
 	source.hops = (struct pk_array){ hops, b->backends * sizeof(*hops) };
 	source.replies = (struct pk_array){ replies, b->backends * sizeof(*replies) };
+	source.spans = (struct pk_array){ spans, b->services * sizeof(*spans) };
 	source.ports = (struct pk_array){ ports, sizeof(ports) };
 	source.hash_key = (struct pk_array){ key, sizeof(key) };
 	source.slots = &slot_array;
@@ -140,28 +161,39 @@ static void load_tables(struct bench *b)
 		exit(1);
 	}
 	pk_engine_swap(&b->engine, tables);
-	free(services), free(places), free(tallies), free(hops), free(replies);
+	free(services), free(places), free(tallies), free(hops), free(replies), free(spans);
 }
 
-/* A 64-byte frame of this flow: an empty datagram, its UDP checksum left out. */
+/* A frame of this flow: an empty datagram, its UDP checksum left out where that may be. */
 static void make_frame(struct bench *b, __u32 place, __u32 flow)
 {
 	struct pk_frame *frame = &b->frames[place];
-	__u8 *data = b->memory[place] + PK_HEADROOM, *ip = data + PK_IP, *udp = ip + 20;
+	__u32 header = pk_header_size(b->family), size = pk_size(b->family);
+	__u32 length = b->family == 4 ? SHORTEST : PK_IP + header + 8;
+	__u8 *data = b->memory[place] + PK_HEADROOM, *ip = data + PK_IP, *udp = ip + header;
+	__u8 *ends = ip + pk_ends_at(b->family);
 
-	memset(data, 0, FRAME);
-	data[12] = 8;
-	ip[0] = 0x45;
-	pk_put16(ip + 2, FRAME - 4 - PK_IP);
-	ip[8] = 64;
-	ip[9] = PK_UDP;
-	put_address(ip + 12, 0x0b000000 + flow / CLIENT_PORTS);
-	put_address(ip + 16, vip(flow % b->services));
-	pk_store16(ip + 10, pk_checksum(ip, 20, 0));
+	memset(data, 0, length);
+	pk_put16(data + 12, b->family == 4 ? 0x0800 : 0x86dd);
+	put_address(ends, b->family, 0x0b000000 + flow / CLIENT_PORTS);
+	put_address(ends + size, b->family, vip(flow % b->services));
+	if (b->family == 4) {
+		ip[0] = 0x45;
+		pk_put16(ip + 2, length - PK_IP);
+		ip[8] = 64;
+		ip[9] = PK_UDP;
+		pk_store16(ip + 10, pk_checksum(ip, 20, 0));
+	} else {
+		ip[0] = 0x60;
+		pk_put16(ip + 4, length - PK_IP - header);
+		ip[6] = PK_UDP;
+		ip[7] = 64;
+		pk_put16(udp + 6, 1);
+	}
 	pk_put16(udp, 1024 + flow % CLIENT_PORTS);
 	pk_put16(udp + 2, 80);
-	pk_put16(udp + 4, FRAME - 4 - PK_IP - 20);
-	*frame = (struct pk_frame){ .data = data, .length = FRAME - 4, .port = 1 };
+	pk_put16(udp + 4, length - PK_IP - header);
+	*frame = (struct pk_frame){ .data = data, .length = length, .port = 1 };
 }
 
 /* Seconds that the engine takes for so many frames of flows `first`, `first` + step, ... */
@@ -202,20 +234,25 @@ struct point {
 	const char *who;
 	__u32 flows, services, backends, mode, scheduler;
 	const char *insert; /* who opens the flows, where that is to be told too */
+	__u8 family;
 };
 
 static const struct point points[] = {
-	{ "1,000 flows", 1000, 1, 2, PK_NAT, PK_RR, NULL },
-	{ "1,000,000 flows", 1000000, 1, 2, PK_NAT, PK_RR, "new flows" },
-	{ "4,000,000 flows", 4000000, 1, 2, PK_NAT, PK_RR, NULL },
-	{ "1,000 flows, dsr", 1000, 1, 2, PK_DSR, PK_RR, NULL },
-	{ "1,000 flows, tunnel", 1000, 1, 2, PK_TUNNEL, PK_RR, NULL },
-	{ "1,000 flows, 100 services", 1000, 100, 2, PK_NAT, PK_RR, NULL },
-	{ "1,000 flows, 10,000 services", 1000, 10000, 2, PK_NAT, PK_RR, NULL },
-	{ "1,000 flows, 64 backends", 1000, 1, 64, PK_NAT, PK_RR, NULL },
-	{ "1,000 flows, 4,096 backends", 1000, 1, 4096, PK_NAT, PK_RR, NULL },
+	{ "1,000 flows", 1000, 1, 2, PK_NAT, PK_RR, NULL, 4 },
+	{ "1,000 flows, IPv6", 1000, 1, 2, PK_NAT, PK_RR, NULL, 6 },
+	{ "1,000,000 flows", 1000000, 1, 2, PK_NAT, PK_RR, "new flows", 4 },
+	{ "1,000,000 flows, IPv6", 1000000, 1, 2, PK_NAT, PK_RR, "new flows, IPv6", 6 },
+	{ "4,000,000 flows", 4000000, 1, 2, PK_NAT, PK_RR, NULL, 4 },
+	{ "1,000 flows, dsr", 1000, 1, 2, PK_DSR, PK_RR, NULL, 4 },
+	{ "1,000 flows, dsr, IPv6", 1000, 1, 2, PK_DSR, PK_RR, NULL, 6 },
+	{ "1,000 flows, tunnel", 1000, 1, 2, PK_TUNNEL, PK_RR, NULL, 4 },
+	{ "1,000 flows, tunnel, IPv6", 1000, 1, 2, PK_TUNNEL, PK_RR, NULL, 6 },
+	{ "1,000 flows, 100 services", 1000, 100, 2, PK_NAT, PK_RR, NULL, 4 },
+	{ "1,000 flows, 10,000 services", 1000, 10000, 2, PK_NAT, PK_RR, NULL, 4 },
+	{ "1,000 flows, 64 backends", 1000, 1, 64, PK_NAT, PK_RR, NULL, 4 },
+	{ "1,000 flows, 4,096 backends", 1000, 1, 4096, PK_NAT, PK_RR, NULL, 4 },
 	{ "1,000,000 flows, lc over 4,096 backends", 1000000, 1, 4096, PK_NAT, PK_LC,
-	  "new flows, lc over 4,096 backends" },
+	  "new flows, lc over 4,096 backends", 4 },
 };
 
 static void tell(const char *measure, const char *who, const char *unit, double value)
@@ -236,6 +273,7 @@ static int run(const struct point *point)
 
 	memset(b, 0, sizeof(*b));
 	b->mode = point->mode;
+	b->family = point->family;
 	b->flows = point->flows;
 	b->services = point->services;
 	b->backends = point->backends;

@@ -1,4 +1,4 @@
-"""64-byte UDP frames: how many of a flood a gateway of one core brings to the servers."""
+"""The shortest UDP frames: how many of a flood a gateway of one core brings to the servers."""
 
 import time
 from functools import partial
@@ -8,7 +8,7 @@ from netns.process import Process
 from tests.bench import contender, core, target
 from tests.bench.contender import ENGINES, Contender, Pktlb
 from tests.bench.program import last_line
-from tests.bench.stage import FLOOD_SOURCE, PORT, SERVERS, Receiving, Stage
+from tests.bench.stage import IPV4, IPV6, PORT, Receiving, Stage
 from tests.bench.trial import Settings, Turn, alternate, turns
 
 FLOWS: Final = (64, 100_000)
@@ -22,10 +22,12 @@ BUSY: Final = 0.9
 
 SINK: Final = (
     "add table netdev sink",
-    "add set netdev sink servers {{ type ipv4_addr; counter; elements = {{ {servers} }}; }}",
+    "add set netdev sink servers_ip {{ type ipv4_addr; counter; elements = {{ {ipv4} }}; }}",
+    "add set netdev sink servers_ip6 {{ type ipv6_addr; counter; elements = {{ {ipv6} }}; }}",
     "add chain netdev sink sink {{ type filter hook ingress device {ifname} priority 0; }}",
-    "add rule netdev sink sink ip daddr @servers drop",
-    "add rule netdev sink sink meta l4proto {{ udp, 4 }} drop",
+    "add rule netdev sink sink ip daddr @servers_ip drop",
+    "add rule netdev sink sink ip6 daddr @servers_ip6 drop",
+    "add rule netdev sink sink meta l4proto {{ udp, 4, 41 }} drop",
 )
 
 
@@ -36,6 +38,7 @@ def measure(settings: Settings) -> None:
             Contender(f"{ENGINES[engine]}, {mode}", Pktlb(engine, mode))
             for mode in ("dsr", "tunnel")
         ]
+    contenders = contender.in_pairs(contenders)
     with turns(contenders, Receiving.THREADS, sink) as ready:
         for flows in FLOWS:
             settings.ledger.measure(title(flows), "frames/s", contender.NFTABLES)
@@ -53,7 +56,8 @@ def title(flows: int) -> str:
 def sink(stage: Stage) -> None:
     """Count what arrives for each server, and drop it before it costs anything."""
     for line in SINK:
-        stage.servers.run("nft", line.format(servers=", ".join(SERVERS), ifname=stage.servers_if))
+        sets = {"ipv4": ", ".join(IPV4.servers), "ipv6": ", ".join(IPV6.servers)}
+        stage.servers.run("nft", line.format(ifname=stage.servers_if, **sets))
 
 
 def probe(settings: Settings, flows: int, turn: Turn) -> None:
@@ -85,7 +89,8 @@ def flood(
     stage = turn.stage
     return stage.client.start(
         *core.on(core.LOAD, str(settings.programs / "flood")),
-        *(stage.client_if, stage.gateway.macs[stage.wan], FLOOD_SOURCE, turn.contender.address),
+        *(stage.client_if, stage.gateway.macs[stage.wan]),
+        *(turn.contender.net.flood_source, turn.contender.address),
         *(str(PORT), str(flows), str(seconds), str(rate), str(count)),
     )
 
@@ -108,14 +113,16 @@ def lost(stage: Stage) -> dict[str, float]:
 
 def check_shares(settings: Settings, turn: Turn) -> None:
     """Say so if somebody who should balance over all servers does not."""
-    if turn.contender is contender.PLAIN or turn.name.endswith(", dsr"):
+    net = turn.contender.net
+    if turn.contender.direct or ", dsr" in turn.name:
         return  # one server by design; and DSR leaves no server's address in the packet
-    listed = turn.stage.servers.run("nft", "list", "set", "netdev", "sink", "servers").stdout
+    command = ("nft", "list", "set", "netdev", "sink", f"servers_{net.family}")
+    listed = turn.stage.servers.run(*command).stdout
     counts = {
         f"arrived for {address}": float(
             listed.partition(f"{address} counter packets ")[2].split()[0]
         )
-        for address in SERVERS
+        for address in net.servers
     }
     settings.ledger.detail("shares of the servers", turn.name, counts)
     if min(counts.values()) < 0.9 * max(counts.values()):

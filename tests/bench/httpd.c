@@ -19,13 +19,13 @@ static void make_answer(void)
 	answer_size += BODY;
 }
 
-static int open_listener(const char *port)
+static int open_listener(const char *address, const char *port)
 {
-	struct sockaddr_in at = endpoint("0.0.0.0", port);
-	int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	union endpoint at = endpoint(address, port);
+	int on = 1, fd = socket(at.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
 
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-	    bind(fd, (struct sockaddr *)&at, sizeof at) != 0 || listen(fd, BACKLOG) != 0)
+	    bind(fd, &at.any, endpoint_size(&at)) != 0 || listen(fd, BACKLOG) != 0)
 		die("listen");
 	return fd;
 }
@@ -59,9 +59,9 @@ int main(int argc, char **argv)
 	struct epoll_event events[EVENTS], event = { .events = EPOLLIN };
 	int poll = epoll_create1(0);
 
-	usage(argc, 1, "httpd PORT");
+	usage(argc, 2, "httpd ADDRESS PORT");
 	make_answer();
-	event.data.fd = open_listener(argv[1]);
+	event.data.fd = open_listener(argv[1], argv[2]);
 	if (poll < 0 || epoll_ctl(poll, EPOLL_CTL_ADD, event.data.fd, &event) != 0)
 		die("epoll");
 	puts("listening");

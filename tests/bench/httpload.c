@@ -24,7 +24,7 @@ struct visit {
 };
 
 struct load {
-	struct sockaddr_in to, from;
+	union endpoint to, from;
 	uint32_t sources, next;
 	int poll;
 	uint64_t done, failed;
@@ -33,16 +33,15 @@ struct load {
 static void begin(struct load *load, struct visit *visit)
 {
 	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = visit };
-	struct sockaddr_in from = load->from;
+	union endpoint from = endpoint_after(load->from, load->next++ % load->sources);
 	int on = 1;
 
-	from.sin_addr.s_addr = htonl(ntohl(from.sin_addr.s_addr) + load->next++ % load->sources);
-	*visit = (struct visit){ .fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0) };
+	*visit = (struct visit){ .fd = socket(from.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK, 0) };
 	if (visit->fd < 0 ||
 	    setsockopt(visit->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on) != 0 ||
-	    bind(visit->fd, (struct sockaddr *)&from, sizeof from) != 0)
+	    bind(visit->fd, &from.any, endpoint_size(&from)) != 0)
 		die("socket");
-	if (connect(visit->fd, (struct sockaddr *)&load->to, sizeof load->to) != 0 && errno != EINPROGRESS)
+	if (connect(visit->fd, &load->to.any, endpoint_size(&load->to)) != 0 && errno != EINPROGRESS)
 		die("connect");
 	if (epoll_ctl(load->poll, EPOLL_CTL_ADD, visit->fd, &event) != 0)
 		die("epoll_ctl");

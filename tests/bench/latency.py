@@ -5,7 +5,7 @@ from typing import Final
 from tests.bench import contender, core, target
 from tests.bench.contender import BUSY_POLL, Contender, Pktlb
 from tests.bench.program import last_line
-from tests.bench.stage import PORT, SERVERS, Receiving, Stage
+from tests.bench.stage import IPV4, PORT, Receiving, Stage
 from tests.bench.trial import Settings, Turn, alternate, turns
 
 PINGS: Final = 2000
@@ -27,7 +27,7 @@ def measure(settings: Settings) -> None:
 
 def serve(settings: Settings, stage: Stage) -> None:
     """One server for each address: an answer has to come from the address that was asked."""
-    for address in SERVERS:
+    for address in IPV4.servers:
         command = core.on(core.LOAD, str(settings.programs / "echo"), address, str(PORT))
         stage.servers.start(*command, ready="listening")
 

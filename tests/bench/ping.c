@@ -27,7 +27,7 @@ static double round_trip(int fd)
 int main(int argc, char **argv)
 {
 	struct timeval patience = { .tv_sec = 1 };
-	struct sockaddr_in to;
+	union endpoint to;
 	long count, lost = 0, got = 0;
 	double *times;
 	int fd;
@@ -36,8 +36,8 @@ int main(int argc, char **argv)
 	to = endpoint(argv[1], argv[2]);
 	count = atol(argv[3]);
 	times = calloc((size_t)count, sizeof *times);
-	fd = socket(AF_INET, SOCK_DGRAM, 0);
-	if (!times || fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof to) != 0)
+	fd = socket(to.any.sa_family, SOCK_DGRAM, 0);
+	if (!times || fd < 0 || connect(fd, &to.any, endpoint_size(&to)) != 0)
 		die(argv[1]);
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) != 0)
 		die("SO_RCVTIMEO");

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from tests.bench.stage import PORT, SERVERS, VIP, Stage
+from tests.bench.stage import Net, Stage
 
 CONNECTIONS: Final = 4_000
 
@@ -18,7 +18,7 @@ defaults
     timeout client 60s
     timeout server 60s
 frontend vip
-    bind {vip}:{port}
+    bind {vip}
     default_backend servers
 backend servers
     balance roundrobin
@@ -37,24 +37,25 @@ stream {{
     upstream servers {{
 {servers}
     }}
-    server {{ listen {vip}:{port} backlog=8192; proxy_pass servers; }}
+    server {{ listen {vip} backlog=8192; proxy_pass servers; }}
 }}
 """
 
 
-def haproxy(stage: Stage) -> list[str]:
+def haproxy(stage: Stage, net: Net) -> list[str]:
     servers = "\n".join(
-        f"    server {name} {address}:{PORT}" for name, address in zip("abc", SERVERS, strict=True)
+        f"    server {name} {net.end(address)}"
+        for name, address in zip("abc", net.servers, strict=True)
     )
-    text = HAPROXY.format(connections=CONNECTIONS, vip=VIP, port=PORT, servers=servers)
+    text = HAPROXY.format(connections=CONNECTIONS, vip=net.end(net.vip), servers=servers)
     return ["haproxy", "-db", "-f", str(_write(stage, "haproxy.cfg", text))]
 
 
-def nginx(stage: Stage) -> list[str]:
-    servers = "\n".join(f"        server {address}:{PORT};" for address in SERVERS)
+def nginx(stage: Stage, net: Net) -> list[str]:
+    servers = "\n".join(f"        server {net.end(address)};" for address in net.servers)
     file = stage.file("nginx.conf")
     text = NGINX.format(
-        files=2 * CONNECTIONS + 100, folder=file.parent, vip=VIP, port=PORT, servers=servers
+        files=2 * CONNECTIONS + 100, folder=file.parent, vip=net.end(net.vip), servers=servers
     )
     return ["nginx", "-c", str(_write(stage, "nginx.conf", text))]
 

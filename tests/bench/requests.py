@@ -10,7 +10,7 @@ from typing import Final
 
 from tests.bench import contender, core, target
 from tests.bench.program import last_line
-from tests.bench.stage import HTTP_SOURCE, HTTP_SOURCES, PORT, Receiving, Stage
+from tests.bench.stage import HTTP_SOURCES, IPV4, IPV6, PORT, Receiving, Stage
 from tests.bench.trial import Settings, Turn, alternate, turns
 
 PARALLEL: Final = 64
@@ -25,6 +25,7 @@ def measure(settings: Settings) -> None:
         *contender.PROXIES,
         *contender.pktlbs(settings.engines, "tcp"),
     ]
+    contenders = contender.in_pairs(contenders)
     settings.ledger.measure(target.REQUESTS, "connections/s", contender.HAPROXY)
     settings.ledger.measure(target.REQUEST_CPU, "µs", contender.HAPROXY)
     with turns(contenders, Receiving.THREADS, lambda stage: serve(settings, stage)) as ready:
@@ -34,14 +35,16 @@ def measure(settings: Settings) -> None:
 
 
 def serve(settings: Settings, stage: Stage) -> None:
-    command = core.on(core.LOAD, str(settings.programs / "httpd"), str(PORT))
-    stage.servers.start(*command, ready="listening")
+    """A server for each address, so of each family."""
+    for address in (*IPV4.servers, *IPV6.servers):
+        command = core.on(core.LOAD, str(settings.programs / "httpd"), address, str(PORT))
+        stage.servers.start(*command, ready="listening")
 
 
 def load(settings: Settings, turn: Turn, seconds: float) -> dict[str, float]:
     done = turn.stage.client.run(
         *core.on(core.LOAD, str(settings.programs / "httpload")),
-        *(turn.contender.address, str(PORT), HTTP_SOURCE, str(HTTP_SOURCES)),
+        *(turn.contender.address, str(PORT), turn.contender.net.http_source, str(HTTP_SOURCES)),
         *(str(PARALLEL), str(seconds)),
     )
     return last_line(done.stdout)

@@ -5,24 +5,63 @@
 
 The servers are three addresses of one host: what is compared is the gateway, and a switch and two
 more hosts would only add work that is the same for all. One gateway for each contender: they stand
-side by side, and those whose turn it is not have nothing to do.
+side by side, and those whose turn it is not have nothing to do. All of it has IPv6 addresses, too:
+fd00:1::2, fd00:1::100, fd00:2::11 and so on.
 """
 
 from enum import Enum
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from netns.host import Host
 from netns.lab import Lab
 from tests.bench import core
 
-CLIENT: Final = "10.0.1.2"
-VIP: Final = "10.0.1.100"
-SERVERS: Final = ("10.0.2.11", "10.0.2.12", "10.0.2.13")
+
+class Net(NamedTuple):
+    """The addresses of one family."""
+
+    client: str
+    wan: str
+    vip: str
+    lan: str
+    servers: tuple[str, str, str]
+    link: int
+    "Length of the prefix of either link."
+    host: int
+    "That of a single address."
+    flood_source: str
+    "The first of those that frames come from which no host has sent."
+    http_source: str
+    http_prefix: int
+    sources: str
+    "All of those two."
+    default: str
+
+    @property
+    def family(self) -> str:
+        """As nftables calls it."""
+        return "ip" if self.host == 32 else "ip6"
+
+    def end(self, address: str) -> str:
+        """An address with the port."""
+        return f"{address}:{PORT}" if self.host == 32 else f"[{address}]:{PORT}"
+
+
 PORT: Final = 8080
 "Of the VIP and of the servers: two of the modes do not change it."
-FLOOD_SOURCE: Final = "10.16.0.0"
-HTTP_SOURCE: Final = "10.17.0.0"
+IPV4: Final = Net(
+    client="10.0.1.2", wan="10.0.1.1", vip="10.0.1.100", lan="10.0.2.1",
+    servers=("10.0.2.11", "10.0.2.12", "10.0.2.13"), link=24, host=32,
+    flood_source="10.16.0.0", http_source="10.17.0.0", http_prefix=24, sources="10.16.0.0/15",
+    default="default",
+)  # fmt: skip
+IPV6: Final = Net(
+    client="fd00:1::2", wan="fd00:1::1", vip="fd00:1::100", lan="fd00:2::1",
+    servers=("fd00:2::11", "fd00:2::12", "fd00:2::13"), link=64, host=128,
+    flood_source="fd00:10::", http_source="fd00:11::", http_prefix=120, sources="fd00:10::/31",
+    default="::/0",
+)  # fmt: skip
 HTTP_SOURCES: Final = 64
 "Client addresses, more than one so that 64,512 ports are not all there is."
 
@@ -44,7 +83,7 @@ class Stage:
     """One gateway with its client and servers, for the length of a `with` block."""
 
     def __init__(self) -> None:
-        self._lab = Lab("bench")
+        self._lab = Lab("bench", ipv6=True)
         self.client: Host
         self.gateway: Host
         self.servers: Host
@@ -59,7 +98,10 @@ class Stage:
         self.wan, self.lan = f"w{tag}", f"l{tag}"
         lab.link(self.client, self.client_if, self.gateway, self.wan)
         lab.link(self.gateway, self.lan, self.servers, self.servers_if)
-        self._address()
+        for net in (IPV4, IPV6):
+            self._address(net)
+        self.gateway.forwards()
+        self.client.sysctl("net.ipv6.ip_nonlocal_bind", "1")  # a local route does for IPv4 only
         for host in (self.client, self.gateway, self.servers):
             host.sysctl("net.ipv4.ip_local_port_range", PORTS)
             host.sysctl("net.core.somaxconn", BACKLOG)
@@ -69,17 +111,17 @@ class Stage:
     def __exit__(self, *_: object) -> None:
         self._lab.close()
 
-    def _address(self) -> None:
-        self.client.address(self.client_if, f"{CLIENT}/24")
-        self.client.route("default", via="10.0.1.1")
-        self.client.run("ip", "route", "add", "local", f"{HTTP_SOURCE}/24", "dev", "lo")
-        self.gateway.address(self.wan, "10.0.1.1/24")
-        self.gateway.address(self.lan, "10.0.2.1/24")
-        self.gateway.route("10.16.0.0/15", via=CLIENT)
-        self.gateway.sysctl("net.ipv4.ip_forward", "1")
-        for address in SERVERS:
-            self.servers.address(self.servers_if, f"{address}/24")
-        self.servers.route("default", via="10.0.2.1")
+    def _address(self, net: Net) -> None:
+        self.client.address(self.client_if, f"{net.client}/{net.link}")
+        self.client.route(net.default, via=net.wan)
+        local = f"{net.http_source}/{net.http_prefix}"
+        self.client.run("ip", "route", "add", "local", local, "dev", "lo")
+        self.gateway.address(self.wan, f"{net.wan}/{net.link}")
+        self.gateway.address(self.lan, f"{net.lan}/{net.link}")
+        self.gateway.route(net.sources, via=net.client)
+        for address in net.servers:
+            self.servers.address(self.servers_if, f"{address}/{net.link}")
+        self.servers.route(net.default, via=net.lan)
 
     def file(self, name: str) -> Path:
         """Where something that runs on the gateway may keep a file; gone with the stage."""

@@ -20,6 +20,7 @@ def measure(settings: Settings) -> None:
         *contender.PROXIES,
         *contender.pktlbs(settings.engines, "tcp", "source"),
     ]
+    contenders = contender.in_pairs(contenders)
     for name, _ in MEASURES:
         settings.ledger.measure(name, "Gbit/s", contender.FORWARDING)
     with turns(contenders, Receiving.STEERED, lambda stage: None) as ready:

@@ -10,13 +10,15 @@ from tests.bench.contender import (
     NATIVE,
     NFTABLES,
     NGINX,
+    OVER_IPV6,
     TWO_WORKERS,
 )
 from tests.bench.ledger import Ledger, Series
 
 TIMES: Final = "\N{MULTIPLICATION SIGN}"
 
-FRAMES: Final = "64-byte frames, {flows:,} flows"
+FRAMES: Final = "shortest frames, {flows:,} flows"
+"Of 64 bytes with IPv4; with IPv6 the smallest that carry a number have 74."
 ONE_STREAM: Final = "one TCP stream"
 STREAMS: Final = "16 TCP streams"
 REQUESTS: Final = "short HTTP connections"
@@ -36,6 +38,9 @@ ALONE: Final = {
 "Measures of the engine without sockets, and which figure the others are compared with."
 FLAT: Final = 1.25
 "The most that many services or backends may cost in terms of few."
+SAME: Final = 0.9
+"The least that IPv6 may reach in terms of IPv4."
+NATIVE_IPV6: Final = NATIVE + OVER_IPV6
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,23 @@ TARGETS: Final = (
     Target(ROUND_TRIP.format(tail="p50"), BUSY_POLL, 40, plus=FORWARDING),
     Target(WORKERS, TWO_WORKERS, 1.0, True, NATIVE),
     Target(MISSING, TWO_WORKERS, 0),
+    *(
+        Target(FRAMES.format(flows=n), NATIVE + mode + OVER_IPV6, SAME, True, NATIVE + mode)
+        for n in (64, 100_000)
+        for mode in ("", ", dsr", ", tunnel")
+    ),
+    *(
+        Target(measure, NATIVE_IPV6, SAME, True, NATIVE)
+        for measure in (ONE_STREAM, STREAMS, REQUESTS)
+    ),
+    Target(REQUEST_CPU, NATIVE_IPV6, 1 / SAME, times=NATIVE),
     Target(MEMORY, NATIVE, 128),
+    Target(MEMORY, NATIVE_IPV6, 128),
+    *(
+        Target(FRAME_ALONE, who + OVER_IPV6, 1 / SAME, times=who)
+        for who in ("1,000 flows", "1,000,000 flows", "1,000 flows, dsr", "1,000 flows, tunnel")
+    ),
+    Target(INSERT_ALONE, "new flows" + OVER_IPV6, SAME, True, "new flows"),
     Target(IDLE, NATIVE, 0.05),
     Target(FRAME_ALONE, "1,000 flows", 60),
     Target(FRAME_ALONE, "1,000,000 flows", 150),

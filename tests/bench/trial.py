@@ -55,7 +55,7 @@ def turns(
             stage = stack.enter_context(Stage())
             threads = stage.receive(how)
             prepare(stage)
-            ready.append(Turn(contender, stage, contender.start(stage), threads))
+            ready.append(Turn(contender, stage, contender.start(stage, contender.net), threads))
         yield ready
 
 

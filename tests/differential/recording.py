@@ -13,12 +13,12 @@ from scapy.utils import RawPcapReader
 
 from pktlb import policy
 from pktlb.datapath.frame import NO_OFFLOAD
-from pktlb.datapath.packet import endpoint_key
 from pktlb.datapath.pipeline import SOURCE_PORTS, Limits
 from pktlb.datapath.tables import NextHop, PortInfo, ServiceTable, Tables
-from pktlb.model import Endpoint, Mode, Proto, Scheduler
+from pktlb.model import Endpoint, Mode, Proto, Scheduler, Vip
 from tests.differential import wire
 from tests.differential.step import Arrival
+from tests.gateway import reply_ends
 from tests.packets import mac_bytes, packed
 
 DATA: Final = Path(__file__).parents[1] / "data"
@@ -50,10 +50,10 @@ class Recording:
         facts = self.facts
         mode = Mode(facts["mode"])
         services = [self._service(mode, proto) for proto in (Proto.TCP, Proto.UDP)]
-        replies = {endpoint_key(s.proto, b) for s in services for b in s.backends}
-        return Tables(
-            services={each.key: each for each in services},
-            replies=frozenset(replies if mode is Mode.NAT else ()),
+        replies = [end for each in services for end in reply_ends(each)]
+        return Tables.of(
+            services,
+            replies if mode is Mode.NAT else (),
             snat=frozenset(map(packed, facts["snat"])),
             hops={
                 packed(address): NextHop(
@@ -91,8 +91,8 @@ class Recording:
         backends = tuple(map(_endpoint, self.facts["backends"]))
         weights = (1,) * len(backends)
         slots = policy.weighted_cycle(weights)
-        key = endpoint_key(proto, vip)
-        return ServiceTable(key, vip, proto, mode, Scheduler.RR, backends, weights, slots)
+        dialled = Vip(vip.address, vip.port, vip.port, (proto,))
+        return ServiceTable(dialled, mode, Scheduler.RR, backends, weights, slots)
 
 
 def _endpoint(text: str) -> Endpoint:

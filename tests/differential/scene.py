@@ -4,28 +4,57 @@ Few of everything, so that things meet: backends serve several services, and are
 a service may be dialled at an address that stands in for clients.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from random import Random
 from typing import Final
 
 from pktlb import policy
-from pktlb.datapath.packet import EndpointKey, endpoint_key
 from pktlb.datapath.pipeline import SOURCE_PORTS, Limits
-from pktlb.datapath.tables import NextHop, PortInfo, ServiceTable, Tables
-from pktlb.model import Endpoint, Mode, Proto, Scheduler, Timeouts
+from pktlb.datapath.tables import NextHop, PortInfo, ServiceKey, ServiceTable, Tables
+from pktlb.model import (
+    HASHES,
+    Endpoint,
+    HashFields,
+    HashOn,
+    Mode,
+    Proto,
+    Scheduler,
+    Timeouts,
+    Vip,
+)
+from tests.gateway import reply_ends
 from tests.packets import packed
 
 INDEXES: Final = (1, 2, 1_000_000)
 NO_INDEX: Final = 9
 "An interface that the tables do not know."
-VIPS: Final = tuple(map(packed, ("10.0.1.100", "10.0.1.101", "10.0.2.9")))
-"The last is in the pool as well."
-BACKENDS: Final = tuple(packed(f"10.0.2.{host}") for host in (2, 3, 4, 5, 6))
-POOL: Final = (packed("10.0.2.9"), packed("10.0.2.10"))
-OWN: Final = (packed("10.0.1.1"), packed("10.0.2.1"), *VIPS[:2])
+VIPS: Final = tuple(
+    map(
+        packed,
+        (
+            "10.0.1.100", "10.0.1.101", "10.0.2.9",
+            "2001:db8:1::64", "a00:164::", "2001:db8:2::9",
+        ),
+    )
+)  # fmt: skip
+"Of each family the last is in the pool as well; an IPv6 one looks like one of IPv4 with zeros."
+BACKENDS: Final = tuple(
+    packed(each.format(host)) for each in ("10.0.2.{}", "2001:db8:2::{}") for host in range(2, 7)
+)
+POOL: Final = tuple(map(packed, ("10.0.2.9", "10.0.2.10", "2001:db8:2::9", "2001:db8:2::a")))
+SOURCES: Final = {4: packed("10.0.2.1"), 16: packed("2001:db8:2::1")}
+OWN: Final = (
+    *map(packed, ("10.0.1.1", "10.0.2.1", "2001:db8:1::1", "2001:db8:2::1")),
+    *VIPS[:2],
+    *VIPS[3:5],
+)
 SERVICE_PORTS: Final = (80, 5001, 65535)
 BACKEND_PORTS: Final = (80, 5000, 8080)
+RANGES: Final = ((79, 81), (80, 5001), (5000, 65535), (0, 65535), (0, 65535))
+NUMBERS: Final = (Proto.GRE, Proto.ESP, Proto.SCTP, Proto.DCCP, Proto.UDPLITE, Proto.IPIP, 99)
+"Protocols without ports that are seen."
+BOTH: Final = (Proto.TCP, Proto.UDP)
 EIGHTH: Final = 0.125
 "Seconds: the grain of time here, which is a whole number of milliseconds."
 
@@ -43,63 +72,90 @@ class Scene:
 
     def __init__(self, rng: Random) -> None:
         self.rng: Final = rng
-        self.mtus = rng.choice([(68, 69, 100, 121, 300, 600), (600, 1500), (1500,), (9000, 65536)])
+        self.mtus = rng.choice([
+            (68, 69, 100, 121, 300, 600), (600, 1500), (1500,), (9000, 65536),
+            (1280, 1281, 1299, 1300, 1301, 1320, 1321),
+        ])  # fmt: skip
         (self.kind,) = rng.choices(tuple(Kind), weights=(75, 14, 11))
+        self.sizes = rng.choice(((4,), (16,), (4, 16), (4, 16)))
         alone = self.kind is not Kind.ANY
-        self.machines = rng.sample(BACKENDS, 1 if alone else rng.choice((1, 2, 5, 5)))
-        self.backend_ports = rng.choice((BACKEND_PORTS[:1], BACKEND_PORTS[1:], BACKEND_PORTS))
+        count = 1 if alone else rng.choice((1, 2, 5, 5))
+        self.machines = [
+            each
+            for size in (4, 16)
+            for each in rng.sample([b for b in BACKENDS if len(b) == size], count)
+        ]
+        self.backend_ports = rng.choice(
+            (BACKEND_PORTS[:1], BACKEND_PORTS[1:], BACKEND_PORTS, (0,), (0, *BACKEND_PORTS))
+        )
         self.ports = {index: self._port() for index in INDEXES}
-        self.hops = {address: self._hop() for address in BACKENDS}
-        self.services: dict[EndpointKey, ServiceTable] = {}
-        pool = {Kind.ANY: (0, 0, 1, 2), Kind.CROWDED: (0,), Kind.VAST: (1,)}[self.kind]
+        self.hops = {address: self._hop(address) for address in BACKENDS}
+        self.services: dict[ServiceKey, ServiceTable] = {}
+        pool = {Kind.ANY: (0, 0, 1, 2, 3), Kind.CROWDED: (0,), Kind.VAST: (4,)}[self.kind]
         self.snat = frozenset(rng.sample(POOL, rng.choice(pool)))
         self.hash_key = rng.randbytes(16)
         self.own: frozenset[bytes] = frozenset()
         self.own_ports = range(0)
+        self.spread: frozenset[int] = frozenset()
         self.limits = self._limits()
-        for _ in range(rng.randint(1, 5)):
+        for _ in range(rng.randint(1, 6)):
             self.add_service()
         if self.kind is Kind.CROWDED:
+            first = next(vip for vip in VIPS if len(vip) in self.sizes)
             for port in SERVICE_PORTS[:2]:
-                self._put(Endpoint(VIPS[0], port), Proto.TCP, Mode.NAT)
+                self._put(Vip(first, port, port, (Proto.TCP,)), Mode.NAT)
+        if rng.random() < 0.3:
+            self.add_any()
         self.shuffle_own()
 
     def tables(self) -> Tables:
-        return Tables(
-            services=dict(self.services),
-            replies=frozenset(
-                endpoint_key(s.proto, b) for s in self.nat_services() for b in s.backends
-            ),
+        return Tables.of(
+            self.services.values(),
+            [end for each in self.nat_services() for end in reply_ends(each)],
+            dict(self.hops),
             snat=self.snat,
-            hops=dict(self.hops),
             ports=dict(self.ports),
             hash_key=self.hash_key,
             own=self.own,
             own_ports=self.own_ports,
+            spread=self.spread,
+            appliances=frozenset(self.appliances()),
         )
+
+    def appliances(self) -> Iterator[bytes]:
+        """MACs of the backends of the service for anything."""
+        for each in self.services.values():
+            if each.vip.any:
+                yield from (self.hops[b.address].macs[:6] for b in each.backends
+                            if b.address in self.hops)  # fmt: skip
 
     def change(self) -> None:
         """Something is different from now on."""
         changes = [
             self.add_service, self.add_service, self.alter_service, self.alter_service,
             self.remove_service, self.toggle_hop, self.toggle_hop, self.toggle_port,
-            self.shuffle_own, self.change_key, self.change_pool,
+            self.shuffle_own, self.change_key, self.change_pool, self.add_any,
         ]  # fmt: skip
         for _ in range(self.rng.choice([1, 1, 2, 5])):
             self.rng.choice(changes)()
 
     def add_service(self) -> None:
         """A service where there is none, or another one in its place."""
-        vip = Endpoint(self.rng.choice(VIPS), self.rng.choice(SERVICE_PORTS))
-        proto = self.rng.choice((Proto.TCP, Proto.TCP, Proto.UDP))
-        self._put(vip, proto, self.rng.choice((Mode.NAT, Mode.NAT, Mode.DSR, Mode.TUNNEL)))
+        self._put(self._vip(), self.rng.choice((Mode.NAT, Mode.NAT, Mode.DSR, Mode.TUNNEL)))
+
+    def add_any(self) -> None:
+        """A service for whatever is forwarded; not where there was none, or seldom."""
+        if not self.services or self.spread or self.rng.random() < 0.5:
+            count = self.rng.randint(0, len(INDEXES))
+            self.spread = frozenset(self.rng.sample(INDEXES, count))
+        self._put(Vip(b""), Mode.DSR)
 
     def alter_service(self) -> None:
         """Other backends, weights or schedulers; now and then another mode."""
         old = self._any_service()
         if old is not None:
             mode = self.rng.choice((old.mode, old.mode, old.mode, *Mode))
-            self._put(old.vip, old.proto, mode)
+            self._put(old.vip, Mode.DSR if old.vip.any else mode)
 
     def remove_service(self) -> None:
         old = self._any_service()
@@ -110,7 +166,7 @@ class Scene:
         """The way to a backend is lost, or found, perhaps elsewhere."""
         address = self.rng.choice(BACKENDS)
         if self.hops.pop(address, None) is None or self.rng.random() < 0.3:
-            self.hops[address] = self._hop()
+            self.hops[address] = self._hop(address)
 
     def toggle_port(self) -> None:
         """An interface is gone, or back, perhaps with another MAC and MTU."""
@@ -128,15 +184,18 @@ class Scene:
     def change_pool(self) -> None:
         """The engine goes on with the pool it began with, but judges replies by this one."""
         if self.rng.random() < 0.3:
-            self.snat = frozenset(self.rng.sample(POOL, self.rng.randint(0, 2)))
+            self.snat = frozenset(self.rng.sample(POOL, self.rng.randint(0, 3)))
 
-    def any_vip(self) -> tuple[Endpoint, Proto]:
-        """What somebody may dial; mostly there is a service."""
+    def any_end(self) -> tuple[Endpoint, int]:
+        """What somebody may dial, and in which protocol; mostly there is a service."""
+        rng = self.rng
         old = self._any_service()
-        if old is not None and self.rng.random() < 0.95:
-            return old.vip, old.proto
-        vip = Endpoint(self.rng.choice(VIPS), self.rng.choice(SERVICE_PORTS))
-        return vip, self.rng.choice((Proto.TCP, Proto.UDP))
+        known = old is not None and not old.vip.any and rng.random() < 0.95
+        vip = old.vip if old is not None and known else self._vip()
+        low, high = vip.low, vip.high
+        port = rng.choice((low, high, rng.randint(low, high), min(max(low, 80), high)))
+        protos = vip.protos or (*BOTH, *BOTH, *BOTH, *NUMBERS)
+        return Endpoint(vip.address, port), rng.choice(protos)
 
     def nat_services(self) -> list[ServiceTable]:
         return [each for each in self.services.values() if each.mode is Mode.NAT]
@@ -146,33 +205,68 @@ class Scene:
         port = self.ports.get(index)
         return (port.mac if port else bytes(6)) + mac
 
+    def _vip(self) -> Vip:
+        rng = self.rng
+        address = rng.choice([vip for vip in VIPS if len(vip) in self.sizes])
+        kind = rng.random()
+        if kind < 0.6:
+            port = rng.choice(SERVICE_PORTS)
+            protos = rng.choice((BOTH[:1], BOTH[:1], BOTH[1:], BOTH))
+            return Vip(address, port, port, protos)
+        if kind < 0.8:
+            return Vip(address, *rng.choice(RANGES), rng.choice((BOTH[:1], BOTH[1:], BOTH)))
+        if kind < 0.9:
+            return Vip(address)
+        return Vip(address, protos=(rng.choice(NUMBERS),))
+
     def _any_service(self) -> ServiceTable | None:
         return self.rng.choice(list(self.services.values())) if self.services else None
 
-    def _put(self, vip: Endpoint, proto: Proto, mode: Mode) -> None:
+    def _put(self, vip: Vip, mode: Mode) -> None:
         rng = self.rng
-        count = min(rng.choice((0, 1, 1, 2, 2, 3, 4, 5)), len(self.machines))
-        port = rng.choice(self.backend_ports) if mode is Mode.NAT else vip.port
-        wanted = [Endpoint(address, port) for address in rng.sample(self.machines, count)]
-        if wanted and port != 80 and rng.random() < 0.1:
+        machines = [
+            each
+            for each in self.machines
+            if vip.any or mode is Mode.TUNNEL or len(each) == len(vip.address)
+        ]
+        count = min(rng.choice((0, 1, 1, 2, 2, 3, 4, 5)), len(machines))
+        single = vip.low if vip.low == vip.high else 0
+        ported = set(vip.protos) <= set(BOTH) and bool(vip.protos)
+        port = (rng.choice(self.backend_ports) if ported else 0) or single
+        port = port if mode is Mode.NAT else single
+        wanted = [Endpoint(address, port) for address in rng.sample(machines, count)]
+        if wanted and port not in (0, 80) and mode is Mode.NAT and rng.random() < 0.1:
             wanted.append(Endpoint(wanted[0].address, 80))  # two servers of one machine
         if rng.random() < 0.7:
             wanted = [b for b in wanted if b.address in self.hops]  # as control does it
         weights = tuple(self._weight() for _ in wanted)
-        scheduler = rng.choice(list(Scheduler))
-        key = endpoint_key(proto, vip)
-        slots = self._slots(scheduler, wanted, weights)
-        self.services[key] = ServiceTable(
-            key, vip, proto, mode, scheduler, tuple(wanted), weights, slots
+        scheduler = rng.choice((*Scheduler, Scheduler.HASH, Scheduler.HASH))
+        hash_on = HASHES.get(scheduler, HashOn())
+        if scheduler is Scheduler.HASH:
+            hash_on = self._hash_on()
+        table = ServiceTable(
+            vip, mode, scheduler, tuple(wanted), weights, self._slots(scheduler, wanted, weights),
+            hash_on, one_packet=rng.random() < 0.2,
+            pick_up=scheduler in HASHES or rng.random() < 0.2,
+        )  # fmt: skip
+        self.services[table.key] = table
+
+    def _hash_on(self) -> HashOn:
+        rng = self.rng
+        return HashOn(
+            rng.choice(list(HashFields)),
+            rng.choice((0, 1, 8, 20, 24, 31, 32)),
+            rng.choice((0, 1, 48, 56, 61, 64, 127, 128)),
+            rng.random() < 0.5,
         )
 
     def _slots(
         self, scheduler: Scheduler, backends: list[Endpoint], weights: tuple[int, ...]
     ) -> Sequence[int]:
         """The policy as control works it out, mostly with fewer slots, which is quicker."""
-        if not backends or scheduler is Scheduler.LC:
+        if not backends or scheduler in (Scheduler.LC, Scheduler.SED, Scheduler.NQ):
             return ()
-        if scheduler is Scheduler.RR:
+        if scheduler in (Scheduler.RR, Scheduler.P2C):
             return policy.weighted_cycle(weights)
         names = [str(backend).encode() for backend in backends]
         few = self.rng.choice((7, 31, 251)) if self.rng.random() < 0.99 else policy.MAGLEV_SLOTS
@@ -182,13 +276,15 @@ class Scene:
         return self.rng.choice((1, 1, 1, 2, 3, 7)) if self.rng.random() < 0.97 else 65535
 
     def _port(self) -> PortInfo:
-        return PortInfo(b"\2" + self.rng.randbytes(5), self.rng.choice(self.mtus))
+        some = self.rng.choice(((4, 16), (4, 16), (4,), (16,), ()))
+        addresses = {size: SOURCES[size] for size in some}
+        return PortInfo(b"\2" + self.rng.randbytes(5), self.rng.choice(self.mtus), addresses)
 
-    def _hop(self) -> NextHop:
+    def _hop(self, address: bytes) -> NextHop:
         index = self.rng.choice(INDEXES)
         port = self.ports[index] if index in self.ports else self._port()
         macs = b"\2" + self.rng.randbytes(5) + port.mac
-        return NextHop(index, macs, self.rng.choice(self.mtus), packed("10.0.2.1"))
+        return NextHop(index, macs, self.rng.choice(self.mtus), SOURCES[len(address)])
 
     def _limits(self) -> Limits:
         rng = self.rng
@@ -200,4 +296,5 @@ class Scene:
         ports = rng.choice((few, few, list(few), tuple(reversed(few)), SOURCE_PORTS))
         few_flows = rng.choice((1, 2, 3, 4, 8, 16, 64, 64, 100, 100_000))
         flows = {Kind.ANY: few_flows, Kind.CROWDED: 1000, Kind.VAST: 100_000}[self.kind]
-        return Limits(flows, times, range(1024, 7000) if self.kind is Kind.VAST else ports)
+        vast = self.kind is Kind.VAST
+        return Limits(flows, times, range(1024, 7000) if vast else ports, rng.randbytes(16))

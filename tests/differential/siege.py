@@ -3,19 +3,21 @@
 from collections.abc import Iterator
 from typing import Final
 
-from pktlb.datapath.frame import GSO_TCP4, GSO_UDP, NO_OFFLOAD
+from pktlb.datapath.frame import GSO_TCP4, GSO_TCP6, GSO_UDP, NO_OFFLOAD
+from pktlb.datapath.tables import ServiceTable
+from pktlb.datapath.trail import MAX_TRAILS
 from pktlb.model import Endpoint, Mode, Proto
-from tests.differential.scene import Scene
+from tests.differential.scene import EIGHTH, Scene
 from tests.differential.step import Arrival, Expiry, Step
 from tests.differential.talk import Talk
-from tests.differential.wire import SYN, Packet
+from tests.differential.wire import PORTED, SYN, Packet, pieces
 from tests.packets import packed
 
 CLASHES: Final = 64
 "How many ports are tried where the client's own is taken."
 CROWD: Final = 4120
 "More flows than endpoints rest in a pool before they are given out again."
-CLIENT: Final = packed("10.0.1.2")
+CLIENTS: Final = {4: packed("10.0.1.2"), 16: packed("2001:db8:1::2")}
 
 
 def steps(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
@@ -29,16 +31,17 @@ def steps(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
     ):
         kinds.append(_go_round)
     if roomy and scene.snat and len(scene.limits.source_ports) > CROWD:
-        kinds.append(_use_up)
-    if scene.snat:
-        kinds.append(_dial_the_pool)
-    else:
-        kinds.append(_take_all_ports)
+        kinds += [_use_up] * 4
+    if scene.rng.random() < 0.1:
+        kinds.append(_scatter)
+    kinds += [_dial_the_pool] if scene.snat else [_take_all_ports] * 4
+    kinds += [_hoard, _pester]
     return scene.rng.choice(kinds)(talk, scene, now) if kinds else iter(())
 
 
 def _opening(talk: Talk, port: int, now: float, scene: Scene, load: bytes = b"") -> Packet:
-    packet = Packet(Endpoint(CLIENT, port), talk.vip, talk.proto, scene.macs_to(1, talk.mac))
+    client = Endpoint(CLIENTS[len(talk.vip.address)], port)
+    packet = Packet(client, talk.vip, talk.proto, scene.macs_to(1, talk.mac))
     packet.flags, packet.load = SYN, load
     return packet
 
@@ -58,33 +61,47 @@ def _take_all_ports(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
         (one, other)
         for one in scene.nat_services()
         for other in scene.nat_services()
-        if one is not other and one.proto is other.proto and set(one.backends) & set(other.backends)
+        if one is not other and _alike(one, other) and set(one.backends) & set(other.backends)
     ]
     if not pairs:
         return
     one, other = rng.choice(pairs)
-    talk.vip, talk.proto = one.vip, one.proto
+    talk.vip, _ = _dial(one)
+    talk.proto = min(set(one.vip.protos) & set(other.vip.protos) & PORTED)
     for number in (port, *rng.sample(tries, len(tries))):
         yield _arrival(_opening(talk, number, now, scene), now)
-    talk.vip = other.vip
+    talk.vip, _ = _dial(other)
     for _ in range(3):
         yield _arrival(_opening(talk, port, now, scene), now)
 
 
+def _alike(one: ServiceTable, other: ServiceTable) -> bool:
+    """Whether somebody can dial both in the same way from the same place."""
+    sizes = len(one.vip.address), len(other.vip.address)
+    return sizes[0] == sizes[1] and bool(set(one.vip.protos) & set(other.vip.protos) & PORTED)
+
+
+def _dial(service: ServiceTable) -> tuple[Endpoint, int]:
+    """Its address, a port and a protocol of it."""
+    proto = next((each for each in service.vip.protos if each in PORTED), Proto.UDP)
+    return Endpoint(service.vip.address, service.vip.low), proto
+
+
 def _dial_the_pool(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
     """Backends are clients of services at addresses of the pool: it looks like their replies."""
-    services = [each for each in scene.nat_services() if each.proto is talk.proto]
+    services = [each for each in scene.nat_services() if talk.proto in each.vip.protos]
     ends = sorted({backend for each in services for backend in each.backends})
-    vips = [each.vip for each in scene.services.values() if each.vip.address in scene.snat]
+    vips = [_dial(each)[0] for each in scene.services.values() if each.vip.address in scene.snat]
     for vip in vips:
         for end in ends:
-            talk.vip = vip
-            packet = _opening(talk, 0, now, scene)
-            packet.source = end
-            yield _arrival(packet, now)
+            if len(end.address) == len(vip.address):
+                talk.vip = vip
+                packet = _opening(talk, 0, now, scene)
+                packet.source = end
+                yield _arrival(packet, now)
     for each in services:
         for port in range(4000, 4003):
-            talk.vip = each.vip
+            talk.vip, _ = _dial(each)
             yield _arrival(_opening(talk, port, now, scene), now)
 
 
@@ -93,8 +110,7 @@ def _use_up(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
     services = [each for each in scene.nat_services() if each.backends]
     if not services:
         return
-    service = scene.rng.choice(services)
-    talk.vip, talk.proto = service.vip, service.proto
+    talk.vip, talk.proto = _dial(scene.rng.choice(services))
     for port in range(10_000, 10_000 + CROWD):
         yield _arrival(_opening(talk, port, now, scene), now)
     later = now + max(scene.limits.timeouts.syn, scene.limits.timeouts.udp)
@@ -103,9 +119,44 @@ def _use_up(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
         yield _arrival(_opening(talk, port, later, scene), later)
 
 
+def _scatter(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
+    """More packets in fragments than can be remembered, their last ones first; then the first."""
+    whole = bytes(_opening(talk, 4000, now, scene, bytes(64)).build())
+    for ident in range(MAX_TRAILS + 6):
+        (piece,) = pieces(whole, [(24, 72, False)], ident)
+        yield Arrival(now, 1, piece, NO_OFFLOAD)
+    for ident in (MAX_TRAILS + 5, 6, 5, 0, MAX_TRAILS):
+        (piece,) = pieces(whole, [(0, 24, True)], ident)
+        yield Arrival(now, 1, piece, NO_OFFLOAD)
+    yield Expiry(now + 14.875, 5)
+    yield Expiry(now + 15.0, 5)
+    yield Expiry(now + 15.0, 2 * MAX_TRAILS)
+
+
+def _hoard(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
+    """More bytes in fragments than can be held."""
+    whole = bytes(_opening(talk, 4000, now, scene, bytes(60_000)).build())
+    for ident in range(90):
+        (piece,) = pieces(whole, [(24, 50_024, True)], ident)
+        yield Arrival(now, 1, piece, NO_OFFLOAD)
+    for ident in range(0, 90, 7):
+        (piece,) = pieces(whole, [(0, 24, True)], ident)
+        yield Arrival(now, 1, piece, NO_OFFLOAD)
+
+
+def _pester(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
+    """More errors are due to one sender than it is sent."""
+    for turn in range(100):
+        packet = _opening(talk, 4000 + turn % 2, now, scene)
+        packet.ttl = 1
+        yield _arrival(packet, now + turn // 50 * 15 * EIGHTH)
+
+
 def _go_round(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
     """Frames that stand for so many that the tunnel's identifications begin anew."""
-    kind = GSO_TCP4 if talk.proto is Proto.TCP else GSO_UDP
+    kind = GSO_UDP
+    if talk.proto == Proto.TCP:
+        kind = GSO_TCP4 if len(talk.vip.address) == 4 else GSO_TCP6
     for _ in range(3):
         packet = _opening(talk, 4000, now, scene, bytes(25_000))
         packet.partial = True

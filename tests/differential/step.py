@@ -6,9 +6,10 @@ Steps are plain values. A list of them can be replayed by any engine, and some o
 from typing import NamedTuple
 
 from pktlb.datapath.frame import Frame, Offload
+from pktlb.datapath.keys import address_of, port_of
 from pktlb.datapath.pipeline import Limits
-from pktlb.datapath.tables import Tables
-from pktlb.model import format_address
+from pktlb.datapath.tables import ServiceTable, Tables
+from pktlb.model import HASHES, format_address
 from tests.gateway import describe
 
 
@@ -63,25 +64,42 @@ def tell_frame(given: Frame) -> str:
 def tell_tables(tables: Tables) -> str:
     """Tables, a line each; long sequences of slots cut short."""
     services = [
-        f"{each.vip}/{each.proto.name} {each.mode.name} {each.scheduler.name} "
+        f"{each.vip} {each.mode.name} {each.scheduler.name} {tell_options(each)}"
         f"{' '.join(f'{b}*{w}' for b, w in zip(each.backends, each.weights, strict=True))} "
         f"slots {list(each.slots[:12])}{'...' if len(each.slots) > 12 else ''}"
-        for each in tables.services.values()
+        for each in tables.all_services
     ]
     hops = [
         f"to {format_address(address)} by port {hop.port}, {hop.macs.hex(' ')}, mtu {hop.mtu}"
         for address, hop in tables.hops.items()
     ]
     ports = [f"port {n}: {p.mac.hex(' ')}, mtu {p.mtu}" for n, p in tables.ports.items()]
-    replies = [f"{format_address(key[:-3])}:{int.from_bytes(key[-3:-1], 'big')}/{key[-1]}"
-               for key in sorted(tables.replies)]  # fmt: skip
+    replies = [f"{format_address(address_of(key))}:{port_of(key)}/{key[-1]}"
+               for key in sorted(tables.replies.exact)]  # fmt: skip
+    replies += [
+        f"{format_address(address)}:{span.low}-{span.high}/{span.proto}"
+        for address, spans in tables.replies.spans.items()
+        for span in spans
+    ]
     rest = [
         f"replies {' '.join(replies)}",
         f"snat {' '.join(map(format_address, sorted(tables.snat)))}",
         f"own {' '.join(map(format_address, sorted(tables.own)))} ports {tables.own_ports}",
         f"hash key {tables.hash_key.hex()}",
+        f"spread {sorted(tables.spread)} not from {[m.hex() for m in sorted(tables.appliances)]}",
     ]
     return "\n    ".join(["tables", *services, *hops, *ports, *rest])
+
+
+def tell_options(each: ServiceTable) -> str:
+    """What else there is to a service, with a space behind it."""
+    on = each.hash_on
+    told = [
+        *(["one packet"] if each.one_packet else []),
+        *(["pick up"] if each.pick_up else []),
+        *([f"by {on}"] if each.scheduler in HASHES else []),
+    ]
+    return "".join(f"{word} " for word in told)
 
 
 def tell_limits(limits: Limits) -> str:

@@ -4,9 +4,22 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any, Final
 
-from pktlb.datapath.frame import GSO_ECN, GSO_TCP4, GSO_UDP, Offload
+from pktlb.datapath.frame import GSO_ECN, GSO_TCP4, GSO_TCP6, GSO_UDP, Offload
 from pktlb.model import Proto
-from tests.differential.wire import CHECK_AT, CWR, ETHER, Packet, mended, sum_of
+from tests.differential.wire import (
+    CHECK_AT,
+    CWR,
+    ETHER,
+    HOP_BY_HOP,
+    LEAST,
+    OPTIONS,
+    ROUTING,
+    TYPES,
+    Packet,
+    layout,
+    mended,
+    sum_of,
+)
 
 _NOISE: Final = Random(1).randbytes(1 << 17)
 IP_OPTIONS: Final = (
@@ -25,9 +38,34 @@ IP_OPTIONS: Final = (
     b"\0\2\x94\4\0\0\0\0",
     b"\x81\x01\0\0",
 )
+_PADDED: Final = b"\0\0\1\4\0\0\0\0"
+"An extension header of 8 bytes with no option but padding."
+EXTENSIONS: Final = (
+    ((HOP_BY_HOP, _PADDED),),
+    ((OPTIONS, _PADDED),),
+    ((ROUTING, b"\0\2\4\0" + bytes(20)),),
+    ((ROUTING, b"\0\2\4\1" + bytes(20)),),  # not yet at its end
+    ((HOP_BY_HOP, b"\0\1\1\14" + bytes(12)), (ROUTING, b"\0\0\4\0" + bytes(4)), (OPTIONS, _PADDED)),
+    ((OPTIONS, _PADDED),) * 8,  # as many as are walked
+    ((OPTIONS, _PADDED),) * 9,
+    ((OPTIONS, b"\0\x0a" + bytes(86)),),  # a long head to segment
+    ((OPTIONS, b"\0\x10" + bytes(134)),),  # too long for that
+    ((OPTIONS, b"\0\xff" + bytes(2046)),),
+    ((OPTIONS, b"\0\xff" + bytes(6)),),  # a lie
+    ((OPTIONS, b"\0\1" + bytes(6)),),
+    ((44, b"\0\0\0\0\0\0\0\7"),),  # a fragment that is all of it
+    ((44, b"\0\0\0\0\0\0\0\7"), (44, b"\0\0\0\0\0\0\0\7")),
+    ((44, b"\0\0\0\1\0\0\0\7"), (OPTIONS, _PADDED)),
+    ((44, b"\0\0\0\1\0\0\0\7"), (44, b"\0\0\0\1\0\0\0\7")),
+    ((OPTIONS, _PADDED), (44, b"\0\0\0\1\0\0\0\7"), (OPTIONS, b"\0\xff" + bytes(6))),
+    ((59, b""),),
+    ((51, bytes(12)),),  # AH is none that is walked
+)
+"IPv6: their first bytes are filled in."
 TCP_OPTIONS: Final = (b"\2\4\5\xb4", b"\1\1\x08\x0a" + bytes(8), bytes(40))
 RARE: Final[tuple[tuple[str, Sequence[Any]], ...]] = (
     ("ip_options", IP_OPTIONS),
+    ("extensions", EXTENSIONS),
     ("tcp_options", TCP_OPTIONS),
     ("ttl", (0, 1, 1, 2, 3, 255)),
     ("tos", range(256)),
@@ -74,14 +112,17 @@ def offloaded(rng: Random, packet: Packet) -> Offload:
         return packet.offload()
     if rng.random() < 0.7:
         packet.load = load(rng, rng.choice((1, 40, 600, 2000, 5000, 20_000)))
-    right = GSO_TCP4 if packet.proto is Proto.TCP else GSO_UDP
-    kind = rng.choice((right,) * 8 + (right | GSO_ECN, right | GSO_ECN, GSO_TCP4, GSO_UDP, 3, 4))
+    tcp = GSO_TCP4 if packet.size == 4 else GSO_TCP6
+    right = tcp if packet.proto == Proto.TCP else GSO_UDP
+    kind = rng.choice(
+        (right,) * 8 + (right | GSO_ECN, right | GSO_ECN, GSO_TCP4, GSO_TCP6, GSO_UDP, 3)
+    )
     if kind & GSO_ECN:
         packet.flags |= CWR
     least = len(packet.load) // 40
     sizes = [size for size in SIZES if size >= least or not size]
     size = rng.choice((*sizes, max(1, len(packet.load)), len(packet.load) // 3 + 1))
-    return packet.offload(kind, size)
+    return packet.offload(kind, min(size, 0xFFFF))
 
 
 def any_offload(rng: Random, size: int) -> Offload:
@@ -102,24 +143,28 @@ def spoilt(rng: Random, data: bytearray) -> bytearray:
     kind = rng.randrange(6)
     if len(data) < 24:
         return data
+    six = data[12:14] == TYPES[16]
     if kind == 0:
         del data[rng.randrange(len(data) + 1) :]
     elif kind == 1:
-        data[rng.choice((12, 13, 14, 23))] = rng.choice((0, 1, 4, 8, 0x44, 0x55, 0x46, 0x81, 58))
+        values = (0, 1, 4, 6, 8, 17, 43, 44, 58, 59, 60, 0x44, 0x55, 0x46, 0x60, 0x81, 0x86, 0xDD)
+        data[rng.choice((12, 13, 14, 20 if six else 23))] = rng.choice(values)
     elif kind == 2:
-        total = rng.choice((0, 19, 20, 27, 28, 39, 40, len(data) - 13, 0xFFFF))
-        data[16:18] = min(total, 0xFFFF).to_bytes(2, "big")
+        total = rng.choice((0, 19, 20, 27, 28, 39, 40, len(data) - 53, len(data) - 13, 0xFFFF))
+        at = 18 if six else 16
+        data[at : at + 2] = min(max(0, total), 0xFFFF).to_bytes(2, "big")
     elif kind == 3:
         _bend_lengths(rng, data)
     else:
-        data[rng.randrange(min(len(data), 80))] ^= rng.choice((1, 0x80, 0xFF, rng.randrange(256)))
+        data[rng.randrange(min(len(data), 120))] ^= rng.choice((1, 0x80, 0xFF, rng.randrange(256)))
     return mended(data) if rng.random() < 0.8 else data
 
 
 def _bend_lengths(rng: Random, data: bytearray) -> None:
     """TCP's header length, or UDP's length, is what it cannot be."""
-    at = ETHER + (data[ETHER] & 15) * 4
-    if data[23] == Proto.UDP and len(data) >= at + 8:
+    there = layout(data)
+    at = there.transport if there else ETHER + 20
+    if there and there.proto == Proto.UDP and len(data) >= at + 8:
         right = int.from_bytes(data[at + 4 : at + 6], "big")
         wrong = rng.choice((0, 7, 8, max(0, right - 1), min(right + 1, 0xFFFF), 0xFFFF))
         data[at + 4 : at + 6] = wrong.to_bytes(2, "big")
@@ -129,9 +174,15 @@ def _bend_lengths(rng: Random, data: bytearray) -> None:
 
 def noise(rng: Random) -> bytearray:
     """No packet, or hardly one."""
-    data = bytearray(load(rng, rng.choice((0, 1, 13, 14, 20, 33, 34, 60, 120))))
-    if rng.random() < 0.6:
+    data = bytearray(load(rng, rng.choice((0, 1, 13, 14, 20, 33, 34, 53, 54, 60, 62, 120))))
+    kind = rng.random()
+    if kind < 0.4:
         data[12:15] = b"\x08\0\x45"
+    elif kind < 0.7:
+        data[12:15] = b"\x86\xdd\x60"
+        data[18:20] = max(0, len(data) - 54).to_bytes(2, "big")
+        data[20:21] = rng.choice((0, 6, 17, 43, 44, 44, 58, 60, 60)).to_bytes(1, "big")
+        data[55:56] = b"\0"
     return mended(data) if rng.random() < 0.5 else data
 
 
@@ -141,12 +192,17 @@ def aimed(rng: Random, arrived: bytes, left: bytes) -> bytearray:
     A sum of 0 is 0xffff as well, and each kind of checksum has its own rule which of them it is.
     """
     data = bytearray(arrived)
-    at = ETHER + (data[ETHER] & 15) * 4 + CHECK_AT.get(Proto(data[23]), 0)
-    if rng.random() < 0.6 and len(data) >= at + 2 and len(left) >= at + 2:
+    there, then = layout(data), layout(left)
+    if there is None or then is None or there[:3] != then[:3]:
+        return data
+    at = there.transport + CHECK_AT.get(there.proto, 0)
+    if (there.size == 16 or rng.random() < 0.6) and len(data) >= at + 2 and len(left) >= at + 2:
         before = int.from_bytes(data[at : at + 2], "big")
         after = int.from_bytes(left[at : at + 2], "big")
         wanted = (before - after - rng.choice((0, 0, 1))) % 0xFFFF
         data[at : at + 2] = rng.choice((wanted, wanted or 0xFFFF)).to_bytes(2, "big")
+        return data
+    if there.size == 16:
         return data
     which = bytes(left) if rng.random() < 0.7 else bytes(arrived)
     total = sum_of(which[ETHER:24] + which[26 : ETHER + (which[ETHER] & 15) * 4])
@@ -156,3 +212,13 @@ def aimed(rng: Random, arrived: bytes, left: bytes) -> bytearray:
     if data[24:26] == b"\0\0" and rng.random() < 0.5:
         data[24:26] = b"\xff\xff"
     return data
+
+
+def other_load(rng: Random, packet: Packet) -> None:
+    """What is behind the IP header of a protocol without ports: enough for its checksum or not."""
+    least = LEAST.get(packet.proto, 0)
+    size = rng.choice((least, least + 1, least + 40, rng.randrange(8), 600, 1452, 1460, 1472))
+    packet.load = load(rng, size)
+    if packet.proto in (Proto.ICMP, Proto.ICMPV6) and packet.load:
+        kinds = (0, 8) if packet.size == 4 else (128, 129, 135, 136)
+        packet.load = bytes([rng.choice(kinds), 0]) + packet.load[2:]

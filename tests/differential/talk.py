@@ -36,7 +36,7 @@ class Talk:
     __slots__ = ("_left", "_rng", "client", "index", "inside", "mac", "proto", "seq", "vip")
 
     def __init__(
-        self, rng: Random, client: Endpoint, mac: bytes, index: int, vip: Endpoint, proto: Proto
+        self, rng: Random, client: Endpoint, mac: bytes, index: int, vip: Endpoint, proto: int
     ) -> None:
         self._rng = rng
         self.client = client
@@ -53,7 +53,7 @@ class Talk:
     def next(self) -> tuple[bool, int]:
         """Who sends now, and with which flags. Over and over: ports are used again."""
         rng = self._rng
-        if self.proto is Proto.UDP:
+        if self.proto != Proto.TCP:
             return rng.choice(DATAGRAMS)
         if rng.random() < 0.06:
             return rng.random() < 0.5, rng.choice(ODD_FLAGS)

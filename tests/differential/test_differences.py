@@ -47,4 +47,4 @@ def test_the_story_of_a_difference_is_short_and_says_what_happened() -> None:
     assert "1. at " in story
     assert "3. at " not in story, "one packet is enough to tell"
     assert "reference: OPENED, 1 frames" in story
-    assert "TCP(sport=" in story
+    assert "Ether(" in story

@@ -12,24 +12,46 @@ from typing import Final
 
 from pktlb.datapath.flow import Flow
 from pktlb.datapath.frame import NO_OFFLOAD
-from pktlb.datapath.packet import destination, source
-from pktlb.datapath.pipeline import Outcome
+from pktlb.datapath.keys import destination, source
+from pktlb.datapath.outcome import Outcome
 from pktlb.datapath.tcp import State
 from pktlb.model import Endpoint, Proto, Reason, Verdict
-from tests.differential import siege, strange, wire
-from tests.differential.scene import BACKEND_PORTS, BACKENDS, EIGHTH, INDEXES, NO_INDEX, OWN, Scene
+from tests.differential import siege, strange, trouble, wire
+from tests.differential.scene import (
+    BACKEND_PORTS,
+    BACKENDS,
+    BOTH,
+    EIGHTH,
+    INDEXES,
+    NO_INDEX,
+    NUMBERS,
+    OWN,
+    Scene,
+)
 from tests.differential.step import Arrival, Expiry, Step, Swap
 from tests.differential.talk import ODD_FLAGS, Talk
-from tests.differential.wire import ACK, SYN, Packet
+from tests.differential.wire import ACK, HEADER, ICMPS, LONGEST, SYN, Packet
 from tests.packets import packed
 
-CLIENTS: Final = (
-    *(packed(f"10.0.1.{host}") for host in (2, 3, 4, 5)),
-    *(packed(address) for address in ("0.0.0.9", "127.0.0.1", "224.0.0.1", "255.255.255.255")),
-    *BACKENDS,
-    *OWN,
-    *(packed(address) for address in ("10.0.2.9", "223.255.255.255", "198.51.100.7")),
-)
+PLAIN: Final = {
+    4: tuple(packed(f"10.0.1.{host}") for host in (2, 3, 4, 5)),
+    16: tuple(packed(f"2001:db8:1::{host}") for host in (2, 3, 4, 5)),
+}
+"Clients as they usually are, by the length of their addresses."
+_ODD: Final = (
+    "0.0.0.9", "127.0.0.1", "169.254.1.1", "224.0.0.1", "255.255.255.255", "10.0.2.9",
+    "223.255.255.255", "198.51.100.7", "::", "::1", "::2:0", "fe80::1", "febf::1", "fec0::1",
+    "ff02::1", "2001:db8:2::9",
+)  # fmt: skip
+CLIENTS: Final = {
+    size: (
+        *plain,
+        *(each for each in (*BACKENDS, *OWN, *map(packed, _ODD)) if len(each) == size),
+    )
+    for size, plain in PLAIN.items()
+}
+OVER_IP: Final[dict[int, int]] = {Proto.TCP: 20, Proto.UDP: 8}
+"Bytes of the header in front of a load."
 CLIENT_PORTS: Final = (0, 1, 80, 1023, 1024, 4000, 4001, 5000, 5001, 5002, 40_000, 65535)
 CLOCK_ROUND_S: Final = 4_294_967.25
 "Nearly 2**32 milliseconds: about seven weeks."
@@ -48,6 +70,8 @@ class Traffic:
             self._begin: 60,
             self._at_the_last_moment: 60,
             self._sent_again: 120,
+            self._complain: 80,
+            self._in_parts: 50,
             self._between_anybody: 100,
             self._expire: 40,
             self._noise: 20,
@@ -89,9 +113,12 @@ class Traffic:
         if outcome.reason.verdict is not Verdict.SEND:
             return
         left = bytes(outcome.frames[0].data)
-        if len(outcome.frames) == 1 and left[23] == step.data[23]:
+        came, went = wire.layout(step.data), wire.layout(left)
+        if len(outcome.frames) == 1 and came and went and step.offload == NO_OFFLOAD:
             self._sent.append((step, left))
-        if self._asked is not None and outcome.reason is not Reason.RETURNED:
+        if self._asked is None or outcome.reason is Reason.RETURNED or not came or not went:
+            return
+        if came[:2] == went[:2]:
             client, backend = wire.ends(left)
             self._asked.inside = client, backend
 
@@ -115,12 +142,27 @@ class Traffic:
 
     def _talk(self) -> Talk:
         rng = self.rng
-        plain = rng.random() < 0.7
-        address = rng.choice(CLIENTS[:4] if plain else (*CLIENTS, *self.scene.machines))
+        vip, proto = self._anywhere()
+        size = len(vip.address)
+        address = rng.choice(PLAIN[size] if rng.random() < 0.7 else CLIENTS[size])
         port = rng.choice(CLIENT_PORTS) if rng.random() < 0.7 else rng.randrange(0x10000)
         client = Endpoint(address, rng.choice(BACKEND_PORTS) if address in BACKENDS else port)
-        mac = b"\2" + rng.randbytes(5)
-        return Talk(rng, client, mac, rng.choice(INDEXES), *self.scene.any_vip())
+        return Talk(rng, client, self._mac(), rng.choice(INDEXES), vip, proto)
+
+    def _mac(self) -> bytes:
+        """Somebody's; perhaps that of a machine over which everything is spread."""
+        appliances = sorted(self.scene.appliances())
+        if appliances and self.rng.random() < 0.1:
+            return self.rng.choice(appliances)
+        return b"\2" + self.rng.randbytes(5)
+
+    def _anywhere(self) -> tuple[Endpoint, int]:
+        """Mostly a service; what is forwarded goes anywhere."""
+        rng = self.rng
+        if self.scene.spread and rng.random() < 0.3:
+            size = rng.choice(self.scene.sizes)
+            return Endpoint(rng.choice(CLIENTS[size]), 443), rng.choice((*BOTH, *NUMBERS))
+        return self.scene.any_end()
 
     def _continue(self, flows: Iterable[Flow]) -> Arrival:
         """The next packet of a conversation, from either side."""
@@ -141,24 +183,28 @@ class Traffic:
         return self._arrival(packet, talk.index)
 
     def _packet(
-        self, here: Endpoint, there: Endpoint, proto: Proto, mac: bytes, index: int
+        self, here: Endpoint, there: Endpoint, proto: int, mac: bytes, index: int
     ) -> Packet:
         """A packet with a load of any size, mostly small or about as long as a link permits."""
         rng = self.rng
         chance = rng.random()
         if chance < 0.6:
             size = rng.randrange(60)
-        elif chance < 0.996:
+        elif chance < (0.96 if max(self.scene.mtus) > LONGEST else 0.996):
             longest = min(rng.choice(self.scene.mtus) * rng.choice((1, 1, 1, 2, 3)), 2000)
             size = longest - rng.choice((20, 28, 40, 48, 60)) + rng.randint(-3, 9)
         else:
-            size = rng.choice((8000, 65_000, 65_475, 65_515, 0xFFFF))
+            longest = rng.choice((8000, 65_000, 65_515, 65_515, 65_516, 65_535, 65_536, 70_000))
+            size = longest - HEADER[len(here.address)] - OVER_IP.get(proto, 0)
         packet = Packet(here, there, proto, self.scene.macs_to(index, mac))
         packet.load = strange.load(rng, max(0, size))
+        if proto not in BOTH and rng.random() < 0.7:
+            strange.other_load(rng, packet)
         if rng.random() < 0.5:
             packet.fragment = 0
             if rng.random() < 0.1:
                 packet.ip_options = rng.choice(strange.IP_OPTIONS)
+                packet.extensions = rng.choice(strange.EXTENSIONS)
         return packet
 
     def _arrival(self, packet: Packet, index: int) -> Arrival:
@@ -183,11 +229,16 @@ class Traffic:
         """From any end to any other: a service, a backend, an address of our own."""
         rng = self.rng
         ports = (*CLIENT_PORTS, *BACKEND_PORTS)
-        vip, proto = self.scene.any_vip()
-        here = Endpoint(rng.choice(CLIENTS), rng.choice(ports))
-        there = rng.choice((vip, Endpoint(rng.choice(CLIENTS), rng.choice(ports))))
+        vip, proto = self._anywhere()
+        clients = CLIENTS[len(vip.address)]
+        here = Endpoint(rng.choice(clients), rng.choice(ports))
+        there = rng.choice((vip, Endpoint(rng.choice(clients), rng.choice(ports))))
+        if rng.random() < 0.2:
+            here, there = vip, here  # a backend that answers in its name
+        if rng.random() < 0.1:
+            proto = ICMPS[len(vip.address)]
         index = rng.choice(INDEXES)
-        packet = self._packet(here, there, proto, b"\2anybo", index)
+        packet = self._packet(here, there, proto, self._mac(), index)
         packet.flags = rng.choice((SYN, ACK, *ODD_FLAGS))
         return self._arrival(packet, index)
 
@@ -208,6 +259,34 @@ class Traffic:
         back = bytes(wire.mirrored(left))
         return step._replace(now=self.now, port=rng.choice(INDEXES), data=back)
 
+    def _complain(self, flows: Iterable[Flow]) -> Step:
+        """An ICMP error about something that was sent, on either side of the balancer."""
+        rng = self.rng
+        if not self._sent:
+            return self._continue(flows)
+        step, left = rng.choice(self._sent)
+        index = rng.choice(INDEXES)
+        about = rng.choice((left, left, step.data, bytes(wire.mirrored(step.data)),
+                            bytes(wire.mirrored(left))))  # fmt: skip
+        packet = trouble.complaint(rng, about, self.scene.macs_to(index, self._mac()))
+        return self._continue(flows) if packet is None else self._arrival(packet, index)
+
+    def _in_parts(self, flows: Iterable[Flow]) -> Step:
+        """A packet's fragments, one after the other or with others between them."""
+        rng = self.rng
+        packet = self._continue(flows)
+        parts = trouble.parts(rng, packet.data, rng.choice((1, 2, 0xFFFF, rng.getrandbits(32))))
+        for data in parts[:60]:
+            if rng.random() < 0.02:
+                self.now += rng.choice((15.0, 15.0 - EIGHTH))
+                self._queue.append(Expiry(self.now, rng.choice((1, 1000))))
+            odd = rng.random() < 0.03
+            piece = bytes(strange.spoilt(rng, bytearray(data))) if odd else data
+            self._queue.append(packet._replace(now=self.now, data=piece, offload=NO_OFFLOAD))
+            if rng.random() < 0.05:
+                self._queue.append(self._continue(flows))
+        return self._queue.popleft() if self._queue else packet
+
     def _at_the_last_moment(self, flows: Iterable[Flow]) -> Step:
         """A flow is about to be forgotten, or has just been: who comes by at this moment?"""
         rng = self.rng
@@ -224,6 +303,6 @@ class Traffic:
             return Expiry(self.now, rng.choice((1, 2, 1000)))
         key = flow.key if flow.reverse is None or rng.random() < 0.5 else flow.reverse
         index = rng.choice(INDEXES)
-        packet = self._packet(source(key), destination(key), Proto(key[-1]), b"\2later", index)
+        packet = self._packet(source(key), destination(key), key[-1], b"\2later", index)
         packet.flags = rng.choice((SYN, ACK, ACK, *ODD_FLAGS))
         return self._arrival(packet, index)

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from pktlb.datapath.frame import Frame
-from pktlb.datapath.packet import format_key
-from pktlb.datapath.pipeline import Dataplane, Limits, Outcome
+from pktlb.datapath.keys import format_key
+from pktlb.datapath.outcome import Outcome
+from pktlb.datapath.pipeline import Dataplane, Limits
 from pktlb.datapath.tables import Tables
 from pktlb.datapath.tcp import State
 from pktlb.model import Reason

@@ -5,7 +5,7 @@ The builders of `tests.packets` are the independent opinion on what is right; th
 
 import struct
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from pktlb.datapath.frame import NEEDS_CHECKSUM, Offload
 from pktlb.model import Endpoint, Proto
@@ -13,10 +13,24 @@ from pktlb.model import Endpoint, Proto
 ETHER: Final = 14
 FIN, SYN, RST, PSH, ACK, CWR = 0x01, 0x02, 0x04, 0x08, 0x10, 0x80
 DONT_FRAGMENT, MORE_FRAGMENTS = 0x4000, 0x2000
+HOP_BY_HOP, ROUTING, FRAGMENT, NO_NEXT, OPTIONS = 0, 43, 44, 59, 60
+TYPES: Final = {4: b"\x08\0", 16: b"\x86\xdd"}
+"By the length of an address, as the rest."
+HEADER: Final = {4: 20, 16: 40}
+ENDS: Final = {4: ETHER + 12, 16: ETHER + 8}
+ICMPS: Final = {4: Proto.ICMP, 16: Proto.ICMPV6}
+PORTED: Final = frozenset({Proto.TCP, Proto.UDP})
 _IPV4: Final = struct.Struct(">BBHHHBBH4s4s")
+_IPV6: Final = struct.Struct(">IHBB16s16s")
 _TCP: Final = struct.Struct(">HHIIBBHHH")
 _UDP: Final = struct.Struct(">HHHH")
-CHECK_AT: Final = {Proto.TCP: 16, Proto.UDP: 6}
+CHECK_AT: Final[dict[int, int]] = {
+    Proto.TCP: 16, Proto.UDP: 6, Proto.DCCP: 6, Proto.UDPLITE: 6, Proto.ICMP: 2, Proto.ICMPV6: 2,
+}  # fmt: skip
+LEAST: Final[dict[int, int]] = {
+    Proto.TCP: 20, Proto.UDP: 8, Proto.DCCP: 12, Proto.UDPLITE: 8, Proto.ICMP: 8, Proto.ICMPV6: 8,
+}  # fmt: skip
+"Bytes of the header that the checksum is in."
 LONGEST: Final = 0xFFFF
 
 
@@ -27,23 +41,27 @@ def sum_of(data: bytes | bytearray) -> int:
 
 @dataclass(slots=True)
 class Packet:
-    """A TCP segment or UDP datagram in IPv4 and Ethernet."""
+    """Any protocol's packet in IP and Ethernet; the family is that of the addresses."""
 
     source: Endpoint
     target: Endpoint
-    proto: Proto
+    proto: int
     macs: bytes
     "Destination and source, as they stand in a frame."
     flags: int = 0
     load: bytes = b""
+    "Of ICMP, the whole message, with a place for its checksum."
     seq: int = 1000
     ttl: int = 64
     tos: int = 0
     ident: int = 7
+    "IPv6: the flow label."
     fragment: int = DONT_FRAGMENT
-    "The word of flags and offset."
+    "The word of flags and offset; IPv4 only."
     ip_options: bytes = b""
-    "Of whole words."
+    "Of whole words; IPv4 only."
+    extensions: tuple[tuple[int, bytes], ...] = ()
+    "Numbers and headers, whose first byte is filled in; IPv6 only."
     tcp_options: bytes = b""
     "Of whole words."
     check: int | None = None
@@ -55,78 +73,140 @@ class Packet:
     "The load makes the transport's whole sum nothing, for which there are two ways to write."
 
     @property
+    def size(self) -> int:
+        """Bytes of an address."""
+        return len(self.source.address)
+
+    @property
     def transport(self) -> int:
-        """Offset of the TCP or UDP header."""
-        return ETHER + 20 + len(self.ip_options)
+        """Offset of what is behind the IP header and its extensions."""
+        if self.size == 4:
+            return ETHER + 20 + len(self.ip_options)
+        return ETHER + 40 + sum(len(header) for _, header in self.extensions)
 
     @property
     def payload(self) -> int:
         """Offset of the load."""
-        inner = 20 + len(self.tcp_options) if self.proto is Proto.TCP else 8
-        return self.transport + inner
+        if self.proto == Proto.TCP:
+            return self.transport + 20 + len(self.tcp_options)
+        return self.transport + (8 if self.proto == Proto.UDP else 0)
 
     def build(self) -> bytearray:
-        self.load = self.load[: LONGEST - (self.payload - ETHER)]
+        most = LONGEST + (0 if self.size == 4 else HEADER[16])
+        self.load = self.load[: max(0, most - (self.payload - ETHER))]
         body = self._body()
-        ends = self.source.address + self.target.address
-        pseudo = sum_of(ends) + self.proto + len(body)
+        self._sum_up(body)
+        network = self._ipv4(len(body)) if self.size == 4 else self._ipv6(len(body))
+        return bytearray(b"".join((self.macs, TYPES[self.size], network, body, self.padding)))
+
+    def _ipv4(self, length: int) -> bytearray:
+        head = 20 + len(self.ip_options)
+        ip = bytearray(_IPV4.pack(
+            0x40 | head // 4, self.tos, head + length, self.ident, self.fragment, self.ttl,
+            self.proto, 0, self.source.address, self.target.address,
+        ) + self.ip_options)  # fmt: skip
+        ip[10:12] = (-sum_of(ip) % 0xFFFF).to_bytes(2, "big")
+        return ip
+
+    def _ipv6(self, length: int) -> bytearray:
+        numbers = [*(number for number, _ in self.extensions), self.proto]
+        between = b"".join(
+            bytes([after]) + header[1:]
+            for (_, header), after in zip(self.extensions, numbers[1:], strict=True)
+        )
+        word = 6 << 28 | self.tos << 20 | self.ident
+        return bytearray(_IPV6.pack(
+            word, min(len(between) + length, LONGEST), numbers[0], self.ttl, self.source.address,
+            self.target.address,
+        ) + between)  # fmt: skip
+
+    def _body(self) -> bytearray:
+        if self.proto == Proto.UDP:
+            length = min(8 + len(self.load), LONGEST)
+            return bytearray(
+                _UDP.pack(self.source.port, self.target.port, length, 0) + self.load
+            )  # fmt: skip
+        if self.proto != Proto.TCP:
+            return bytearray(self.load)
+        size = 20 + len(self.tcp_options)
+        head = _TCP.pack(self.source.port, self.target.port, self.seq, 9, size << 2, self.flags,
+                         512, 0, 0)  # fmt: skip
+        return bytearray(head + self.tcp_options + self.load)
+
+    def _sum_up(self, body: bytearray) -> None:
+        """The transport's checksum, where it has one."""
+        at = CHECK_AT.get(self.proto)
+        if at is None or len(body) < at + 2:
+            return
+        body[at : at + 2] = b"\0\0"
+        pseudo = 0
+        if self.proto != Proto.ICMP:
+            ends = self.source.address + self.target.address
+            pseudo = sum_of(ends) + self.proto + len(body)
         if self.nothing and len(self.load) > 1:
-            at = self.payload - self.transport
-            body[at : at + 2] = b"\0\0"
-            body[at : at + 2] = (-(pseudo + sum_of(body)) % 0xFFFF).to_bytes(2, "big")
+            place = self.payload - self.transport
+            place = place or LEAST[self.proto]
+            if len(body) >= place + 2:
+                body[place : place + 2] = b"\0\0"
+                body[place : place + 2] = (-(pseudo + sum_of(body)) % 0xFFFF).to_bytes(2, "big")
         if self.partial:
             check = pseudo % 0xFFFF
         elif self.check is not None:
             check = self.check
         else:
             check = -(pseudo + sum_of(body)) % 0xFFFF or 0xFFFF
-        at = CHECK_AT[self.proto]
         body[at : at + 2] = check.to_bytes(2, "big")
-        head = 20 + len(self.ip_options)
-        ip = bytearray(_IPV4.pack(
-            0x40 | head // 4, self.tos, head + len(body), self.ident, self.fragment, self.ttl,
-            self.proto, 0, self.source.address, self.target.address,
-        ) + self.ip_options)  # fmt: skip
-        ip[10:12] = (-sum_of(ip) % 0xFFFF).to_bytes(2, "big")
-        return bytearray(b"".join((self.macs, b"\x08\0", ip, body, self.padding)))
-
-    def _body(self) -> bytearray:
-        if self.proto is Proto.UDP:
-            head = _UDP.pack(self.source.port, self.target.port, 8 + len(self.load), 0)
-            return bytearray(head + self.load)
-        size = 20 + len(self.tcp_options)
-        head = _TCP.pack(self.source.port, self.target.port, self.seq, 9, size << 2, self.flags,
-                         512, 0, 0)  # fmt: skip
-        return bytearray(head + self.tcp_options + self.load)
 
     def offload(self, gso_type: int = 0, segment_size: int = 0) -> Offload:
         """What a sender with offloads says of a partial packet."""
         length = self.payload if gso_type else 0
         return Offload(NEEDS_CHECKSUM, gso_type, length, segment_size, self.transport,
-                       CHECK_AT[self.proto])  # fmt: skip
+                       CHECK_AT.get(self.proto, 0))  # fmt: skip
+
+
+class Layout(NamedTuple):
+    """Where things are in a frame that was built here, or was one before it was spoilt."""
+
+    size: int
+    proto: int
+    transport: int
+    next_at: int
+    "Offset of the byte that tells the protocol."
+
+
+def layout(data: bytes | bytearray) -> Layout | None:
+    """Extension headers, a fragment's as well, are in front of the transport."""
+    kind = bytes(data[12:14])
+    if kind == TYPES[4] and len(data) >= ETHER + 20:
+        return Layout(4, data[23], ETHER + (data[ETHER] & 15) * 4, 23)
+    if kind != TYPES[16] or len(data) < ETHER + 40:
+        return None
+    proto, at, next_at = data[20], ETHER + 40, 20
+    while proto in (HOP_BY_HOP, ROUTING, FRAGMENT, OPTIONS) and len(data) >= at + 8:
+        next_at = at
+        proto, at = data[at], at + 8 + 8 * (0 if proto == FRAGMENT else data[at + 1])
+    return Layout(16, proto, at, next_at)
 
 
 def mended(data: bytearray) -> bytearray:
-    """The header checksum made right, as far as there is a header."""
+    """The IPv4 header checksum made right, as far as there is a header."""
     end = ETHER + (data[ETHER] & 15) * 4 if len(data) > ETHER else 0
-    if ETHER + 12 <= end <= len(data):
+    if data[12:14] != TYPES[16] and ETHER + 12 <= end <= len(data):
         data[ETHER + 10 : ETHER + 12] = b"\0\0"
         check = -sum_of(data[ETHER:end]) % 0xFFFF
         data[ETHER + 10 : ETHER + 12] = check.to_bytes(2, "big")
     return data
 
 
-def header_end(data: bytes | bytearray) -> int:
-    """Offset of the transport header of a frame that is one."""
-    return ETHER + (data[ETHER] & 15) * 4
-
-
 def ends(data: bytes | bytearray) -> tuple[Endpoint, Endpoint]:
     """Who sends a frame to whom."""
-    at = header_end(data)
+    there = layout(data)
+    assert there is not None
+    at, size = ENDS[there.size], there.size
+    ports = data[there.transport : there.transport + 4] if there.proto in PORTED else bytes(4)
     return (
-        Endpoint(bytes(data[26:30]), int.from_bytes(data[at : at + 2], "big")),
-        Endpoint(bytes(data[30:34]), int.from_bytes(data[at + 2 : at + 4], "big")),
+        Endpoint(bytes(data[at : at + size]), int.from_bytes(ports[:2], "big")),
+        Endpoint(bytes(data[at + size : at + 2 * size]), int.from_bytes(ports[2:], "big")),
     )
 
 
@@ -134,7 +214,36 @@ def mirrored(data: bytes | bytearray) -> bytearray:
     """A frame sent back: ends exchanged, which no checksum notices."""
     back = bytearray(data)
     back[0:12] = data[6:12] + data[0:6]
-    back[26:34] = data[30:34] + data[26:30]
-    at = header_end(data)
-    back[at : at + 4] = data[at + 2 : at + 4] + data[at : at + 2]
+    there = layout(data)
+    if there is None:
+        return back
+    at, size = ENDS[there.size], there.size
+    back[at : at + 2 * size] = data[at + size : at + 2 * size] + data[at : at + size]
+    at = there.transport
+    if there.proto in PORTED and len(data) >= at + 4:
+        back[at : at + 4] = data[at + 2 : at + 4] + data[at : at + 2]
     return back
+
+
+def pieces(
+    data: bytes | bytearray, cuts: list[tuple[int, int, bool]], ident: int
+) -> list[bytes]:  # fmt: skip
+    """Fragments of a whole packet: first byte of each, the one behind, and whether more follow."""
+    there = layout(data)
+    if there is None:
+        return []
+    made = []
+    for start, stop, more in cuts:
+        load = bytes(data[there.transport + start : there.transport + stop])
+        piece = bytearray(data[: there.transport])
+        if there.size == 4:
+            piece[16:18] = (len(piece) - ETHER + len(load)).to_bytes(2, "big")
+            piece[18:20] = (ident & 0xFFFF).to_bytes(2, "big")
+            piece[20:22] = (start // 8 | (MORE_FRAGMENTS if more else 0)).to_bytes(2, "big")
+            made.append(bytes(mended(piece) + load))
+            continue
+        piece[there.next_at] = FRAGMENT
+        piece += struct.pack(">BBHI", there.proto, 0, start & 0xFFF8 | more, ident)
+        piece[18:20] = min(len(piece) - ETHER - 40 + len(load), LONGEST).to_bytes(2, "big")
+        made.append(bytes(piece + load))
+    return made

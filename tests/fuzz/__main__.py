@@ -16,7 +16,7 @@ from tests.fuzz.build import CASES, CORPUS, FUZZ, TARGETS, BuildError, build, pl
 
 ROOT: Final = Path(__file__).parents[2]
 WORK: Final = ROOT / "build" / "fuzz"
-LONGEST: Final = {"parse": 256, "step": 1024, "tables": 600}
+LONGEST: Final = {"parse": 400, "step": 1024, "tables": 800}
 "Bytes of an input: longer ones take their time and show nothing new."
 GRACE_S: Final = 120.0
 

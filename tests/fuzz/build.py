@@ -12,15 +12,15 @@ CORPUS: Final = HERE / "corpus"
 CASES: Final = HERE / "cases"
 
 _ENGINE: Final = (
-    "carry_out", "decide", "engine", "flow", "map", "raw_tables", "schedule", "segment", "snat",
-    "tables",
+    "carry_out", "decide", "ends", "engine", "flow", "icmp", "indirect", "map", "opening",
+    "packet", "raw_tables", "schedule", "segment", "snat", "tables", "trail",
 )  # fmt: skip
 "The engine as far as it needs neither sockets nor Python."
 _SOURCES: Final = {
     "parse": ("parse",),
-    "step": ("step", "frames", "invariants", "judge", "world"),
+    "step": ("step", "frames", "invariants", "judge", "outcome", "places", "sums", "world"),
     "tables": ("tables",),
-    "workers": ("workers", "frames", "invariants", "world"),
+    "workers": ("workers", "frames", "invariants", "places", "world"),
 }
 TARGETS: Final = ("parse", "step", "tables")
 
@@ -40,8 +40,8 @@ def build(name: str, compiler: tuple[str, ...], folder: Path) -> Path:
     sources = [HERE / f"{source}.c" for source in _SOURCES[name]]
     if compiler is REPLAY:
         sources.append(HERE / "replay.c")
-    if name != "parse":
-        sources += [NATIVE / f"{source}.c" for source in _ENGINE]
+    engine = ("packet",) if name == "parse" else _ENGINE
+    sources += [NATIVE / f"{source}.c" for source in engine]
     command = [*compiler, *_FLAGS, f"-I{NATIVE}", f"-I{HERE}", "-pthread", "-o", str(program),
                *map(str, sources)]  # fmt: skip
     try:

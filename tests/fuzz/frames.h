@@ -6,24 +6,17 @@
 #include "frame.h"
 #include "input.h"
 
-/* Addresses and ports as numbers. */
-struct ends {
-	__u32 source, destination;
-	__u16 sport, dport;
-	__u8 proto;
-};
-
 /* A frame on its way in, and what it was before. */
 struct shot {
 	__u8 *memory, *before;
 	struct pk_frame frame, was;
 };
 
-struct ends ends_of(const __u8 *ip, const __u8 *transport);
-struct ends turned(const struct ends *ends);
-
-/* A packet from one end to the other, all else fuzzed. */
-void shot_make(struct shot *shot, const struct ends *ends, struct input *in);
+/* A packet from one end to the other, or a piece of it, all else fuzzed. */
+void shot_make(struct shot *shot, const struct pk_key *key, struct input *in);
+/* An ICMP error about a packet of which the first `length` bytes are known, told to its sender by
+ * somebody on its way. */
+void shot_error(struct shot *shot, const __u8 *quoted, __u32 length, struct input *in);
 /* Bytes as they come. */
 void shot_raw(struct shot *shot, struct input *in);
 void shot_free(struct shot *shot);

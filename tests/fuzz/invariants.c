@@ -4,8 +4,8 @@
 
 struct recount {
 	__u32 flows[TALLIES], active[TALLIES];
-	__u32 out[2 * BACKENDS]; /* of source endpoints, by pool */
-	__u32 count, ways_back;
+	__u32 out[SERVICES * BACKENDS]; /* of source endpoints, by pool */
+	__u32 count, ways, ways_back;
 };
 
 /* A flow is found by each of its keys, and they differ. */
@@ -15,10 +15,11 @@ static void check_found(struct pk_flows *table, __u32 number)
 	struct pk_key key = pk_flow_key(flow), reply = pk_flow_reply_key(table, flow);
 	__u64 hash = pk_key_hash(&table->secret, &key);
 
-	CHECK(pk_flow_find(table, &key, hash, flow->seen) == number);
-	if (flow->mode != PK_NAT)
+	if (!(flow->mode & PK_FLOW_SINGLE))
+		CHECK(pk_flow_find(table, &key, hash, flow->seen) == number);
+	if (PK_MODE(flow) != PK_NAT)
 		return;
-	CHECK(memcmp(&key, &reply, sizeof(key)));
+	CHECK(memcmp(&key, &reply, sizeof(key)) && key.family == reply.family);
 	key = reply;
 	hash = pk_key_hash(&table->secret, &key);
 	CHECK(pk_flow_find(table, &key, hash, flow->seen) == number);
@@ -44,8 +45,9 @@ static void check_queues(struct world *world, struct recount *sum)
 			CHECK(flow->tally < TALLIES && world->tallies[flow->tally] != FREE);
 			sum->flows[flow->tally]++;
 			sum->active[flow->tally] += state != PK_CLOSED;
-			sum->ways_back += flow->mode == PK_NAT;
-			if (flow->mode == PK_NAT)
+			sum->ways += !(flow->mode & PK_FLOW_SINGLE);
+			sum->ways_back += PK_MODE(flow) == PK_NAT;
+			if (flow->mode & PK_FLOW_ALLOTTED)
 				sum->out[world->engine.standings.tallies[flow->tally].pool]++;
 			check_found(table, at);
 			before = at;
@@ -95,7 +97,7 @@ static void check_index(const struct pk_flows *table, const struct recount *sum)
 				passed[by]++;
 		}
 	}
-	CHECK(entries == sum->count + sum->ways_back);
+	CHECK(entries == sum->ways + sum->ways_back);
 	for (at = 0; at < table->bucket_count; at++)
 		CHECK(table->buckets[at].passed == passed[at] ||
 		      table->buckets[at].passed == 0xffff);
@@ -106,11 +108,12 @@ static void check_index(const struct pk_flows *table, const struct recount *sum)
 static void check_pools(const struct world *world, const struct recount *sum)
 {
 	const struct pk_snat *snat = &world->engine.snat;
-	__u32 size = snat->address_count * snat->port_count, number, at, left;
+	__u32 number, at, left;
 
-	for (number = 0; snat->address_count && number < world->pools; number++) {
+	for (number = 0; number < world->pools; number++) {
 		const struct pk_pool *pool = &snat->pools[number];
-		__u8 *seen = must(calloc(size, 1));
+		__u32 size = snat->address_count[pool->is_ipv6] * snat->port_count;
+		__u8 *seen = must(calloc(size + 1, 1));
 
 		CHECK(pool->fresh <= size && pool->fresh == pool->waiting + sum->out[number]);
 		at = pool->first;
@@ -124,15 +127,20 @@ static void check_pools(const struct world *world, const struct recount *sum)
 	}
 }
 
-/* Fewest flows a weight, then the longest not chosen, then the first. */
+/* Idle ones first for PK_NQ; fewest flows a weight, with the new one in but for PK_LC; then the
+ * longest not chosen, then the first. */
 static int is_before(const struct pk_tally *tallies, const struct pk_service *service, __u32 a,
 		     __u32 b)
 {
-	const struct pk_tally *ta = &tallies[service->places[a].tally];
-	const struct pk_tally *tb = &tallies[service->places[b].tally];
-	__u64 mine = (__u64)ta->active * service->places[b].weight;
-	__u64 theirs = (__u64)tb->active * service->places[a].weight;
+	const struct pk_place *pa = &service->places[a], *pb = &service->places[b];
+	const struct pk_tally *ta = &tallies[pa->tally], *tb = &tallies[pb->tally];
+	__u64 one = service->scheduler != PK_LC;
+	__u64 mine = (ta->active + one) * pb->weight, theirs = (tb->active + one) * pa->weight;
 
+	if (service->scheduler == PK_NQ && (!ta->active || !tb->active)) {
+		mine = ta->active;
+		theirs = tb->active;
+	}
 	return mine != theirs ? mine < theirs : ta->turn != tb->turn ? ta->turn < tb->turn : a < b;
 }
 
@@ -165,11 +173,52 @@ static void check_tallies(const struct world *world, const struct recount *sum)
 	for (i = 0; i < world->loaded->service_count; i++) {
 		const struct pk_service *service = &world->loaded->tables->services[i];
 
-		if (service->place_count && service->scheduler == PK_LC &&
+		if (service->place_count && !service->slots &&
 		    all->standings[service->standing].heaped == service &&
 		    all->tallies[service->places[0].tally].heap_version == all->version)
 			check_heap(all, service);
 	}
+}
+
+/* What has come by of a packet: in order, apart from each other, and none of it held for nothing. */
+static void check_trail(const struct pk_trail *trail)
+{
+	__u32 i;
+
+	CHECK(trail->part_count <= PK_MAX_PARTS || trail->refused);
+	for (i = 0; i < trail->part_count; i++) {
+		CHECK(trail->parts[i][0] < trail->parts[i][1]);
+		CHECK(!i || trail->parts[i - 1][1] < trail->parts[i][0]);
+	}
+	CHECK(!trail->held || (!trail->has_first && !trail->refused));
+	CHECK(!trail->has_first || trail->refused || !trail->parts[0][0]);
+	CHECK(!pk_trail_complete(trail));
+}
+
+static void check_trails(struct world *world)
+{
+	const struct pk_trails *trails = &world->engine.trails;
+	__u32 at, before = PK_ABSENT, older = PK_ABSENT, count = 0, held = 0, bytes = 0;
+	__u64 counts[PK_REASON_COUNT];
+
+	for (at = trails->oldest; at != PK_ABSENT; before = at, at = trails->trail[at].younger) {
+		const struct pk_trail *trail = &trails->trail[at];
+		const struct pk_held *one;
+
+		CHECK(at < trails->used && ++count <= trails->count && trail->older == before);
+		CHECK(world->engine.now - trail->born <= older);
+		older = world->engine.now - trail->born;
+		check_trail(trail);
+		for (one = trail->held; one; one = one->next, held++)
+			bytes += one->frame.length + PK_HELD_COST;
+	}
+	CHECK(trails->youngest == before && count == trails->count && count <= PK_MAX_TRAILS);
+	CHECK(bytes == trails->held_bytes && bytes <= PK_MAX_HELD_BYTES);
+	for (at = trails->freed; at != PK_ABSENT; at = trails->trail[at].next)
+		CHECK(at < trails->used && ++count <= trails->used);
+	CHECK(count == trails->used);
+	pk_engine_counts(&world->engine, counts);
+	CHECK(counts[PK_HELD] == held);
 }
 
 void check_world(struct world *world)
@@ -181,5 +230,6 @@ void check_world(struct world *world)
 	check_index(&world->engine.flows, sum);
 	check_pools(world, sum);
 	check_tallies(world, sum);
+	check_trails(world);
 	free(sum);
 }

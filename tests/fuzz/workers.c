@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Several threads at one engine, for ThreadSanitizer: each sends packets of clients and what
- * backends may reply, so the two directions of a flow meet in different threads, while another
- * thread swaps tables, forgets flows and reads everything that control reads.
+ * Several threads at one engine, for ThreadSanitizer: each sends packets of clients, pieces of
+ * them, errors about them and what backends may reply, so the two directions of a flow and the
+ * fragments of a packet meet in different threads, while another thread swaps tables, forgets flows
+ * and fragments and reads everything that control reads.
  *
  *	workers THREADS BATCHES
  */
+#include <arpa/inet.h>
 #include <sched.h>
 #include <stdatomic.h>
 
@@ -19,7 +21,7 @@ struct hand {
 	pthread_t thread;
 	struct pk_engine *engine;
 	__u32 number, batches, seed;
-	__u64 ended, sent;
+	__u64 ended, sent, held;
 };
 
 static struct world world; /* but for its engine, control's alone */
@@ -40,6 +42,7 @@ static void on_give_back(struct pk_sink *sink, const struct pk_frame *frame)
 static void on_end(struct pk_sink *sink, enum pk_reason reason)
 {
 	CHECK(reason < PK_REASON_COUNT);
+	((struct hand *)(void *)sink)->held += reason == PK_HELD;
 	((struct hand *)(void *)sink)->ended++;
 }
 
@@ -49,23 +52,45 @@ static __u32 chance(__u32 *seed)
 	return *seed >> 16;
 }
 
+/* An ICMP error about a packet that was sent, or a later fragment of one. */
+static void draw_error(struct shot *shot, const struct pk_key *key, __u32 *seed)
+{
+	__u8 plain[4] = { 0 }, choices[8] = { (__u8)(chance(seed) % 5), 0, 1 };
+	struct input of = { plain, plain + sizeof(plain) };
+	struct input in = { choices, choices + sizeof(choices) };
+	struct shot quoted;
+
+	shot_make(&quoted, key, &of);
+	shot_error(shot, quoted.before + PK_IP, quoted.was.length - PK_IP, &in);
+	shot_free(&quoted);
+}
+
 /* A packet of one of some hundred clients, or what its backend may reply. */
 static void draw(struct shot *shot, __u32 *seed)
 {
-	__u32 service = chance(seed) % SERVICES, backend = chance(seed) % BACKENDS, address;
-	struct pk_raw_end from = world_backend(backend, world_proto(service));
+	__u32 service = chance(seed) % SERVICES, backend = chance(seed) % BACKENDS, how;
+	struct pk_raw_end from = world_backend(backend, service);
 	__u8 shape[8] = { 0, (__u8)(chance(seed) & ~48u), PK_SYN, 0 };
 	struct input in = { shape, shape + sizeof(shape) };
-	struct ends ends = { world_address(chance(seed) % 3), world_vip(service),
-			     (__u16)(50000 + chance(seed) % 64), world_dialled(service),
-			     world_proto(service) };
+	struct pk_key key = world_packet(service, chance(seed) & 0x43f);
 
+	key.sport = htons((__u16)(50000 + chance(seed) % 64));
 	shape[2] = (__u8)(1u << chance(seed) % 5);
-	memcpy(&address, from.addr, 4);
-	if (chance(seed) % 3 == 0)
-		ends = (struct ends){ __builtin_bswap32(address), ends.source, 8080, ends.sport,
-				      ends.proto };
-	shot_make(shot, &ends, &in);
+	how = chance(seed) % 8;
+	if (how < 3 && from.family == key.family) {
+		key = pk_reversed(&key);
+		memcpy(key.source.byte, from.addr, 16);
+		key.sport = from.port ? from.port : key.sport;
+	} else if (how == 3) {
+		draw_error(shot, &key, seed);
+		return;
+	} else if (how < 6) { /* pieces of few packets, in any order */
+		shape[0] = 64;
+		shape[1] = 0;
+		shape[4] = (__u8)(chance(seed) % 16);
+		key.sport = htons(50000);
+	}
+	shot_make(shot, &key, &in);
 }
 
 static void *work(void *argument)
@@ -104,7 +129,7 @@ static void control(void)
 	__u64 counts[PK_REASON_COUNT];
 	__u32 pairs[2 * TALLIES], seed = 1, i;
 	struct pk_flow flows[16];
-	__u8 choices[64];
+	__u8 choices[80];
 
 	while (atomic_load(&at_work)) {
 		struct input in = { choices, choices + sizeof(choices) };
@@ -112,7 +137,7 @@ static void control(void)
 		for (i = 0; i < sizeof(choices); i++)
 			choices[i] = (__u8)chance(&seed);
 		for (i = 0; i < SERVICES; i++)
-			choices[2 * i] &= 0xfb; /* none is away for good */
+			choices[4 * i] &= 0xfb; /* none is away for good */
 		world_swap(&world, &in, wait_a_little);
 		world.now += chance(&seed) % 500;
 		atomic_store_explicit(&clock_ms, world.now, memory_order_relaxed);
@@ -128,9 +153,9 @@ int main(int argc, char **argv)
 {
 	static struct hand hands[MOST_THREADS];
 	/* Room for all flows but a few, no pool of ports, times of seconds. */
-	__u8 choices[64] = { 7, 7, 0, 90, 90, 90, 90, 90, 90, 90, 0, 0 };
+	__u8 choices[80] = { 7, 7, 0, 90, 90, 90, 90, 90, 90, 90, 0, 0 };
 	struct input in = { choices, choices + sizeof(choices) };
-	__u64 counts[PK_REASON_COUNT], ended = 0, sent = 0, counted = 0;
+	__u64 counts[PK_REASON_COUNT], ended = 0, sent = 0, held = 0, counted = 0;
 	__u32 threads, i;
 
 	CHECK(argc == 3);
@@ -149,6 +174,7 @@ int main(int argc, char **argv)
 		CHECK(!pthread_join(hands[i].thread, NULL));
 		ended += hands[i].ended;
 		sent += hands[i].sent;
+		held += hands[i].held;
 	}
 	check_world(&world);
 	pk_engine_counts(&world.engine, counts);
@@ -156,8 +182,10 @@ int main(int argc, char **argv)
 		printf("%u ", (unsigned int)counts[i]);
 		counted += counts[i];
 	}
-	printf("sent %u, flows %u\n", (unsigned int)sent, world.engine.flows.count);
+	printf("sent %u, held %u, flows %u\n", (unsigned int)sent, (unsigned int)held,
+	       world.engine.flows.count);
 	CHECK(counted == ended && sent && counts[PK_OPENED] && counts[PK_RETURNED]);
+	CHECK(held > counts[PK_HELD] && counts[PK_RELATED]);
 	world_close(&world);
 	return 0;
 }

@@ -3,80 +3,33 @@
 
 #include <arpa/inet.h>
 
+#include "places.h"
+
 /* Raw tables while they are made. */
 struct draft {
 	struct pk_raw_service services[SERVICES];
 	struct pk_place places[SERVICES * BACKENDS];
 	struct pk_raw_tally tallies[SERVICES * BACKENDS];
 	__u32 standings[SERVICES];
-	struct pk_raw_end replies[SERVICES * BACKENDS], own[4], snat[2];
+	struct pk_raw_span spans[2 * SERVICES], replies[3 * SERVICES * BACKENDS];
+	struct pk_raw_end own[4], snat[4], direct[SERVICES], appliances[BACKENDS];
 	struct pk_raw_hop hops[BACKENDS];
 	struct pk_raw_port ports[4];
 	struct pk_array slots[SERVICES];
-	__u32 service_count, place_count, tally_count, standing_count, reply_count, own_count;
-	__u32 snat_count, hop_count, port_count;
-	int kept[SERVICES][BACKENDS], present[SERVICES];
+	__u32 service_count, place_count, tally_count, standing_count, span_count, reply_count;
+	__u32 own_count, snat_count, direct_count, appliance_count, hop_count, port_count;
+	__u32 meaning[SERVICES]; /* place in `services`, or NONE */
+	int kept[SERVICES][BACKENDS];
 };
 
-static const __u32 addresses[16] = {
-	0xc0000201, 0xc0000202, 0xc0000203, 0x7f000001, /* clients, and one that cannot be one */
-	0x0a000001, 0x0a000002, /* VIPs */
-	0x0a010000, 0x0a010001, 0x0a010002, 0x0a010003, /* backends */
-	0x0a020001, 0x0a020002, /* the pool */
-	0xc0000204, 0xe0000001, 0x00000001, 0x0a030001,
-};
-static const __u32 mtus[8] = { 1500, 1500, 1500, 68, 84, 576, 9000, 65535 };
-
-__u32 world_address(__u32 number)
-{
-	return addresses[number % 16];
-}
-
-__u16 world_port(__u32 number)
-{
-	static const __u16 ports[8] = { 40000, 40001, 80, 8080, 1024, 40002, 65535, 0 };
-
-	return ports[number % 8];
-}
-
-__u32 world_vip(__u32 service)
-{
-	return service < 3 ? 0x0a000001 + service / 2 : 0x0a020001;
-}
-
-/* The last service is dialled at an address and port of the pool, where replies arrive as well. */
-__u16 world_dialled(__u32 service)
-{
-	return service < 3 ? 80 : 40001;
-}
-
-__u8 world_proto(__u32 service)
-{
-	return service % 2 ? PK_UDP : PK_TCP;
-}
-
-static struct pk_raw_end end(__u32 address, __u16 port, __u8 proto)
-{
-	struct pk_raw_end raw = { .port = htons(port), .proto = proto, .family = 4 };
-
-	address = htonl(address);
-	memcpy(raw.addr, &address, 4);
-	return raw;
-}
-
-/* The last two are the VIP of other services: balancers in a row. */
-struct pk_raw_end world_backend(__u32 backend, __u8 proto)
-{
-	return backend < BACKENDS - 2 ? end(0x0a010000 + backend, 8080, proto) :
-					end(0x0a000001 + backend % 2, 80, proto);
-}
+static const __u32 mtus[8] = { 1500, 1500, 1280, 68, 84, 576, 9000, 65535 };
 
 void world_open(struct world *world, struct input *in)
 {
 	static const __u32 sizes[8] = { 1, 2, 3, 4, 8, 16, 64, 200 };
 	struct pk_limits limits = { .max_flows = sizes[take(in) % 8] };
 	struct pk_secret secret = { { take(in), 1 } };
-	struct pk_addr pool[2] = { { .half = { 0 } }, { .half = { 0 } } };
+	struct pk_addr pool[4];
 	__be16 ports[4];
 	__u32 i, choice = take(in);
 
@@ -84,11 +37,14 @@ void world_open(struct world *world, struct input *in)
 	for (i = 0; i < PK_STATE_COUNT; i++)
 		limits.timeouts[i] = (1 + take(in)) << 6;
 	limits.snat = pool;
-	limits.snat_count = choice % 3;
+	limits.snat_count[0] = choice % 3;
+	limits.snat_count[1] = (choice >> 4) % 3;
 	limits.source_ports = ports;
 	limits.source_port_count = 1 + (choice >> 2) % 4;
-	for (i = 0; i < 2; i++)
-		pool[i].word[0] = htonl(0x0a020001 + i);
+	for (i = 0; i < limits.snat_count[0] + limits.snat_count[1]; i++)
+		pool[i] = i < limits.snat_count[0] ?
+				  place_address(FIRST_OF_POOL + i, 4) :
+				  place_address(FIRST_OF_POOL + i - limits.snat_count[0], 6);
 	for (i = 0; i < 4; i++)
 		ports[i] = htons((__u16)(40000 + i));
 	memset(world->pool, 0xff, sizeof(world->pool));
@@ -133,18 +89,23 @@ static __u32 standing_of(struct world *world, struct draft *draft, __u32 service
 }
 
 /* The source ports towards a backend are of all its services: numbers in the order of need. */
-static __u32 pool_of(struct world *world, __u32 backend, __u8 proto)
+static __u32 pool_of(struct world *world, __u32 service, __u32 backend)
 {
-	__u32 *pool = &world->pool[proto == PK_UDP][backend];
+	struct pk_raw_end mine = world_backend(backend, service), other;
+	__u32 s;
 
-	if (*pool == NONE)
-		*pool = world->pools++;
-	return *pool;
+	for (s = 0; s < SERVICES && world->pool[service][backend] == NONE; s++) {
+		other = world_backend(backend, s);
+		if (!memcmp(&mine, &other, sizeof(mine)))
+			world->pool[service][backend] = world->pool[s][backend];
+	}
+	if (world->pool[service][backend] == NONE)
+		world->pool[service][backend] = world->pools++;
+	return world->pool[service][backend];
 }
 
 static __u32 tally_of(struct world *world, struct draft *draft, __u32 service, __u32 backend)
 {
-	__u8 proto = world_proto(service);
 	__u32 number = 0;
 
 	draft->kept[service][backend] = 1;
@@ -155,38 +116,49 @@ static __u32 tally_of(struct world *world, struct draft *draft, __u32 service, _
 		world->tallies[number] = BOUND;
 		world->tally[service][backend] = number;
 		draft->tallies[draft->tally_count++] = (struct pk_raw_tally){
-			world_backend(backend, proto), number, world->standing[service],
-			pool_of(world, backend, proto)
+			world_backend(backend, service), number, world->standing[service],
+			pool_of(world, service, backend)
 		};
 	}
 	return world->tally[service][backend];
 }
 
+/* Only a tunnel and a mere next hop may be of the other family. */
+static int may_serve(const struct pk_raw_service *raw, __u32 service, __u32 backend)
+{
+	return raw->mode == PK_TUNNEL || service == ANY ||
+	       world_backend(backend, service).family == world_dialled(service)->family;
+}
+
 static void draft_service(struct world *world, struct draft *draft, struct loaded *loaded,
 			  struct input *in, __u32 s)
 {
-	__u32 what = take(in), backends = take(in), count = 0, i;
+	__u32 what = take(in), how = take(in), backends = take16(in), count = 0, i;
 	struct pk_raw_service *raw = &draft->services[draft->service_count];
+	const struct dialled *dialled = world_dialled(s);
 	__u32 *slots = loaded->slots[s];
+	struct pk_addr vip = place_address(dialled->number, dialled->family);
 
+	draft->meaning[s] = NONE;
 	if (what % 8 == 7)
 		return; /* this service is not there */
-	draft->present[s] = 1;
-	*raw = (struct pk_raw_service){ .vip = end(world_vip(s), world_dialled(s),
-						  world_proto(s)),
-					.mode = (__u8)(what % 3),
-					.scheduler = (__u8)((what >> 3) % 3),
+	draft->meaning[s] = draft->service_count;
+	*raw = (struct pk_raw_service){ .mode = s == ANY ? PK_DSR : (__u8)(what % 3),
+					.scheduler = (__u8)((what >> 3) % 6),
+					.flags = (__u8)((how & 0x0b) | (s == ANY ? PK_IS_ANY : 0)),
+					.fields = how >> 4 & 3,
+					.prefix4 = (__u8)(how >> 6) * 10u,
+					.prefix6 = (__u8)(how >> 6) * 42u,
 					.standing = standing_of(world, draft, s),
 					.first_place = draft->place_count,
 					.slots = draft->service_count };
+	memcpy(raw->vip, vip.byte, s == ANY ? 0 : 16);
 	for (i = 0; i < BACKENDS; i++) {
-		if (!(backends >> i & 1))
+		if (!(backends >> i & 1) || !may_serve(raw, s, i))
 			continue;
 		draft->places[draft->place_count++] = (struct pk_place){
 			tally_of(world, draft, s, i), 1 + (i + (what >> 5)) % 5
 		};
-		if (raw->mode == PK_NAT)
-			draft->replies[draft->reply_count++] = world_backend(i, world_proto(s));
 		count++;
 	}
 	for (i = 0; count && i < MOST_SLOTS; i++)
@@ -196,24 +168,78 @@ static void draft_service(struct world *world, struct draft *draft, struct loade
 		(struct pk_array){ slots, count ? sizeof(loaded->slots[s]) : 0 };
 }
 
+static void put_spans(struct pk_raw_span *spans, __u32 *count, const struct pk_raw_end *end,
+		      const struct dialled *dialled, __u32 meaning)
+{
+	__u32 low = end->port ? ntohs(end->port) : dialled->low, i;
+	__u32 high = end->port ? ntohs(end->port) : dialled->high;
+
+	for (i = 0; i < 2 && (!i || dialled->protos[i]); i++) {
+		struct pk_raw_span *span = &spans[(*count)++];
+
+		*span = (struct pk_raw_span){ .low = (__u16)low, .high = (__u16)high,
+					      .proto = dialled->protos[i], .family = end->family,
+					      .meaning = meaning };
+		memcpy(span->addr, end->addr, 16);
+	}
+}
+
+static int is_range(const struct dialled *dialled)
+{
+	return dialled->low != dialled->high;
+}
+
+/* What a service is dialled at, and who may send replies for it. */
+static void draft_ends_of(struct draft *draft, __u32 s, __u32 backend)
+{
+	const struct dialled *dialled = world_dialled(s);
+	struct pk_raw_end vip = place_end(dialled->number, dialled->family, 0, 0);
+	struct pk_raw_end end = world_backend(backend, s);
+	int nat = draft->services[draft->meaning[s]].mode == PK_NAT;
+
+	if (!backend)
+		put_spans(draft->spans, &draft->span_count, &vip, dialled, draft->meaning[s]);
+	if (!backend && !nat)
+		draft->direct[draft->direct_count++] = vip;
+	if (draft->kept[s][backend] && nat)
+		put_spans(draft->replies, &draft->reply_count, &end, dialled, 0);
+}
+
+/* First single ports, then ranges, those of one address side by side and the narrowest first. */
+static void draft_ends(struct draft *draft)
+{
+	__u32 s, i;
+	int range;
+
+	for (range = 0; range < 2; range++)
+		for (i = 0; i < BACKENDS; i++)
+			for (s = 0; s < ANY; s++)
+				if (draft->meaning[s] != NONE && is_range(world_dialled(s)) == range)
+					draft_ends_of(draft, s, i);
+	for (i = 0; i < BACKENDS; i++)
+		if (draft->kept[ANY][i])
+			draft->appliances[draft->appliance_count++] =
+				(struct pk_raw_end){ .addr = { 2, 0, 0, 0, 1, (__u8)i } };
+}
+
 static void draft_ways(struct world *world, struct draft *draft, struct input *in)
 {
 	static const __u8 macs[12] = { 2, 0, 0, 0, 1, 0, 2, 0, 0, 0, 2, 0 };
-	__u32 there = take(in), i;
+	__u32 there = take16(in), i;
 
 	for (i = 0; i < BACKENDS; i++) {
 		struct pk_raw_hop *hop = &draft->hops[draft->hop_count];
 		__u32 choice = take(in);
-		struct pk_raw_end to = world_backend(i, 0), from = end(0x0a030001, 0, 0);
+		struct pk_raw_end to = world_backend(i, ANY);
+		struct pk_addr from = place_address(BALANCER, to.family);
 
 		world->ways[i] = (struct way){ !(there >> i & 1), 2 + choice % 2,
 					       mtus[(choice >> 1) % 8] };
 		if (!world->ways[i].there)
 			continue;
-		to.port = 0;
 		*hop = (struct pk_raw_hop){ .to = to, .port = world->ways[i].port,
 					    .mtu = world->ways[i].mtu };
-		memcpy(hop->source, from.addr, 16);
+		memcpy(hop->source, from.byte, 16);
 		memcpy(hop->macs, macs, 12);
 		hop->macs[5] = (__u8)i;
 		draft->hop_count++;
@@ -221,12 +247,18 @@ static void draft_ways(struct world *world, struct draft *draft, struct input *i
 	memset(world->port_mtu, 0, sizeof(world->port_mtu));
 	for (i = 1; i < 4; i++) {
 		__u32 choice = take(in);
+		struct pk_raw_port *port = &draft->ports[draft->port_count];
+		struct pk_addr mine[2] = { place_address(BALANCER + i, 4),
+					   place_address(BALANCER + i, 6) };
 
 		if (choice % 8 == 7)
 			continue;
 		world->port_mtu[i] = mtus[(choice >> 3) % 8];
-		draft->ports[draft->port_count++] =
-			(struct pk_raw_port){ i, world->port_mtu[i], { 2, 0, 0, 0, 2, (__u8)i }, 0 };
+		*port = (struct pk_raw_port){ i, world->port_mtu[i], { 2, 0, 0, 0, 2, (__u8)i },
+					      choice % 2, { choice % 8 < 5, choice % 8 < 3 },
+					      { 0 }, { { 0 } } };
+		memcpy(port->address, mine, sizeof(port->address));
+		draft->port_count++;
 	}
 }
 
@@ -235,14 +267,16 @@ static struct pk_tables *load(struct world *world, struct draft *draft, struct i
 	static const __u8 key[16];
 	struct pk_source source = { .hash_key = { key, sizeof(key) }, .slots = draft->slots,
 				    .slots_count = draft->service_count, .tally_count = TALLIES };
-	__u32 own = take(in);
+	__u32 own = take(in), i;
 	struct pk_tables *tables;
 	const char *wrong;
 
-	for (draft->snat_count = 0; draft->snat_count < own % 3; draft->snat_count++)
-		draft->snat[draft->snat_count] = end(0x0a020001 + draft->snat_count, 0, 0);
-	for (draft->own_count = 0; draft->own_count < (own >> 2) % 4; draft->own_count++)
-		draft->own[draft->own_count] = end(world_address(draft->own_count), 0, 0);
+	for (i = 0; i < own % 3; i++) {
+		draft->snat[draft->snat_count++] = place_end(FIRST_OF_POOL + i, 4, 0, 0);
+		draft->snat[draft->snat_count++] = place_end(FIRST_OF_POOL + i, 6, 0, 0);
+	}
+	for (i = 0; i < (own >> 2) % 4; i++)
+		draft->own[draft->own_count++] = place_end(FIRST_VIP + i, 4 + i % 2 * 2, 0, 0);
 	source.own_low = 40002;
 	source.own_high = 40002 + (own >> 4);
 #define PART(part, count) \
@@ -251,9 +285,12 @@ static struct pk_tables *load(struct world *world, struct draft *draft, struct i
 	PART(places, place_count);
 	PART(tallies, tally_count);
 	PART(standings, standing_count);
+	PART(spans, span_count);
 	PART(replies, reply_count);
 	PART(own, own_count);
 	PART(snat, snat_count);
+	PART(direct, direct_count);
+	PART(appliances, appliance_count);
 	PART(hops, hop_count);
 	PART(ports, port_count);
 #undef PART
@@ -271,7 +308,7 @@ static void forget(struct world *world, const struct draft *draft)
 
 	pthread_mutex_lock(&world->engine.lock);
 	for (s = 0; s < SERVICES; s++) {
-		left = draft->present[s];
+		left = draft->meaning[s] != NONE;
 		for (i = 0; i < BACKENDS; i++) {
 			number = world->tally[s][i];
 			if (number != NONE && !draft->kept[s][i] && !tallies[number].active) {
@@ -299,6 +336,7 @@ void world_swap(struct world *world, struct input *in, void (*wait)(void))
 
 	for (s = 0; s < SERVICES; s++)
 		draft_service(world, draft, next, in, s);
+	draft_ends(draft);
 	draft_ways(world, draft, in);
 	next->tables = load(world, draft, in);
 	next->service_count = draft->service_count;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * An engine in a small world: four services, eight backends, few enough addresses and ports that
- * everything clashes with everything soon. The input chooses limits and tables; numbers of
- * tallies and standings are given out as control does it.
+ * An engine in a small world: nine services, twelve backends of two families, few enough addresses
+ * and ports that everything clashes with everything soon. The input chooses limits and tables;
+ * numbers of tallies and standings are given out as control does it.
  */
 #ifndef FUZZ_WORLD_H
 #define FUZZ_WORLD_H
@@ -11,9 +11,10 @@
 #include "input.h"
 #include "raw_tables.h"
 
-#define SERVICES 4u
-#define BACKENDS 8u
-#define TALLIES 128u
+#define SERVICES 9u
+#define BACKENDS 12u /* half of them IPv4, half IPv6 */
+#define ANY (SERVICES - 1)
+#define TALLIES 256u
 #define STANDINGS 64u
 #define MOST_SLOTS 16u
 #define WORKERS 2u
@@ -41,19 +42,26 @@ struct world {
 	struct way ways[BACKENDS];
 	__u32 port_mtu[4]; /* by index; 0 where the port is not there */
 	__u32 tally[SERVICES][BACKENDS], standing[SERVICES]; /* numbers, or NONE */
-	__u32 pool[2][BACKENDS], pools;
+	__u32 pool[SERVICES][BACKENDS], pools;
 	enum bound tallies[TALLIES];
 	int standings[STANDINGS]; /* whether the number is taken */
 	__u32 now;
 };
 
+/* What clients dial: ports from `low` to `high` of `protos`, of all where the first one is 0. */
+struct dialled {
+	__u8 family, protos[2];
+	__u32 number; /* of the address */
+	__u16 low, high;
+};
+
 /* Addresses of all kinds, with those that services, backends and the pool have among them. */
-__u32 world_address(__u32 number);
+struct pk_addr world_address(__u32 number, __u8 family);
 __u16 world_port(__u32 number);
-__u32 world_vip(__u32 service);
-__u16 world_dialled(__u32 service);
-__u8 world_proto(__u32 service);
-struct pk_raw_end world_backend(__u32 backend, __u8 proto);
+const struct dialled *world_dialled(__u32 service);
+struct pk_raw_end world_backend(__u32 backend, __u32 service);
+/* A client's packet to a service, chosen by the bits of `who`. */
+struct pk_key world_packet(__u32 service, __u32 who);
 
 void world_open(struct world *world, struct input *in);
 void world_close(struct world *world);

@@ -18,7 +18,14 @@ ENGINES = {
     "python": "--engine python",
     "workers": "--engine native --workers 3",
 }
-ANY_ENGINE = {"test_command_line", "test_decap", "test_labs", "test_readme", "test_workers"}
+ANY_ENGINE = {
+    "test_services_page",
+    "test_command_line",
+    "test_decap",
+    "test_labs",
+    "test_readme",
+    "test_workers",
+}
 "Of no engine in particular; everything else is tried on each."
 SPREAD = {"test_http", "test_transfers", "test_udp"}
 "Also tried with several workers."
@@ -27,16 +34,19 @@ SPREAD = {"test_http", "test_transfers", "test_udp"}
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     module = metafunc.module.__name__.rpartition(".")[2]
     if module not in ANY_ENGINE:
-        metafunc.fixturenames.insert(0, "lab_engine")
         engines = [name for name in ENGINES if name != "workers" or module in SPREAD]
         metafunc.parametrize("lab_engine", engines, indirect=True)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def lab_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Every pktlb of the test runs on this engine."""
-    monkeypatch.setenv(ENGINE, ENGINES[request.param])
-    return str(request.param)
+    """Every pktlb of the test runs on this engine.
+
+    For everybody: a fixture that no test names would be dropped, and all tried on one engine only.
+    """
+    name = str(getattr(request, "param", ""))
+    monkeypatch.setenv(ENGINE, ENGINES.get(name, ""))
+    return name
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

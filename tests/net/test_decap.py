@@ -5,10 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from netns import tunnel
+from netns import mixed, tunnel
 from netns.host import Host, pktlb_command
+from netns.lab import Lab
 from netns.process import Process
-from tests.net.world import World, serving
+from netns.waiting import wait_until
+from tests.net.world import CURL, World, serving, start_all
 
 VIP = "10.0.2.100"
 
@@ -18,6 +20,15 @@ def bare() -> Iterator[World]:
     """The topology of a tunnel with nothing running on its backend a."""
     with serving(tunnel.TOPOLOGY, without=["a"]) as world:
         yield world
+
+
+@pytest.fixture
+def both() -> Iterator[Lab]:
+    """Backends of one family each, a of IPv4 and c of IPv6, that unwrap nothing yet."""
+    with mixed.TOPOLOGY.laboratory() as lab:
+        mixed.build(lab)
+        start_all(lab, mixed.TOPOLOGY.servers())
+        yield lab
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
@@ -31,6 +42,41 @@ def test_a_stop_undoes_everything(bare: World, ending: signal.Signals) -> None:
     assert bare.who(6) == {"a": 2, "b": 2, "c": 2}
     assert decap.stop(ending) == 0
     assert backend.state() == before
+
+
+@pytest.mark.parametrize("name", ["a", "c"])
+def test_either_family_comes_out_of_either_and_all_is_undone(both: Lab, name: str) -> None:
+    backend = both.hosts[name]
+    before = backend.state()
+    vips = ("10.0.2.100", "fd02::100")
+    decap = backend.pktlb("decap", "--vip", vips[0], "--vip", vips[1])
+    assert decap.stdout == f"pktlb: ready vips={','.join(vips)}\n"
+    to = ("--backend", mixed.BACKENDS[name])
+    both.hosts["balancer"].pktlb(
+        *("run", "--mode", "tunnel", "--vip", "10.0.2.100:80", *to),
+        *("--vip", "[fd02::100]:80", *to),
+    )
+    for url in ("http://10.0.2.100", "http://[fd02::100]"):
+        answer = both.hosts["client"].run(*CURL, url).stdout
+        assert answer.startswith(f"{name} ")
+    assert decap.stop() == 0
+    assert backend.state() == before
+
+
+def test_it_does_not_answer_neighbour_discovery_for_the_vip(both: Lab) -> None:
+    """Unlike ARP, so there is nothing to warn of. On the interface itself it would be answered."""
+    router, backend = both.hosts["router"], both.hosts["c"]
+    decap = backend.pktlb("decap", "--vip", "fd03::100")
+    assert "fd03::100" not in decap.stderr
+    asked = router.run("ping", "-c", "1", "-W", "1", "fd03::100", check=False)
+    assert asked.returncode != 0
+    assert decap.stop() == 0
+    backend.address("eth0", "fd03::100/128")
+
+    def answers() -> bool:
+        return router.run("ping", "-c", "1", "-W", "1", "fd03::100", check=False).returncode == 0
+
+    wait_until(answers, 10, "the address on the interface answers")
 
 
 def test_after_a_crash_nothing_is_left_and_the_next_start_works(bare: World) -> None:
@@ -108,10 +154,11 @@ def test_with_the_loose_filter_of_a_distribution_it_works(bare: World) -> None:
     ("arguments", "expected"),
     [
         ((), "--vip"),
-        (("--vip", "10.0.2.300"), "--vip 10.0.2.300: expected an IPv4 address"),
-        (("--vip", "10.0.2.100:80"), "--vip 10.0.2.100:80: expected an IPv4 address"),
-        (("--vip", "2001:db8::1"), "--vip 2001:db8::1: expected an IPv4 address"),
-        (("--vip", "224.0.0.1"), "--vip 224.0.0.1: expected the IPv4 address of a host"),
+        (("--vip", "10.0.2.300"), "--vip 10.0.2.300: expected an address"),
+        (("--vip", "10.0.2.100:80"), "--vip 10.0.2.100:80: expected an address"),
+        (("--vip", "[2001:db8::1]:80"), "--vip [2001:db8::1]:80: expected an address"),
+        (("--vip", "fe80::1"), "--vip fe80::1: expected the address of a host"),
+        (("--vip", "224.0.0.1"), "--vip 224.0.0.1: expected the address of a host"),
         (("--vip", VIP, "--mode", "nat"), "--mode nat"),
     ],
     ids=str,

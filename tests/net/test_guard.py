@@ -9,7 +9,8 @@ import pytest
 from netns import nat
 from netns.lab import Lab
 from netns.server import sha256_of_bytes
-from tests.net.world import CLIENT, CURL, World, parse, serving
+from tests.net.topologies import NAT6
+from tests.net.world import CLIENT, CURL, World, parse, serving, start_all
 
 VIP = "10.0.1.100"
 BACKEND = "10.0.2.11:8080"
@@ -63,6 +64,61 @@ def test_ping_and_other_ports_of_the_vip_are_the_kernel_s(gateway: World) -> Non
     assert gateway.ask(1, f"http://{VIP}:9000")[0].server == "gw"
     refused = gateway.client.run("curl", "-s", "-m", "5", f"http://{VIP}:81", check=False)
     assert refused.returncode == 7
+
+
+BIG = ("-s", "4000")
+"More than fits one frame: fragments, of which only the first tells what it is of."
+
+
+@pytest.mark.parametrize("address", [VIP, "10.0.2.11"])
+def test_fragments_of_what_is_not_balanced_are_the_kernel_s(gateway: World, address: str) -> None:
+    """Later ones look like those of a service, or of a reply, and are held back."""
+    gateway.balance()
+    ping(gateway, address, *BIG)
+
+
+def test_a_service_may_be_all_of_an_address_but_ping(gateway: World) -> None:
+    gateway.balancer.pktlb(
+        *("run", "--mode", "nat", "--vip", VIP, "--backend", "10.0.2.11"),
+        *("--vip", f"{VIP}:7000-7999/any", "--backend", "10.0.2.12:8080"),
+        *("--vip", f"{VIP}:7777", "--backend", "10.0.2.13:8080"),
+    )
+    ping(gateway, VIP)
+    ping(gateway, VIP, *BIG)
+    for port, name in ((8080, "a"), (7000, "b"), (7999, "b"), (7777, "c")):
+        assert gateway.who(2, f"http://{VIP}:{port}") == {name: 2}
+
+
+@pytest.fixture
+def gateway6() -> Iterator[Lab]:
+    """The topology of NAT in IPv6, with its servers and pktlb running."""
+    with NAT6.laboratory() as lab:
+        NAT6.build(lab)
+        start_all(lab, NAT6.servers())
+        lab.hosts["gw"].pktlb(*NAT6.run_arguments("rr"))
+        yield lab
+
+
+def test_ipv6_that_is_not_pktlb_s_goes_on_as_well(gateway6: Lab) -> None:
+    client, gw, a = (gateway6.hosts[name] for name in ("client", "gw", "a"))
+    gw.serve(9000, "[::]")
+    a.serve(9000, "[::]")
+    for url, name in (
+        ("[fd01::100]:9000", "gw"), ("[fd02::11]:9000", "a"), ("[fd02::11]:8080", "a"),
+    ):  # fmt: skip
+        assert client.run(*CURL, f"http://{url}").stdout.startswith(f"{name} ")
+    assert gw.run(*CURL, "http://[fd02::11]:8080").stdout.startswith("a ")
+    for address in ("fd01::100", "fd02::11"):
+        for size in ((), BIG):
+            report = client.run("ping", "-n", "-c", "3", "-i", "0.02", "-W", "2", *size, address)
+            assert " 3 received" in report.stdout
+            assert "DUP" not in report.stdout
+
+
+def test_the_kernel_takes_an_ipv6_vip_for_none_of_its_own_connections(gateway6: Lab) -> None:
+    gw = gateway6.hosts["gw"]
+    assert " src fd01::1 " in gw.run("ip", "-6", "route", "get", "fd01::2").stdout
+    assert "deprecated" in gw.run("ip", "-6", "address", "show", "to", "fd01::100").stdout
 
 
 def test_ping_and_other_ports_of_a_backend_pass_through_the_gateway(gateway: World) -> None:
@@ -120,8 +176,9 @@ def test_a_strict_reverse_path_filter_is_warned_of(nat_world: World) -> None:
     assert nat_world.who(6) == {"a": 2, "b": 2, "c": 2}
 
 
-def ping(world: World, address: str) -> None:
-    report = world.client.run("ping", "-n", "-c", "5", "-i", "0.02", "-W", "2", address).stdout
+def ping(world: World, address: str, *options: str) -> None:
+    command = ("ping", "-n", "-c", "5", "-i", "0.02", "-W", "2", *options, address)
+    report = world.client.run(*command).stdout
     assert " 5 received" in report
     assert "DUP" not in report
 

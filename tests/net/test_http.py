@@ -7,6 +7,16 @@ from tests.net.world import CLIENT, CURL, EACH_ALONE, World, parse
 CROWD = 200
 
 
+def test_it_runs_on_the_engine_that_this_is_tried_on(nat_world: World, lab_engine: str) -> None:
+    balancer = nat_world.balance()
+    said = {
+        "native": "engine=native workers=1",
+        "python": "engine=python workers=1",
+        "workers": "engine=native workers=3",
+    }
+    assert balancer.stdout.endswith(f"{said[lab_engine]}\n")
+
+
 def test_servers_take_turns_and_see_the_client_s_own_address(world: World) -> None:
     world.balance()
     answers = world.ask(12)

@@ -13,8 +13,9 @@ from netns.host import Host
 from netns.lab import Lab
 from netns.server import sha256_of_bytes
 from netns.topology import Topology
-from tests.net.topologies import BALANCER, ONE_ARMED, PAST_THE_BALANCER
-from tests.net.world import CLIENT, CURL, EACH_ALONE, World, parse, serving
+from netns.waiting import wait_until
+from tests.net.topologies import BALANCER, NAT6, ONE_ARMED, PAST_THE_BALANCER
+from tests.net.world import CLIENT, CURL, EACH_ALONE, World, parse, serving, start_all
 
 POOL = "10.0.2.201-10.0.2.203"
 POOL_ADDRESSES = {"10.0.2.201", "10.0.2.202", "10.0.2.203"}
@@ -150,6 +151,67 @@ def test_a_vip_that_is_there_already_is_used_and_stays(world: World) -> None:
     assert world.who(6) == {"a": 2, "b": 2, "c": 2}
     assert balancer.stop() == 0
     assert world.balancer.state() == before
+
+
+@pytest.fixture
+def gateway6() -> Iterator[Lab]:
+    """The topology of NAT in IPv6 beside IPv4, with its servers running."""
+    with NAT6.laboratory() as lab:
+        NAT6.build(lab)
+        start_all(lab, NAT6.servers())
+        yield lab
+
+
+@pytest.mark.parametrize("crash", [False, True], ids=["stop", "crash"])
+def test_vips_and_source_addresses_of_both_families_come_and_go(gateway6: Lab, crash: bool) -> None:
+    """After a crash they are still there; the next start knows that they are not the machine's."""
+    gw = gateway6.hosts["gw"]
+    before = gw.state()
+    flags = (
+        *("run", "--mode", "nat", "--snat", "10.0.2.200", "--snat", "fd02::200-fd02::201"),
+        *("--vip", "10.0.1.100:80", "--backend", "10.0.2.11:8080"),
+        *("--vip", "[fd01::100]:80", "--backend", "[fd02::11]:8080"),
+    )
+    balancer = gw.pktlb(*flags)
+    if crash:
+        balancer.kill()
+        assert "fd01::100/128" in gw.state()
+        balancer = gw.pktlb(*flags)
+        assert "removing fd01::100, left by" in balancer.stderr
+    for url, seen_as in (("10.0.1.100", "a 10.0.2.200:"), ("[fd01::100]", "a [fd02::200]:")):
+        assert gateway6.hosts["client"].run(*CURL, f"http://{url}").stdout.startswith(seen_as)
+    assert balancer.stop() == 0
+    assert gw.state() == before
+
+
+def test_an_ipv6_vip_that_is_taken_away_comes_back(gateway6: Lab) -> None:
+    """The kernel takes IPv6 addresses away by itself, when an interface goes down."""
+    gw, client = gateway6.hosts["gw"], gateway6.hosts["client"]
+    gw.pktlb(*NAT6.run_arguments("rr"))
+    gw.run("ip", "address", "del", "fd01::100/128", "dev", "wan")
+
+    def serves() -> bool:
+        quick = ("curl", "-s", "--fail", "--max-time", "1", NAT6.url)
+        return client.run(*quick, check=False).returncode == 0
+
+    wait_until(serves, 10, "the VIP is there again")
+
+
+def test_interfaces_on_the_way_to_those_that_share_everything_are_sent_to_only(
+    gateway6: Lab,
+) -> None:
+    gw = gateway6.hosts["gw"]
+    before = gw.state()
+    balancer = gw.pktlb(
+        *("run", "--mode", "dsr", "--vip", "any", "--interface", "wan"),
+        *("--backend", "10.0.2.11", "--backend", "fd02::12"),
+    )
+    assert "services=1 backends=2/2 interfaces=wan,lan" in balancer.stdout
+    rules = gw.run("nft", "list", "table", "netdev", "pktlb").stdout
+    assert 'device "wan"' in rules
+    assert "lan" not in rules
+    assert balancer.stop() == 0
+    assert gw.state() == before
 
 
 def test_an_address_of_the_balancer_itself_can_be_the_vip(nat_world: World) -> None:

@@ -125,55 +125,6 @@ def commands_in_prose(start: str) -> list[str]:
 
 
 @pytest.mark.net
-def test_a_narrow_link_behind_the_next_hop_is_told_to_the_routing_table(tmp_path: Path) -> None:
-    """Without the route the upload hangs: its outer packets do not fit the router's far link."""
-    file = tmp_path / "upload"
-    file.write_bytes(bytes(1_000_000))
-    with Lab("narrow") as lab:
-        tunnel.build(lab)
-        lab.hosts["router"].run("ip", "link", "set", "back", "mtu", "1400")
-        for program in (*tunnel.TOPOLOGY.decapsulators(), *tunnel.TOPOLOGY.servers()):
-            lab.hosts[program.host].start(*program.argv, ready=program.ready)
-        balancer = lab.hosts["balancer"]
-        balancer.pktlb(*tunnel.TOPOLOGY.run_arguments("rr"))
-        put = ("curl", "-sf", "--max-time", "3", "-T", str(file), f"{tunnel.TOPOLOGY.url}/upload")
-        assert lab.hosts["client"].run(*put, check=False).returncode == 28
-        (command,) = commands_in_prose("ip route add ")
-        balancer.run("sh", "-ec", command)
-        assert len(lab.hosts["client"].run(*put).stdout.strip()) == 64
-
-
-@pytest.mark.net
-def test_a_narrow_link_near_the_client_is_told_to_the_backends() -> None:
-    """Without it the download hangs, for the ICMP message ends at the VIP."""
-    with Lab("narrow") as lab:
-        router, client, gw = lab.host("router"), lab.host("client"), lab.host("gw")
-        lab.link(client, "eth0", router, "near", mtu=1400)
-        lab.link(router, "far", gw, "wan")
-        lab.link(gw, "lan", lab.host("a"), "eth0")
-        client.address("eth0", "10.0.9.2/24")
-        router.address("near", "10.0.9.1/24")
-        router.address("far", "10.0.1.2/24")
-        gw.address("wan", "10.0.1.1/24")
-        gw.address("lan", "10.0.2.1/24")
-        lab.hosts["a"].address("eth0", "10.0.2.11/24")
-        client.route("default", "10.0.9.1")
-        gw.route("10.0.9.0/24", "10.0.1.2")
-        lab.hosts["a"].route("default", "10.0.2.1")
-        router.sysctl("net.ipv4.ip_forward", "1")
-        router.offloads("far", False)
-        lab.hosts["a"].serve(8080)
-        client.run("ip", "link", "set", "eth0", "mtu", "1500")  # it does not know
-        gw.pktlb("run", "--mode", "nat", "--vip", "10.0.1.100:80", "--backend", "10.0.2.11:8080")
-        get = ("curl", "-sf", "--max-time", "3", "-o", "/dev/null",
-               "http://10.0.1.100/bytes/1000000")  # fmt: skip
-        assert client.run(*get, check=False).returncode == 28
-        (command,) = commands_in_prose("ip route change default ")
-        lab.hosts["a"].run("sh", "-ec", command)
-        client.run(*get)
-
-
-@pytest.mark.net
 def test_what_a_killed_pktlb_leaves_can_be_taken_away_by_hand() -> None:
     with Lab("nat") as lab:
         nat.build(lab)

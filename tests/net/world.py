@@ -20,7 +20,8 @@ CURL: Final = ("curl", "--silent", "--show-error", "--fail", "--max-time", "30")
 EACH_ALONE: Final = ("--header", "Connection: close")
 "Every request over a connection of its own."
 
-ANSWER: Final = re.compile(r"^(\w+) ([\d.]+):(\d+) -> ([\d.]+):(\d+)$", re.MULTILINE)
+_END: Final = r"\[?([\da-f:.]+?)\]?:(\d+)"
+ANSWER: Final = re.compile(rf"^(\w+) {_END} -> {_END}$", re.MULTILINE)
 HELD: Final = re.compile(r"Server: (\w+)")
 
 
@@ -62,8 +63,13 @@ class World:
     @property
     def vip(self) -> tuple[str, int]:
         """Address and port, as sockets want them."""
-        address, _, port = self.topology.vip.partition(":")
-        return address, int(port)
+        return self.vips[0]
+
+    @property
+    def vips(self) -> list[tuple[str, int]]:
+        """All of them, one of each family where there are both."""
+        ends = [vip.rpartition(":") for vip in self.topology.vips]
+        return [(address.strip("[]"), int(port)) for address, _, port in ends]
 
     def arguments(
         self, *more: str, scheduler: str = "rr", weights: Mapping[str, int] | None = None
@@ -97,9 +103,9 @@ class World:
         line = f"{' '.join(CURL)} {url or self.url}/bytes/{size} | sha256sum"
         return self.client.run("sh", "-c", line).stdout.split()[0]
 
-    def upload(self, file: Path) -> str:
+    def upload(self, file: Path, url: str = "") -> str:
         """The SHA-256 of a file, as the server got it."""
-        put = ("--upload-file", str(file), f"{self.url}/upload")
+        put = ("--upload-file", str(file), f"{url or self.url}/upload")
         return self.client.run(*CURL, *put).stdout.strip()
 
     def hold(self, seconds: int = 60) -> tuple[Process, str]:
@@ -127,6 +133,20 @@ class World:
         wait_until(all_answered, timeout, what)
 
 
+def balance_tcp_and_udp(world: World, *more: str) -> Process:
+    """Start pktlb with the topology's services, each of both protocols."""
+    vips = world.topology.vips
+    return world.balancer.pktlb(
+        *(f"{word}/any" if word in vips else word for word in world.arguments(*more))
+    )
+
+
+def with_flags(arguments: Sequence[str], flags: Sequence[str]) -> list[str]:
+    """Flags for all services: those stand in front."""
+    at = arguments.index("--vip")
+    return [*arguments[:at], *flags, *arguments[at:]]
+
+
 def parse(text: str) -> list[Answer]:
     """The answers in what curl printed."""
     return [
@@ -142,7 +162,7 @@ def serving(
     without: Sequence[str] = (),
 ) -> Iterator[World]:
     """The topology built and prepared, and its servers running on all backends but some."""
-    with Lab(topology.mode) as lab:
+    with topology.laboratory() as lab:
         topology.build(lab)
         prepare(lab)
         programs = [*topology.decapsulators(), *topology.servers()]

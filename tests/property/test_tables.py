@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from pktlb.datapath import checksum
 from pktlb.datapath.flow import Flow, FlowTable, Tally
-from pktlb.datapath.packet import FlowKey, destination, endpoint_key, flow_key
+from pktlb.datapath.keys import FlowKey, destination, endpoint_key, flow_key
 from pktlb.datapath.snat import SourcePorts
 from pktlb.datapath.tcp import State
 from pktlb.model import Endpoint, Mode, Proto, Timeouts

@@ -1,23 +1,30 @@
 """What is let in and what is not: not ours, not open, no room, no backend, no TTL."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from scapy.layers.inet import ICMP, IPOption_NOP
+from scapy.layers.inet import IPOption_NOP
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Padding, Raw
 
+from pktlb.datapath.tables import Tables
 from pktlb.model import Mode, Proto, Reason, Scheduler
-from tests.cases import Case
+from tests.cases import Case, both, each_world
 from tests.gateway import TIMEOUTS, Engine, Gateway, service, tables
 from tests.packets import (
     DMZ,
-    Packet,
+    V4,
+    V6,
+    Peer,
+    Trouble,
+    World,
+    answer,
     backend,
     client,
+    echo,
     gso,
-    icmp_unreachable,
-    ip,
     parsed,
     partial,
     tcp,
@@ -26,161 +33,251 @@ from tests.packets import (
     vip,
 )
 
-NAT = tables(service(Mode.NAT), service(Mode.NAT, at=vip(53), proto=Proto.UDP))
-SNAT = tables(service(Mode.NAT), snat=["10.0.2.9"])
-DSR = tables(service(Mode.DSR))
-IDLE = tables(service(Mode.NAT, {"a": 0}), service(Mode.NAT, {}, at=vip(53), proto=Proto.UDP))
-INSIDE = via(DMZ, client())
-STRANGER = via(DMZ, client(address="10.0.9.9"))
+POOL = {4: "10.0.2.9", 6: "2001:db8:2::9"}
+
+
+def nat(world: World, **rest: Any) -> Tables:
+    dns = service(Mode.NAT, at=world.vip(53), proto=Proto.UDP)
+    return tables(service(Mode.NAT, at=world.vip()), dns, **rest)
+
+
+def idle(world: World) -> Tables:
+    """Services that nobody serves."""
+    dns = service(Mode.NAT, {}, at=world.vip(53), proto=Proto.UDP)
+    return tables(service(Mode.NAT, {"a": 0}, at=world.vip()), dns)
+
+
+def stranger(world: World) -> Peer:
+    return via(DMZ, world.client(address=world.address(9, 9)))
+
+
+NAT, IDLE = nat(V4), idle(V4)
+INSIDE = V4.inside
 SYN = tcp(client(), vip(), "S")
-NO_BACKEND = Reason.NO_BACKEND
+ETHERNET = {"src": client().mac, "dst": vip().mac}
 
-
-def later(packet: Packet, offset: int) -> Packet:
-    """A fragment that is not the first: its payload could be anything."""
-    changed = packet.copy()
-    changed["IP"].frag = offset
-    return changed
-
-
-FIRST = udp(client(), vip(53), bytes(64), df=False, more=True)
-TCP_FIRST = tcp(client(), vip(), "S", bytes(64), df=False, more=True)
-REPLY_FIRST = udp(backend(), INSIDE, bytes(64), df=False, more=True)
-
-PASSED = [
-    Case("a frame that is not IPv4", NAT, Ether(src=client().mac, dst=vip().mac) / ARP(),
+STRANGE = [
+    Case("a frame that is neither IPv4 nor IPv6", NAT, Ether(**ETHERNET) / ARP(),
          Reason.NOT_OURS),
-    Case("a frame with a VLAN tag", NAT,
-         Ether(src=client().mac, dst=vip().mac) / Dot1Q(vlan=5) / SYN["IP"], Reason.NOT_OURS),
-    Case("a short frame that is not IPv4", NAT,
-         Ether(src=client().mac, dst=vip().mac, type=0x88CC) / Raw(b"\0"), Reason.NOT_OURS),
-    Case("an Ethernet header alone that is not IPv4", NAT,
-         Ether(src=client().mac, dst=vip().mac, type=0x88CC), Reason.NOT_OURS),
-    Case("an ICMP echo to the VIP", NAT, ip(client(), vip(), ICMP()), Reason.NOT_OURS),
-    Case("the VIP at another port", NAT, tcp(client(), vip(81), "S"), Reason.NOT_OURS),
-    Case("the VIP with another protocol", NAT, udp(client(), vip()), Reason.NOT_OURS),
-    Case("another address at the VIP's port", NAT, tcp(client(), vip(80, "10.0.1.1"), "S"),
+    Case("a frame with a VLAN tag", NAT, Ether(**ETHERNET) / Dot1Q(vlan=5) / SYN["IP"],
          Reason.NOT_OURS),
-    Case("a client that talks to a backend directly", NAT, tcp(client(), backend(), "S"),
+    Case("a short frame of another protocol", NAT, Ether(**ETHERNET, type=0x88CC) / Raw(b"\0"),
          Reason.NOT_OURS),
-    Case("a backend that answers from another port", NAT, tcp(backend(port=22), INSIDE, "SA"),
+    Case("an Ethernet header alone of another protocol", NAT, Ether(**ETHERNET, type=0x88CC),
          Reason.NOT_OURS),
-    Case("a machine that is no backend, from a backend's port", NAT,
-         tcp(backend("c"), INSIDE, "SA"), Reason.NOT_OURS),
-    Case("what looks like a reply where no mode has replies", DSR, tcp(backend(), INSIDE, "SA"),
-         Reason.NOT_OURS),
-    Case("what looks like a reply, but not to an address of the pool", SNAT,
-         tcp(backend(), INSIDE, "SA"), Reason.NOT_OURS),
-    *(Case(f"a fragment of whomever at offset {offset}", NAT, later(FIRST, offset),
-           Reason.FRAGMENT) for offset in (1, 0xFF, 0x100, 0x1000, 0x1FFF)),
-    Case("a first fragment of another protocol", NAT,
-         ip(client(), vip(), ICMP() / bytes(56), df=False, more=True), Reason.NOT_OURS),
-    Case("a first fragment to nobody we know", NAT,
-         udp(client(), vip(54), bytes(64), df=False, more=True), Reason.NOT_OURS),
-]  # fmt: skip
-
-HELD_BACK = [
-    Case("a TCP packet in the middle of nothing", NAT, tcp(client(), vip(), "A"), Reason.NOT_OPEN),
-    Case("a SYN+ACK to a service", NAT, tcp(client(), vip(), "SA"), Reason.NOT_OPEN),
-    Case("a RST to a service", NAT, tcp(client(), vip(), "R"), Reason.NOT_OPEN),
-    Case("a long frame in the middle of nothing", NAT,
-         gso(tcp(client(), vip(), "A", bytes(9000)), 1000), Reason.NOT_OPEN),
-    Case("what looks like a reply but belongs to no flow", NAT, tcp(backend(), STRANGER, "SA"),
-         Reason.NO_FLOW),
-    Case("what looks like a reply, with its padding", NAT,
-         tcp(backend(), STRANGER, "SA") / Padding(b"\xaa" * 6), Reason.NO_FLOW),
-    Case("what looks like a reply, with little TTL", NAT, tcp(backend(), STRANGER, "SA", ttl=1),
-         Reason.NO_FLOW),
-    Case("what looks like a reply to an address of the pool", SNAT,
-         tcp(backend(), via(DMZ, client(address="10.0.2.9")), "SA"), Reason.NO_FLOW),
-    Case("a first fragment to a service", NAT, FIRST, Reason.FRAGMENT),
-    Case("a first TCP fragment to a service", NAT, TCP_FIRST, Reason.FRAGMENT),
-    Case("a first fragment of a known flow", NAT, FIRST, Reason.FRAGMENT,
-         before=[udp(client(), vip(53))]),
-    Case("a first fragment of a reply", NAT,
-         udp(backend(), INSIDE, bytes(64), df=False, more=True), Reason.FRAGMENT,
-         before=[udp(client(), vip(53))]),
-    Case("a first fragment that looks like a reply", NAT,
-         udp(backend(), STRANGER, bytes(64), df=False, more=True), Reason.FRAGMENT),
-    Case("a first fragment with a SYN for a closed flow", NAT, TCP_FIRST, Reason.FRAGMENT,
-         before=[SYN, tcp(client(), vip(), "R")]),
-]  # fmt: skip
-
-DROPPED = [
-    Case("a first packet whose TTL runs out", NAT, tcp(client(), vip(), "S", ttl=1),
-         Reason.TTL_EXPIRED),
-    Case("a packet that comes with no TTL at all", NAT, tcp(client(), vip(), "S", ttl=0),
-         Reason.TTL_EXPIRED),
-    Case("a packet of a known flow whose TTL runs out", NAT, tcp(client(), vip(), "A", ttl=1),
-         Reason.TTL_EXPIRED, before=[SYN]),
-    Case("a reply whose TTL runs out", NAT, tcp(backend(), INSIDE, "SA", ttl=1),
-         Reason.TTL_EXPIRED, before=[SYN]),
-    Case("a new flow when the table is full", NAT, tcp(client(4001), vip(), "S"),
-         Reason.TABLE_FULL, before=[SYN], limits={"max_flows": 1}),
-]  # fmt: skip
-
-ANSWERED = [
-    Case("a service whose only backend has no weight", IDLE, SYN, NO_BACKEND,
-         [icmp_unreachable(3, SYN)]),
-    Case("a service without backends", IDLE, udp(client(), vip(53), bytes(900)), NO_BACKEND,
-         [icmp_unreachable(3, udp(client(), vip(53), bytes(900)))]),
-    Case("padding is not quoted", IDLE, SYN / Padding(b"\xaa" * 6), NO_BACKEND,
-         [icmp_unreachable(3, SYN)]),
-    Case("a partial checksum is quoted as it came", IDLE, partial(SYN), NO_BACKEND,
-         [icmp_unreachable(3, parsed(partial(SYN)))]),
-    Case("options are quoted", IDLE, udp(client(), vip(53), options=[IPOption_NOP()]), NO_BACKEND,
-         [icmp_unreachable(3, udp(client(), vip(53), options=[IPOption_NOP()]))]),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("case", PASSED, ids=str)
+def passed(world: World) -> Iterator[Case]:
+    given, client, vip, inside = nat(world), world.client(), world.vip, world.inside
+    there, backend = world.backend(), world.backend
+    snat = nat(world, snat=[POOL[world.family]])
+    yield Case("an ICMP echo to the VIP", given, echo(client, vip()), Reason.NOT_OURS)
+    yield Case("the VIP at another port", given, tcp(client, vip(81), "S"), Reason.NOT_OURS)
+    yield Case("the VIP with another protocol", given, udp(client, vip()), Reason.NOT_OURS)
+    yield Case(
+        "another address at the VIP's port",
+        given,
+        tcp(client, vip(80, world.address(1, 1)), "S"),
+        Reason.NOT_OURS,
+    )
+    yield Case(
+        "a client that talks to a backend directly", given, tcp(client, there, "S"), Reason.NOT_OURS
+    )
+    yield Case(
+        "a backend that answers from another port",
+        given,
+        tcp(backend(port=22), inside, "SA"),
+        Reason.NOT_OURS,
+    )
+    yield Case(
+        "a machine that is no backend, from a backend's port",
+        given,
+        tcp(backend("c"), inside, "SA"),
+        Reason.NOT_OURS,
+    )
+    yield Case(
+        "what looks like a reply where no mode has replies",
+        tables(service(Mode.DSR, at=vip())),
+        tcp(there, inside, "SA"),
+        Reason.NOT_OURS,
+    )
+    yield Case(
+        "what looks like a reply, but not to an address of the pool",
+        snat,
+        tcp(there, inside, "SA"),
+        Reason.NOT_OURS,
+    )
+    other = udp(client, world.client(9, world.address(8, 8)))
+    yield Case("a packet between strangers", given, other, Reason.NOT_OURS)  # fmt: skip
+
+
+def held_back(world: World) -> Iterator[Case]:
+    given, client, vip = nat(world), world.client(), world.vip()
+    there, pool = world.backend(), POOL[world.family]
+    who = stranger(world)
+    yield Case(
+        "a TCP packet in the middle of nothing", given, tcp(client, vip, "A"), Reason.NOT_OPEN
+    )
+    yield Case("a SYN+ACK to a service", given, tcp(client, vip, "SA"), Reason.NOT_OPEN)
+    yield Case("a RST to a service", given, tcp(client, vip, "R"), Reason.NOT_OPEN)
+    yield Case(
+        "a long frame in the middle of nothing",
+        given,
+        gso(tcp(client, vip, "A", bytes(9000)), 1000),
+        Reason.NOT_OPEN,
+    )
+    yield Case(
+        "what looks like a reply but belongs to no flow",
+        given,
+        tcp(there, who, "SA"),
+        Reason.NO_FLOW,
+    )
+    yield Case(
+        "what looks like a reply, with its padding",
+        given,
+        tcp(there, who, "SA") / Padding(b"\xaa" * 6),
+        Reason.NO_FLOW,
+    )
+    yield Case(
+        "what looks like a reply, with little TTL",
+        given,
+        tcp(there, who, "SA", ttl=1),
+        Reason.NO_FLOW,
+    )
+    yield Case("what looks like a reply to an address of the pool", nat(world, snat=[pool]),
+               tcp(there, via(DMZ, world.client(address=pool)), "SA"), Reason.NO_FLOW)  # fmt: skip
+
+
+def full(world: World) -> Iterator[Case]:
+    syn = tcp(world.client(), world.vip(), "S")
+    yield Case("a new flow when the table is full", nat(world),
+               tcp(world.client(4001), world.vip(), "S"), Reason.TABLE_FULL, before=[syn],
+               limits={"max_flows": 1})  # fmt: skip
+
+
+def answered(world: World) -> Iterator[Case]:
+    """By an error from the VIP."""
+    given, client, vip, dns = idle(world), world.client(), world.vip(), world.vip(53)
+    syn, long = tcp(client, vip, "S"), udp(client, dns, bytes(1390))
+    half = partial(syn)
+    port, time = Trouble.PORT, Trouble.TIME
+    yield Case(
+        "a service whose only backend has no weight",
+        given,
+        syn,
+        Reason.NO_BACKEND,
+        [answer(port, syn)],
+    )
+    yield Case("a service without backends", given, long, Reason.NO_BACKEND, [answer(port, long)])
+    yield Case(
+        "padding is not quoted",
+        given,
+        syn / Padding(b"\xaa" * 6),
+        Reason.NO_BACKEND,
+        [answer(port, syn)],
+    )
+    yield Case(
+        "a partial checksum is quoted as it came",
+        given,
+        half,
+        Reason.NO_BACKEND,
+        [answer(port, parsed(half))],
+    )
+    options = udp(client, dns, options=[IPOption_NOP()])
+    yield Case("options are quoted", given, options, Reason.NO_BACKEND, [answer(port, options)])
+    last = tcp(client, vip, "S", ttl=1)
+    yield Case(
+        "a first packet whose TTL runs out",
+        nat(world),
+        last,
+        Reason.TTL_EXPIRED,
+        [answer(time, last)],
+    )
+    none = tcp(client, vip, "S", ttl=0)
+    yield Case(
+        "a packet that comes with no TTL at all",
+        nat(world),
+        none,
+        Reason.TTL_EXPIRED,
+        [answer(time, none)],
+    )
+    data = tcp(client, vip, "A", b"data", ttl=1)
+    yield Case(
+        "a packet of a known flow whose TTL runs out",
+        nat(world),
+        data,
+        Reason.TTL_EXPIRED,
+        [answer(time, data)],
+        before=[syn],
+    )
+    reply = tcp(world.backend(), world.inside, "SA", ttl=1)
+    yield Case("a reply whose TTL runs out", nat(world), reply, Reason.TTL_EXPIRED,
+               [answer(time, reply)], before=[syn])  # fmt: skip
+
+
+@pytest.mark.parametrize("case", [*STRANGE, *both(passed)], ids=str)
 def test_the_kernel_has_already_got(case: Case, engine: Engine) -> None:
     case.check(engine)
 
 
-@pytest.mark.parametrize("case", HELD_BACK, ids=str)
+@pytest.mark.parametrize("case", both(held_back))
 def test_the_kernel_is_given(case: Case, engine: Engine) -> None:
     replace(case, expect=[case.given]).check(engine)
 
 
-@pytest.mark.parametrize("case", DROPPED, ids=str)
+@pytest.mark.parametrize("case", both(full))
 def test_nobody_gets(case: Case, engine: Engine) -> None:
     case.check(engine)
 
 
-@pytest.mark.parametrize("case", ANSWERED, ids=str)
-def test_no_backend_is_answered_with_port_unreachable(case: Case, engine: Engine) -> None:
+@pytest.mark.parametrize("case", both(answered))
+def test_the_sender_hears_of(case: Case, engine: Engine) -> None:
     case.check(engine)
 
 
-UNANSWERABLE = ["0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "239.1.2.3", "255.255.255.255"]
+UNANSWERABLE = [
+    *("0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "239.1.2.3", "255.255.255.255"),
+    *("::", "::1", "ff02::1", "ff0e::1:2"),
+]
 
 
 @pytest.mark.parametrize("address", UNANSWERABLE)
 def test_no_error_goes_to_an_address_that_is_not_one_hosts(engine: Engine, address: str) -> None:
-    Gateway(engine, IDLE).expect(tcp(client(address=address), vip(), "S"), NO_BACKEND)
+    world = V6 if ":" in address else V4
+    packet = tcp(world.client(address=address), world.vip(), "S")
+    Gateway(engine, idle(world)).expect(packet, Reason.NO_BACKEND)
 
 
-def test_no_error_is_sent_to_a_group_of_macs(engine: Engine) -> None:
-    shouting = client(mac="03:00:00:00:01:02")
-    Gateway(engine, IDLE).expect(tcp(shouting, vip(), "S"), NO_BACKEND)
+@each_world
+def test_no_error_is_sent_to_a_group_of_macs(engine: Engine, world: World) -> None:
+    shouting = world.client(mac="03:00:00:00:01:02")
+    packet = tcp(shouting, world.vip(), "S")
+    Gateway(engine, idle(world)).expect(packet, Reason.NO_BACKEND)
 
 
-def test_no_error_is_sent_about_a_frame_that_went_to_all(engine: Engine) -> None:
-    to_all = vip()._replace(mac="ff:ff:ff:ff:ff:ff")
-    Gateway(engine, IDLE).expect(tcp(client(), to_all, "S"), NO_BACKEND)
+@pytest.mark.parametrize("mac", ["ff:ff:ff:ff:ff:ff", "33:33:00:00:00:01"])
+@each_world
+def test_no_error_is_sent_about_a_frame_that_went_to_many(
+    engine: Engine, world: World, mac: str
+) -> None:
+    packet = tcp(world.client(), world.vip()._replace(mac=mac), "S")
+    Gateway(engine, idle(world)).expect(packet, Reason.NO_BACKEND)
 
 
-def test_the_quotation_ends_at_576_bytes(engine: Engine) -> None:
-    gateway = Gateway(engine, IDLE)
-    for size, length in [(520, 576), (519, 575), (521, 576)]:
-        (answer,) = gateway.receive(udp(client(), vip(53), bytes(size))).frames
-        assert parsed(answer)["IP"].len == length
+@each_world
+def test_the_quotation_ends_at_what_every_host_takes(engine: Engine, world: World) -> None:
+    gateway = Gateway(engine, idle(world))
+    most, head = {4: 576, 6: 1280}[world.family], world.size + 8
+    for more in (-1, 0, 1):
+        load = bytes(most - 2 * head + more)
+        (sent,) = gateway.receive(udp(world.client(), world.vip(53), load)).frames
+        assert len(sent.data) - 14 == most + min(0, more)
 
 
 def test_neither_answers_nor_refusals_leave_a_flow(engine: Engine) -> None:
     gateway = Gateway(engine, IDLE)
-    for packet in [SYN, tcp(client(), vip(), "A"), tcp(client(), vip(), "S", ttl=1), FIRST]:
+    for packet in [SYN, tcp(client(), vip(), "A"), tcp(client(), vip(), "S", ttl=1)]:
         gateway.receive(packet)
     assert len(gateway.engine.flows) == 0
 

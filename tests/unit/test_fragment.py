@@ -6,15 +6,28 @@ from scapy.layers.inet import IP, IPOption, IPOption_NOP, IPOption_Router_Alert,
 from pktlb.datapath.fragment import fragments
 from pktlb.datapath.frame import Frame
 from tests.oracle import slow_reassembly
-from tests.packets import ETHER, Packet, assert_sound, client, frame, parsed, udp, vip
+from tests.packets import (
+    V4,
+    V6,
+    Packet,
+    client,
+    frame,
+    ip_bytes,
+    parsed,
+    tcp,
+    udp,
+    vip,
+    wrapped,
+)
+from tests.sound import ETHER, assert_sound
 
 DATA = bytes(range(256)) * 12
 
 
-def cut(packet: Packet, mtu: int) -> list[Frame]:
-    pieces = fragments(frame(packet), mtu)
+def cut(packet: Packet, mtu: int, ident: int = 0) -> list[Frame]:
+    pieces = fragments(frame(packet), mtu, ident)
     for piece in pieces:
-        assert_sound(piece)
+        assert_sound(piece.data)
         assert len(piece.data) - ETHER <= mtu
         assert piece.data[:ETHER] == frame(packet).data[:ETHER]
     return pieces
@@ -80,9 +93,9 @@ def test_options_that_make_no_sense_end_the_copying(options: bytes, copied: byte
     head[ETHER] = 0x40 | (len(head) - ETHER) // 4
     data = head + plain.data[ETHER + 20 :]
     data[ETHER + 2 : ETHER + 4] = (len(data) - ETHER).to_bytes(2, "big")
-    pieces = fragments(Frame(1, data), 576)
+    pieces = fragments(Frame(1, data), 576, 0)
     for piece in pieces:
-        assert_sound(piece)
+        assert_sound(piece.data)
     size = (pieces[1].data[ETHER] & 15) * 4
     assert pieces[1].data[ETHER + 20 : ETHER + size] == copied
 
@@ -91,8 +104,29 @@ def test_a_fragment_is_cut_further_at_its_own_offset() -> None:
     packet = udp(client(), vip(), DATA, df=False)
     middle = cut(packet, 1500)[1]
     assert parsed(middle)[IP].flags.MF
-    again = fragments(Frame(middle.port, bytearray(middle.data)), 576)
+    again = fragments(Frame(middle.port, bytearray(middle.data)), 576, 0)
     assert [parsed(piece).frag for piece in again] == [185, 185 + 69, 185 + 138]
     assert all(parsed(piece)[IP].flags.MF for piece in again)
     first, _, last = cut(packet, 1500)
     assert whole([first, *again, last]) == bytes(packet[IP])
+
+
+OUTER = wrapped(V6.backend(), tcp(V4.client(), V4.vip(), "A", DATA))
+"The only packets of IPv6 that we fragment are our own."
+
+
+@pytest.mark.parametrize("mtu", [1280, 1281, 1287, 1288, 1500])
+def test_fragments_of_an_ipv6_packet_make_it_up_again(mtu: int) -> None:
+    pieces = cut(OUTER, mtu, ident=0xABCDEF01)
+    heads = [parsed(piece).payload.payload for piece in pieces]
+    assert {head.id for head in heads} == {0xABCDEF01}
+    assert [head.m for head in heads] == [1] * (len(pieces) - 1) + [0]
+    assert all(len(piece.data) - ETHER > mtu - 8 for piece in pieces[:-1]), "as few as can be"
+    assert whole(pieces) == ip_bytes(OUTER)
+
+
+def test_an_ipv6_packet_that_fits_is_left_alone() -> None:
+    inner = tcp(V6.client(), V6.vip(), "A", bytes(1400))
+    packet = wrapped(V6.backend(), inner)
+    assert cut(packet, 1500) == [frame(packet)]
+    assert len(cut(packet, 1499)) == 2

@@ -48,6 +48,7 @@ CONTROL = frozenset(
         "pktlb.host",
         "pktlb.l7",
         "pktlb.plan",
+        "pktlb.service",
         "pktlb.policy",
     }
 )

@@ -1,45 +1,56 @@
 """NAT: the destination is rewritten on the way in, and the reply is undone on the way back."""
 
-from dataclasses import replace
+from collections.abc import Iterator
 
 import pytest
 from scapy.layers.inet import IPOption_NOP, IPOption_Router_Alert, IPOption_RR
+from scapy.layers.inet6 import IPv6ExtHdrDestOpt, IPv6ExtHdrHopByHop
 from scapy.packet import Padding
 
 from pktlb.datapath.frame import NEEDS_CHECKSUM, Frame, Offload
 from pktlb.datapath.pipeline import Limits
+from pktlb.datapath.tables import Tables
 from pktlb.model import Mode, Proto, Reason
-from tests.cases import Case
-from tests.gateway import Engine, Gateway, hop_to, service, tables
+from tests.cases import Case, both
+from tests.gateway import Engine, Gateway, service, tables
 from tests.oracle import slow_sum
 from tests.packets import (
     DMZ,
-    LAN,
+    V4,
+    V6,
     Packet,
     Peer,
+    Trouble,
+    World,
+    answer,
     backend,
     client,
     frame,
     gso,
-    icmp_unreachable,
-    packed,
     parsed,
     partial,
     tcp,
     udp,
-    via,
     vip,
 )
+from tests.sound import layout
 
-NAT = tables(
-    service(Mode.NAT), service(Mode.NAT, at=vip(53), proto=Proto.UDP, port=5353), lan_mtu=1400
-)
-INSIDE = via(DMZ, client())
-"The client as backends see it: its own address behind the balancer's MAC."
+
+def nat(world: World) -> Tables:
+    return tables(
+        service(Mode.NAT, at=world.vip()),
+        service(Mode.NAT, at=world.vip(53), proto=Proto.UDP, port=5353),
+        lan_mtu=1400,
+    )
+
+
+NAT = nat(V4)
+INSIDE = V4.inside
 DNS = backend("a", 5353)
 SYN = tcp(client(), vip(), "S")
 QUERY = udp(client(), vip(53), b"question")
 OPTIONS = [IPOption_NOP(), IPOption_Router_Alert(), IPOption_RR(length=7, routers=["0.0.0.0"])]
+EXTENSIONS = [IPv6ExtHdrHopByHop(), IPv6ExtHdrDestOpt()]
 
 
 def unsummed(source: Peer, target: Peer, ttl: int = 64) -> Packet:
@@ -49,73 +60,199 @@ def unsummed(source: Peer, target: Peer, ttl: int = 64) -> Packet:
 
 def summing_to_nothing(source: Peer, target: Peer) -> bytes:
     """A payload that makes the UDP checksum of a datagram come out as 0."""
-    without = frame(udp(source, target, b"\0\0"))
-    return bytes(without.data[40:42])
+    made = frame(udp(source, target, b"\0\0")).data
+    at = layout(bytes(made[14:])).transport + 14 + 6
+    return bytes(made[at : at + 2])
 
 
 def begun_inside(packet: Packet) -> Frame:
     """`packet` with a partial checksum in its payload, as of a header inside a UDP tunnel."""
-    return frame(packet, Offload(NEEDS_CHECKSUM, 0, 0, 0, 50, 16))
+    return frame(packet, Offload(NEEDS_CHECKSUM, 0, 0, 0, 70, 16))
 
 
-TO_ZERO = summing_to_nothing(INSIDE, DNS)
-BACK_TO_ZERO = summing_to_nothing(vip(53), client())
-
-FORTH = [
-    Case(
+def forth(world: World) -> Iterator[Case]:
+    given, client, vip, inside = nat(world), world.client(), world.vip(), world.inside
+    dns, there, their_dns = world.vip(53), world.backend(), world.backend("a", 5353)
+    syn = tcp(client, vip, "S")
+    to_zero = summing_to_nothing(inside, their_dns)
+    mss = [("MSS", 1460)]
+    long = bytes(65475)
+    yield Case(
         "a SYN gets the backend's address, port and MAC, and one less TTL",
-        NAT, SYN, Reason.OPENED, [tcp(INSIDE, backend(), "S", ttl=63)],
-    ),
-    Case(
+        given,
+        syn,
+        Reason.OPENED,
+        [tcp(inside, there, "S", ttl=63)],
+    )
+    yield Case(
         "data of a known flow follows",
-        NAT, tcp(client(), vip(), "PA", b"hello", ttl=2), Reason.FORWARDED,
-        [tcp(INSIDE, backend(), "PA", b"hello", ttl=1)], before=[SYN],
-    ),
-    Case(
+        given,
+        tcp(client, vip, "PA", b"hello", ttl=2),
+        Reason.FORWARDED,
+        [tcp(inside, there, "PA", b"hello", ttl=1)],
+        before=[syn],
+    )
+    yield Case(
         "an odd number of payload bytes is summed right",
-        NAT, tcp(client(), vip(), "PA", b"odd"), Reason.FORWARDED,
-        [tcp(INSIDE, backend(), "PA", b"odd", ttl=63)], before=[SYN],
-    ),
-    Case(
+        given,
+        tcp(client, vip, "PA", b"odd"),
+        Reason.FORWARDED,
+        [tcp(inside, there, "PA", b"odd", ttl=63)],
+        before=[syn],
+    )
+    yield Case(
         "a datagram opens a flow of its own protocol",
-        NAT, QUERY, Reason.OPENED, [udp(INSIDE, DNS, b"question", ttl=63)],
-    ),
-    Case(
-        "a datagram that was not summed stays so",
-        NAT, unsummed(client(), vip(53)), Reason.OPENED, [unsummed(INSIDE, DNS, 63)],
-    ),
-    Case(
+        given,
+        udp(client, dns, b"question"),
+        Reason.OPENED,
+        [udp(inside, their_dns, b"question", ttl=63)],
+    )
+    yield Case(
+        "a datagram that was not summed stays so",  # in IPv6 tunnels may do that: RFC 6935
+        given,
+        unsummed(client, dns),
+        Reason.OPENED,
+        [unsummed(inside, their_dns, 63)],
+    )
+    yield Case(
         "a UDP checksum that comes out as 0 is sent as 0xffff",
-        NAT, udp(client(), vip(53), TO_ZERO), Reason.OPENED,
-        [udp(INSIDE, DNS, TO_ZERO, check=0xFFFF, ttl=63)],
-    ),
-    Case(
+        given,
+        udp(client, dns, to_zero),
+        Reason.OPENED,
+        [udp(inside, their_dns, to_zero, check=0xFFFF, ttl=63)],
+    )
+    yield Case(
         "a partial checksum stays partial, over the new addresses",
-        NAT, partial(tcp(client(), vip(), "S", b"early")), Reason.OPENED,
-        [partial(tcp(INSIDE, backend(), "S", b"early", ttl=63))],
-    ),
-    Case(
+        given,
+        partial(tcp(client, vip, "S", b"early")),
+        Reason.OPENED,
+        [partial(tcp(inside, there, "S", b"early", ttl=63))],
+    )
+    yield Case(
         "a partial checksum of a datagram stays partial, over the new addresses",
-        NAT, partial(QUERY), Reason.OPENED, [partial(udp(INSIDE, DNS, b"question", ttl=63))],
-    ),
-    Case(
+        given,
+        partial(udp(client, dns, b"question")),
+        Reason.OPENED,
+        [partial(udp(inside, their_dns, b"question", ttl=63))],
+    )
+    yield Case(
         "TCP options are kept",
-        NAT, tcp(client(), vip(), "S", tcp_options=[("MSS", 1460)]), Reason.OPENED,
-        [tcp(INSIDE, backend(), "S", tcp_options=[("MSS", 1460)], ttl=63)],
-    ),
+        given,
+        tcp(client, vip, "S", tcp_options=mss),
+        Reason.OPENED,
+        [tcp(inside, there, "S", tcp_options=mss, ttl=63)],
+    )
+    yield Case(
+        "window scaling and selective acknowledgements are untouched",
+        given,
+        tcp(client, vip, "A", tcp_options=[("SAck", (5, 9))]),
+        Reason.FORWARDED,
+        [tcp(inside, there, "A", tcp_options=[("SAck", (5, 9))], ttl=63)],
+        before=[syn],
+    )
+    yield Case(
+        "Ethernet padding is not part of the packet",
+        given,
+        syn / Padding(b"\xaa" * 6),
+        Reason.OPENED,
+        [tcp(inside, there, "S", ttl=63)],
+    )
+    yield Case(
+        "a checksum begun further in, as inside a UDP tunnel, is none of ours",
+        given,
+        begun_inside(udp(client, dns, bytes(60))),
+        Reason.OPENED,
+        [begun_inside(udp(inside, their_dns, bytes(60), ttl=63))],
+    )
+    yield Case(
+        "a frame of 64 KiB goes through whole, its offload untouched",
+        given,
+        gso(tcp(client, vip, "PA", long), 1428),
+        Reason.FORWARDED,
+        [gso(tcp(inside, there, "PA", long, ttl=63), 1428)],
+        before=[syn],
+    )
+    yield Case(
+        "a train of datagrams goes through whole",
+        given, gso(udp(client, dns, bytes(9000)), 1200), Reason.OPENED,
+        [gso(udp(inside, their_dns, bytes(9000), ttl=63), 1200)],
+    )  # fmt: skip
+
+
+def back(world: World) -> Iterator[Case]:
+    given, client, vip, inside = nat(world), world.client(), world.vip(), world.inside
+    dns, there, their_dns = world.vip(53), world.backend(), world.backend("a", 5353)
+    syn, query = tcp(client, vip, "S"), udp(client, dns, b"question")
+    to_zero = summing_to_nothing(dns, client)
+    most = bytes(1400 - world.size - 20)
+    yield Case(
+        "a reply comes from the VIP, to the MAC that the client has",
+        given,
+        tcp(there, inside, "SA"),
+        Reason.RETURNED,
+        [tcp(vip, client, "SA", ttl=63)],
+        before=[syn],
+    )
+    yield Case(
+        "a datagram is returned",
+        given,
+        udp(their_dns, inside, b"answer"),
+        Reason.RETURNED,
+        [udp(dns, client, b"answer", ttl=63)],
+        before=[query],
+    )
+    yield Case(
+        "a returned datagram that was not summed stays so",
+        given,
+        unsummed(their_dns, inside),
+        Reason.RETURNED,
+        [unsummed(dns, client, 63)],
+        before=[query],
+    )
+    yield Case(
+        "a returned UDP checksum that comes out as 0 is sent as 0xffff",
+        given,
+        udp(their_dns, inside, to_zero),
+        Reason.RETURNED,
+        [udp(dns, client, to_zero, check=0xFFFF, ttl=63)],
+        before=[query],
+    )
+    yield Case(
+        "a returned partial checksum stays partial",
+        given,
+        partial(tcp(there, inside, "A", b"data")),
+        Reason.RETURNED,
+        [partial(tcp(vip, client, "A", b"data", ttl=63))],
+        before=[syn],
+    )
+    yield Case(
+        "a long frame is returned whole",
+        given,
+        gso(tcp(there, inside, "A", bytes(30000)), 1328),
+        Reason.RETURNED,
+        [gso(tcp(vip, client, "A", bytes(30000), ttl=63), 1328)],
+        before=[syn],
+    )
+    yield Case(
+        "a reply too big for the client's link is refused towards the backend",
+        given,
+        tcp(there, inside, "A", most + b"1"),
+        Reason.TOO_BIG,
+        [answer(Trouble.BIG, tcp(there, inside, "A", most + b"1"), 1400)],
+        before=[syn],
+    )
+    yield Case(
+        "a reply of just the size of the client's link passes",
+        given, tcp(there, inside, "A", most), Reason.RETURNED,
+        [tcp(vip, client, "A", most, ttl=63)], before=[syn],
+    )  # fmt: skip
+
+
+HEADERS = [
     Case(
         "IPv4 options are kept and summed",
         NAT, udp(client(), vip(53), b"x", options=OPTIONS), Reason.OPENED,
         [udp(INSIDE, DNS, b"x", options=OPTIONS, ttl=63)],
-    ),
-    Case(
-        "Ethernet padding is not part of the packet",
-        NAT, SYN / Padding(b"\xaa" * 6), Reason.OPENED, [tcp(INSIDE, backend(), "S", ttl=63)],
-    ),
-    Case(
-        "a checksum begun further in, as inside a UDP tunnel, is none of ours",
-        NAT, begun_inside(udp(client(), vip(53), bytes(40))), Reason.OPENED,
-        [begun_inside(udp(INSIDE, DNS, bytes(40), ttl=63))],
     ),
     Case(
         "ToS, identification and DF are nobody's business",
@@ -123,62 +260,25 @@ FORTH = [
         [tcp(INSIDE, backend(), "S", tos=0x2F, id=0xBEEF, df=False, ttl=63)],
     ),
     Case(
-        "a frame of 64 KiB goes through whole, its offload untouched",
-        NAT, gso(tcp(client(), vip(), "PA", bytes(65495)), 1448), Reason.FORWARDED,
-        [gso(tcp(INSIDE, backend(), "PA", bytes(65495), ttl=63), 1448)], before=[SYN],
+        "traffic class and flow label are nobody's business",
+        nat(V6), tcp(V6.client(), V6.vip(), "S", tos=0x2F, fl=0xBEEF5), Reason.OPENED,
+        [tcp(V6.inside, V6.backend(), "S", tos=0x2F, fl=0xBEEF5, ttl=63)],
     ),
     Case(
-        "a train of datagrams goes through whole",
-        NAT, gso(udp(client(), vip(53), bytes(9000)), 1200), Reason.OPENED,
-        [gso(udp(INSIDE, DNS, bytes(9000), ttl=63), 1200)],
-    ),
-]  # fmt: skip
-
-BACK = [
-    Case(
-        "a reply comes from the VIP, to the MAC that the client has",
-        NAT, tcp(backend(), INSIDE, "SA"), Reason.RETURNED, [tcp(vip(), client(), "SA", ttl=63)],
-        before=[SYN],
+        "IPv6 extension headers are kept",
+        nat(V6), tcp(V6.client(), V6.vip(), "S", b"odd", extensions=EXTENSIONS), Reason.OPENED,
+        [tcp(V6.inside, V6.backend(), "S", b"odd", extensions=EXTENSIONS, ttl=63)],
     ),
     Case(
-        "a datagram is returned",
-        NAT, udp(DNS, INSIDE, b"answer"), Reason.RETURNED,
-        [udp(vip(53), client(), b"answer", ttl=63)], before=[QUERY],
-    ),
-    Case(
-        "a returned datagram that was not summed stays so",
-        NAT, unsummed(DNS, INSIDE), Reason.RETURNED, [unsummed(vip(53), client(), 63)],
-        before=[QUERY],
-    ),
-    Case(
-        "a returned UDP checksum that comes out as 0 is sent as 0xffff",
-        NAT, udp(DNS, INSIDE, BACK_TO_ZERO), Reason.RETURNED,
-        [udp(vip(53), client(), BACK_TO_ZERO, check=0xFFFF, ttl=63)], before=[QUERY],
-    ),
-    Case(
-        "a returned partial checksum stays partial",
-        NAT, partial(tcp(backend(), INSIDE, "A", b"data")), Reason.RETURNED,
-        [partial(tcp(vip(), client(), "A", b"data", ttl=63))], before=[SYN],
-    ),
-    Case(
-        "a long frame is returned whole",
-        NAT, gso(tcp(backend(), INSIDE, "A", bytes(30000)), 1348), Reason.RETURNED,
-        [gso(tcp(vip(), client(), "A", bytes(30000), ttl=63), 1348)], before=[SYN],
-    ),
-    Case(
-        "a reply too big for the client's link is refused towards the backend",
-        NAT, tcp(backend(), INSIDE, "A", bytes(1361)), Reason.TOO_BIG,
-        [icmp_unreachable(4, tcp(backend(), INSIDE, "A", bytes(1361)), 1400)], before=[SYN],
-    ),
-    Case(
-        "a reply of just the size of the client's link passes",
-        NAT, tcp(backend(), INSIDE, "A", bytes(1360)), Reason.RETURNED,
-        [tcp(vip(), client(), "A", bytes(1360), ttl=63)], before=[SYN],
+        "a partial checksum behind extension headers stays partial",
+        nat(V6), partial(tcp(V6.client(), V6.vip(), "S", b"odd", extensions=EXTENSIONS)),
+        Reason.OPENED,
+        [partial(tcp(V6.inside, V6.backend(), "S", b"odd", extensions=EXTENSIONS, ttl=63))],
     ),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("case", [*FORTH, *BACK], ids=str)
+@pytest.mark.parametrize("case", [*both(forth), *both(back), *HEADERS], ids=str)
 def test_nat(case: Case, engine: Engine) -> None:
     case.check(engine)
 
@@ -197,85 +297,6 @@ def test_a_packet_too_big_without_df_is_fragmented_after_translation(
     assert outcome.reason is Reason.OPENED
     assert [parsed(sent)["IP"].frag for sent in outcome.frames] == [0, 72]
     assert all(not sent.offload.flags for sent in outcome.frames)
-
-
-def test_two_services_with_one_backend_and_one_client_port_are_told_apart(engine: Engine) -> None:
-    gateway = Gateway(engine, tables(service(Mode.NAT), service(Mode.NAT, at=vip(81))))
-    first = gateway.sends(SYN)
-    second = gateway.sends(tcp(client(), vip(81), "S"))
-    assert first.sport == 4000
-    assert second.sport not in (4000, *range(1024))
-    assert (second[1].src, second[1].dst, second.dport) == ("10.0.1.2", "10.0.2.2", 8080)
-    seen_as = via(DMZ, client(second.sport))
-    gateway.expect(
-        tcp(backend(), seen_as, "SA"), Reason.RETURNED, tcp(vip(81), client(), "SA", ttl=63)
-    )
-    gateway.expect(
-        tcp(backend(), INSIDE, "SA"), Reason.RETURNED, tcp(vip(), client(), "SA", ttl=63)
-    )
-
-
-def test_a_client_whose_port_was_lent_to_another_gets_another(engine: Engine) -> None:
-    gateway = Gateway(engine, tables(service(Mode.NAT), service(Mode.NAT, at=vip(81))))
-    gateway.sends(SYN)
-    lent = gateway.sends(tcp(client(), vip(81), "S")).sport
-    assert gateway.sends(tcp(client(lent), vip(), "S")).sport not in (lent, 4000)
-
-
-def test_a_backend_of_many_services_runs_out_of_ports_for_one_client_port(engine: Engine) -> None:
-    services = [service(Mode.NAT, at=vip(1000 + number)) for number in range(65)]
-    gateway = Gateway(engine, tables(*services))
-    given = [tcp(client(), vip(1000 + number), "S") for number in range(65)]
-    ports = {gateway.sends(syn).sport for syn in given[:64]}
-    assert len(ports) == 64
-    assert gateway.reason(given[64]) is Reason.NO_PORT
-    assert len(gateway.engine.flows) == 64
-
-
-def test_protocols_do_not_share_flows(engine: Engine) -> None:
-    both = tables(service(Mode.NAT), service(Mode.NAT, proto=Proto.UDP))
-    gateway = Gateway(engine, both)
-    gateway.expect(SYN, Reason.OPENED, tcp(INSIDE, backend(), "S", ttl=63))
-    gateway.expect(udp(client(), vip()), Reason.OPENED, udp(INSIDE, backend(), ttl=63))
-    gateway.expect(udp(backend(), INSIDE), Reason.RETURNED, udp(vip(), client(), ttl=63))
-
-
-def test_a_client_that_changes_its_mac_or_port_gets_its_replies_there(engine: Engine) -> None:
-    gateway = Gateway(engine, NAT)
-    gateway.receive(SYN)
-    moved = client(mac="02:00:00:00:01:77")
-    gateway.sends(tcp(moved, vip(), "A"))
-    gateway.expect(tcp(backend(), INSIDE, "A"), Reason.RETURNED, tcp(vip(), moved, "A", ttl=63))
-    around = frame(tcp(moved, vip(), "A"))
-    gateway.receive(Frame(DMZ, around.data))
-    (reply,) = gateway.receive(tcp(backend(), INSIDE, "A")).frames
-    assert reply.port == DMZ
-    assert parsed(reply).dst == moved.mac
-
-
-def test_a_reply_whose_way_back_is_gone_is_dropped(engine: Engine) -> None:
-    gateway = Gateway(engine, NAT)
-    gateway.receive(SYN)
-    left = {port: info for port, info in NAT.ports.items() if port != LAN}
-    gateway.engine.swap(replace(NAT, ports=left))
-    assert gateway.reason(tcp(backend(), INSIDE, "SA")) is Reason.NO_NEXT_HOP
-
-
-def test_a_backend_without_next_hop_is_counted_until_it_has_one(engine: Engine) -> None:
-    gateway = Gateway(engine, replace(NAT, hops={}))
-    assert gateway.reason(SYN) is Reason.NO_NEXT_HOP
-    gateway.engine.swap(replace(NAT, hops={packed(backend().address): hop_to("a")}))
-    gateway.expect(SYN, Reason.FORWARDED, tcp(INSIDE, backend(), "S", ttl=63))
-
-
-def test_one_armed_replies_leave_by_the_port_they_came_in(engine: Engine) -> None:
-    hop = hop_to("a")._replace(port=LAN)
-    gateway = Gateway(engine, replace(NAT, hops={packed(backend().address): hop}))
-    (sent,) = gateway.receive(SYN).frames
-    assert sent.port == LAN
-    reply = frame(tcp(backend(), INSIDE, "SA"))
-    (back,) = gateway.receive(Frame(LAN, reply.data)).frames
-    assert back == frame(tcp(vip(), client(), "SA", ttl=63))
 
 
 def test_the_header_checksum_is_right_whatever_it_was(engine: Engine) -> None:

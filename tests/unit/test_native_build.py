@@ -16,7 +16,7 @@ from pktlb.model import Reason
 
 ROOT = Path(__file__).parents[2]
 NATIVE = ROOT / "pktlb" / "native"
-FOR_THE_KERNEL = ("packet.h", "checksum.h", "rewrite.h")
+FOR_THE_KERNEL = ("address.h", "packet.h", "checksum.h", "rewrite.h")
 "Compiled for the kernel as well, which has none of the C library."
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"][^>"]*[>"])', re.M)
 
@@ -30,7 +30,7 @@ from pktlb.datapath.pipeline import Limits
 from pktlb.datapath.tables import Tables
 
 async def run(config: Config) -> None:
-    tables = Tables({}, frozenset(), frozenset(), {}, {}, bytes(16))
+    tables = Tables.of([], [], {}, snat=frozenset(), ports={}, hash_key=bytes(16))
     plane = engines.make_plane(engines.choose(config.engine), tables, Limits())
     outcome = plane.handle(Frame(1, bytearray(60)), 0)
     print(engines.__file__, type(plane).__name__, outcome.reason.name)

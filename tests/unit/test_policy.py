@@ -83,6 +83,25 @@ def test_removing_one_of_ten_moves_hardly_any_other() -> None:
         assert moved / MAGLEV_SLOTS < 0.05
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_removing_one_of_a_hundred_moves_less_than_a_slot_in_two_hundred(seed: int) -> None:
+    """Of the others' slots, that is; and all have the same share, to a slot."""
+    hundred, key = names(100), bytes([seed] * 16)
+    before = maglev_table(hundred, [1] * 100, key)
+    for gone in (0, 57, 99):
+        left = [name for name in hundred if name != hundred[gone]]
+        after = maglev_table(left, [1] * 99, key)
+        pairs = [(a, b) for a, b in zip(before, after, strict=True) if a != gone]
+        assert sum(left[b] != hundred[a] for a, b in pairs) / MAGLEV_SLOTS < 0.005
+        for table in (before, after):
+            share = Counter(table)
+            assert max(share.values()) - min(share.values()) <= 1
+
+
+def test_nobody_is_left_without_a_slot() -> None:
+    assert set(maglev_table(names(3), [65535, 65535, 1], KEY)) == {0, 1, 2}
+
+
 def test_another_key_makes_another_table() -> None:
     assert maglev_table(names(3), [1] * 3, KEY) != maglev_table(names(3), [1] * 3, bytes(16))
     assert maglev_table(names(3), [1] * 3, KEY) == maglev_table(names(3), [1] * 3, KEY)

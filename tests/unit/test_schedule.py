@@ -4,12 +4,26 @@ from collections import Counter
 
 import pytest
 
-from pktlb.datapath.packet import flow_key
+from pktlb.datapath.keys import flow_key
 from pktlb.datapath.schedule import Schedulers
 from pktlb.datapath.tables import ServiceTable
-from pktlb.model import Mode, Proto, Reason, Scheduler
+from pktlb.model import HashFields, HashOn, Mode, Proto, Reason, Scheduler, Vip
+from tests.cases import each_world
 from tests.gateway import HASH_KEY, TIMEOUTS, Engine, Gateway, service, tables
-from tests.packets import BACKENDS, DMZ, backend, client, tcp, udp, via, vip
+from tests.packets import (
+    BACKENDS,
+    DMZ,
+    V4,
+    V6,
+    World,
+    backend,
+    client,
+    packed,
+    tcp,
+    udp,
+    via,
+    vip,
+)
 
 NAMES = {address: name for name, address in BACKENDS.items()}
 LC = Scheduler.LC
@@ -134,6 +148,133 @@ def test_another_key_spreads_clients_differently() -> None:
     assert choices(HASH_KEY) == choices(HASH_KEY)
     assert choices(HASH_KEY) != choices(bytes(16))
     assert min(Counter(choices(bytes(16))).values()) > 100
+
+
+def test_shortest_expected_delay_counts_the_connection_that_is_to_come(engine: Engine) -> None:
+    """IPVS: (connections + 1) / weight. Least connections would send the first to a."""
+    gateway = Gateway(engine, tables(nat({"a": 1, "b": 3}, Scheduler.SED)))
+    assert opened(gateway, 1, 2) == "bb"
+    assert sorted(opened(gateway, *range(3, 401))) == ["a"] * 100 + ["b"] * 298
+
+
+def test_never_queue_prefers_who_has_nothing_to_do(engine: Engine) -> None:
+    gateway = Gateway(engine, tables(nat({"a": 1, "b": 9}, Scheduler.NQ)))
+    assert opened(gateway, 1, 2, 3, 4, 5) == "abbbb"
+    gateway.receive(tcp(client(1), vip(), "R"))
+    assert opened(gateway, 6, 7) == "ab"
+
+
+@pytest.mark.parametrize("scheduler", [Scheduler.SED, Scheduler.NQ])
+def test_equals_take_turns(engine: Engine, scheduler: Scheduler) -> None:
+    gateway = Gateway(engine, tables(nat({"a": 1, "b": 1, "c": 1}, scheduler)))
+    order = ""
+    for port in range(6):
+        order += opened(gateway, port)
+        gateway.receive(tcp(client(port), vip(), "R"))
+    assert order == "abcabc"
+
+
+def test_two_choices_hardly_let_anybody_fall_behind(engine: Engine) -> None:
+    gateway = Gateway(engine, tables(nat({"a": 1, "b": 1, "c": 1}, Scheduler.P2C)))
+    count = Counter(opened(gateway, *range(300)))
+    assert max(count.values()) - min(count.values()) <= 4
+
+
+def test_two_choices_respect_weights(engine: Engine) -> None:
+    gateway = Gateway(engine, tables(nat({"a": 1, "b": 3}, Scheduler.P2C)))
+    count = Counter(opened(gateway, *range(400)))
+    assert abs(count["b"] - 300) <= 4
+
+
+def test_of_two_choices_the_busy_one_is_not_taken(engine: Engine) -> None:
+    """Of two machines both are always asked."""
+    gateway = Gateway(engine, tables(nat({"a": 1, "b": 1}, Scheduler.P2C)))
+    first = opened(gateway, *range(40))
+    assert first.count("a") == first.count("b") == 20
+    for port, name in enumerate(first):
+        if name == "a":
+            gateway.receive(tcp(client(port), vip(), "R"))
+    assert opened(gateway, *range(100, 120)) == "a" * 20
+
+
+@pytest.mark.parametrize("scheduler", [Scheduler.SOURCE, Scheduler.MAGLEV, Scheduler.HASH])
+@pytest.mark.parametrize("ports", [range(1, 101), range(1, 101, 7)], ids=["all", "some"])
+def test_balancers_that_share_nothing_agree(
+    engine: Engine, scheduler: Scheduler, ports: range
+) -> None:
+    """A balancer that saw nothing before chooses as one that saw a lot."""
+    given = tables(nat({"a": 1, "b": 1, "c": 1}, scheduler))
+    whole = opened(Gateway(engine, given), *range(1, 101))
+    fresh = Gateway(engine, given)
+    assert opened(fresh, *ports) == "".join(whole[port - 1] for port in ports)
+
+
+def test_the_5_tuple_spreads_the_ports_of_one_client(engine: Engine) -> None:
+    gateway = Gateway(engine, tables(nat({"a": 1, "b": 1, "c": 1}, Scheduler.MAGLEV)))
+    count = Counter(opened(gateway, *range(1, 301)))
+    assert set(count) == {"a", "b", "c"}
+    assert min(count.values()) > 60
+
+
+PREFIXES = [
+    (V4, HashOn(HashFields.SOURCE, prefix4=24), "10.0.{}.{}"),
+    (V6, HashOn(HashFields.SOURCE, prefix6=64), "2001:db8:{}::{}"),
+]
+
+
+@pytest.mark.parametrize(("world", "fields", "pattern"), PREFIXES)
+def test_a_network_stays_together(
+    engine: Engine, world: World, fields: HashOn, pattern: str
+) -> None:
+    hashing = service(
+        Mode.NAT, {"a": 1, "b": 1, "c": 1}, at=world.vip(), scheduler=Scheduler.HASH,
+        hash_on=fields,
+    )  # fmt: skip
+    gateway = Gateway(engine, tables(hashing))
+    chosen = set()
+    for net in range(20, 50):
+        peers = [world.client(host, pattern.format(net, host)) for host in (1, 7, 99)]
+        sent = {gateway.sends(tcp(peer, world.vip(), "S")).dst for peer in peers}
+        assert len(sent) == 1
+        chosen |= sent
+    assert len(chosen) == 3
+
+
+HASHED = [
+    (HashFields.MAC, {"mac"}), (HashFields.SOURCE, {"source"}),
+    (HashFields.ADDRESSES, {"source", "vip"}),
+    (HashFields.FIVE_TUPLE, {"source", "vip", "port", "vip port", "proto"}),
+]  # fmt: skip
+CHANGES = ["mac", "source", "vip", "port", "vip port", "proto"]
+
+
+@pytest.mark.parametrize(("fields", "counting"), HASHED)
+@pytest.mark.parametrize("change", CHANGES)
+@each_world
+def test_only_what_is_hashed_makes_a_difference(
+    engine: Engine, world: World, fields: HashFields, counting: set[str], change: str
+) -> None:
+    whole = [Vip(packed(world.address(1, host)), 0, 65535, ()) for host in (100, 101)]
+    hashing = [
+        service(Mode.DSR, {"a": 1, "b": 1, "c": 1}, at=vip, scheduler=Scheduler.HASH,
+                hash_on=HashOn(fields))
+        for vip in whole
+    ]  # fmt: skip
+    gateway = Gateway(engine, tables(*hashing))
+    moved = False
+    for number in range(20, 40):
+        here, there = world.client(number, world.address(1, number)), world.vip(80)
+        here = here._replace(mac=f"02:00:00:00:01:{number:02x}")
+        first = gateway.sends(tcp(here, there, "S")).dst
+        if change == "mac":
+            here = here._replace(mac=f"02:00:00:00:09:{number:02x}")
+        here = here._replace(address=world.address(7, number)) if change == "source" else here
+        here = here._replace(port=number + 1000) if change == "port" else here
+        there = world.vip(80, world.address(1, 101)) if change == "vip" else there
+        there = world.vip(81) if change == "vip port" else there
+        other = udp(here, there) if change == "proto" else tcp(here, there, "S")
+        moved |= first != Gateway(engine, tables(*hashing)).sends(other).dst
+    assert moved == (change in counting)
 
 
 @pytest.mark.parametrize("scheduler", Scheduler)

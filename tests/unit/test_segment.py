@@ -4,11 +4,16 @@ import pytest
 from scapy.layers.inet import IP, TCP, UDP, IPOption_NOP, IPOption_Router_Alert
 
 from pktlb.datapath.frame import GSO_ECN, Frame
+from pktlb.datapath.tables import Tables
 from pktlb.model import Mode, Proto, Reason
+from tests.cases import each_world
 from tests.gateway import Engine, Gateway, service, tables
 from tests.packets import (
-    DMZ,
+    V4,
+    V6,
+    WORLDS,
     Packet,
+    World,
     at,
     backend,
     client,
@@ -16,22 +21,31 @@ from tests.packets import (
     parsed,
     tcp,
     udp,
-    via,
     vip,
     wrapped,
 )
 
-TUNNEL = tables(service(Mode.TUNNEL), service(Mode.TUNNEL, at=vip(53), proto=Proto.UDP))
-INSIDE = via(DMZ, client())
-THERE = at(vip(), backend())
 DATA = bytes(range(251)) * 20
 STAMP = [("NOP", None), ("NOP", None), ("Timestamp", (1, 2))]
 
 
+def laid_out(world: World, outer: World) -> Tables:
+    return tables(
+        service(Mode.TUNNEL, at=world.vip(), world=outer),
+        service(Mode.TUNNEL, at=world.vip(53), proto=Proto.UDP, world=outer),
+    )
+
+
+TUNNEL = laid_out(V4, V4)
+INSIDE = V4.inside
+each_tunnel = pytest.mark.parametrize("outer", WORLDS, ids=["in IPv4", "in IPv6"])
+
+
 def cut(engine: Engine, given: Frame, count: int) -> list[Packet]:
     """The inner packets that a long frame becomes in a tunnel, after a SYN has opened its flow."""
-    gateway = Gateway(engine, TUNNEL)
-    gateway.receive(tcp(client(), vip(), "S"))
+    world = V4 if given.data[12] == 8 else V6
+    gateway = Gateway(engine, laid_out(world, V4))
+    gateway.receive(tcp(world.client(), world.vip(), "S"))
     outcome = gateway.receive(given)
     assert outcome.reason in (Reason.FORWARDED, Reason.OPENED)
     assert len(outcome.frames) == count
@@ -39,25 +53,40 @@ def cut(engine: Engine, given: Frame, count: int) -> list[Packet]:
     return [parsed(sent)[IP].payload for sent in outcome.frames]
 
 
-def test_pieces_are_packets_of_their_own(engine: Engine) -> None:
-    gateway = Gateway(engine, TUNNEL)
-    gateway.receive(tcp(client(), vip(), "S"))
-    gateway.expect(
-        gso(tcp(client(), vip(), "A", DATA[:2500], tcp_options=STAMP, id=0xFFFE), 1000),
-        Reason.FORWARDED,
-        *(
-            wrapped(
-                backend(),
-                tcp(INSIDE, THERE, "A", load, seq=seq, id=ident, ttl=63, tcp_options=STAMP),
-                id=outer,
-            )
-            for load, seq, ident, outer in [
-                (DATA[:1000], 1000, 0xFFFE, 2),
-                (DATA[1000:2000], 2000, 0xFFFF, 3),
-                (DATA[2000:2500], 3000, 0, 4),
-            ]
-        ),
-    )
+PARTS = [(0, 1000, 0xFFFE, 2), (1000, 2000, 0xFFFF, 3), (2000, 2500, 0, 4)]
+"Of the data, and the identifications of each packet inside and outside."
+
+
+@each_world
+@each_tunnel
+def test_pieces_are_packets_of_their_own(engine: Engine, world: World, outer: World) -> None:
+    gateway = Gateway(engine, laid_out(world, outer))
+    client, vip, there = world.client(), world.vip(), at(world.vip(), outer.backend())
+    gateway.receive(tcp(client, vip, "S"))
+    whole = tcp(client, vip, "A", DATA[:2500], tcp_options=STAMP, id=0xFFFE)
+    pieces = [
+        tcp(world.inside, there, "A", DATA[start:stop], seq=1000 + start, id=ident, ttl=63,
+            tcp_options=STAMP)
+        for start, stop, ident, _ in PARTS
+    ]  # fmt: skip
+    names = [{"id": part[3]} if outer is V4 else {} for part in PARTS]
+    sent = [wrapped(outer.backend(), p, **n) for p, n in zip(pieces, names, strict=True)]
+    gateway.expect(gso(whole, 1000), Reason.FORWARDED, *sent)
+
+
+@each_world
+@each_tunnel
+def test_datagrams_of_a_train_are_too(engine: Engine, world: World, outer: World) -> None:
+    gateway = Gateway(engine, laid_out(world, outer))
+    dns = world.vip(53)
+    whole = udp(world.client(), dns, DATA[:2500], id=0xFFFE)
+    pieces = [
+        udp(world.inside, at(dns, outer.backend()), DATA[start:stop], id=ident, ttl=63)
+        for start, stop, ident, _ in PARTS
+    ]
+    names = [{"id": part[3] - 1} if outer is V4 else {} for part in PARTS]
+    sent = [wrapped(outer.backend(), p, **n) for p, n in zip(pieces, names, strict=True)]
+    gateway.expect(gso(whole, 1000), Reason.OPENED, *sent)
 
 
 def test_the_sequence_number_wraps_around(engine: Engine) -> None:
@@ -65,9 +94,13 @@ def test_the_sequence_number_wraps_around(engine: Engine) -> None:
     assert [piece.seq for piece in pieces] == [2**32 - 1500, 2**32 - 500, 500]
 
 
-def test_fin_and_push_stay_on_the_last_piece_and_cwr_on_the_first(engine: Engine) -> None:
-    given = gso(tcp(client(), vip(), "FPAEC", DATA[:3000]), 1000)
-    marked = Frame(given.port, given.data, given.offload._replace(gso_type=GSO_ECN | 1))
+@each_world
+def test_fin_and_push_stay_on_the_last_piece_and_cwr_on_the_first(
+    engine: Engine, world: World
+) -> None:
+    given = gso(tcp(world.client(), world.vip(), "FPAEC", DATA[:3000]), 1000)
+    kind = GSO_ECN | given.offload.gso_type
+    marked = Frame(given.port, given.data, given.offload._replace(gso_type=kind))
     pieces = cut(engine, marked, 3)
     assert [str(piece[TCP].flags) for piece in pieces] == ["AEC", "AE", "FPAE"]
 

@@ -2,14 +2,19 @@
 
 import pytest
 
-from pktlb.datapath.packet import endpoint_key
+from pktlb.datapath.keys import endpoint_key
 from pktlb.datapath.snat import SourcePorts
+from pktlb.datapath.tables import Tables
 from pktlb.model import Mode, Proto, Reason
+from tests.cases import each_world
 from tests.gateway import TIMEOUTS, Engine, Gateway, service, tables
 from tests.packets import (
     DMZ,
     GATEWAY_MAC,
+    V4,
+    V6,
     Peer,
+    World,
     backend,
     client,
     gso,
@@ -22,8 +27,17 @@ from tests.packets import (
 )
 
 POOL = ["10.0.2.9"]
+POOLS = {4: "10.0.2.9", 6: "2001:db8:2::9"}
 PORTS = [5000, 5001]
-ONE = tables(service(Mode.NAT), service(Mode.NAT, at=vip(53), proto=Proto.UDP), snat=POOL)
+
+
+def pooled(world: World, *pool: str) -> Tables:
+    dns = service(Mode.NAT, at=world.vip(53), proto=Proto.UDP)
+    snat = pool or (POOLS[world.family],)
+    return tables(service(Mode.NAT, at=world.vip()), dns, snat=snat)
+
+
+ONE = pooled(V4)
 
 
 def seen_as(port: int, address: str = POOL[0]) -> Peer:
@@ -35,34 +49,64 @@ def syn(port: int) -> object:
     return tcp(client(port), vip(), "S")
 
 
+@each_world
 def test_a_client_gets_an_address_and_port_of_the_pool_and_the_reply_is_undone(
-    engine: Engine,
+    engine: Engine, world: World
 ) -> None:
-    gateway = Gateway(engine, ONE, source_ports=PORTS)
-    gateway.expect(syn(4000), Reason.OPENED, tcp(seen_as(5000), backend(), "S", ttl=63))
+    gateway = Gateway(engine, pooled(world), source_ports=PORTS)
+    client, vip, backend = world.client(), world.vip(), world.backend()
+    guise = seen_as(5000, POOLS[world.family])
+    gateway.expect(tcp(client, vip, "S"), Reason.OPENED, tcp(guise, backend, "S", ttl=63))
     gateway.expect(
-        tcp(backend(), seen_as(5000), "SA"), Reason.RETURNED, tcp(vip(), client(), "SA", ttl=63)
-    )
-    gateway.expect(
-        partial(tcp(client(), vip(), "A", b"data")), Reason.FORWARDED,
-        partial(tcp(seen_as(5000), backend(), "A", b"data", ttl=63)),
+        tcp(backend, guise, "SA"), Reason.RETURNED, tcp(vip, client, "SA", ttl=63)
     )  # fmt: skip
     gateway.expect(
-        gso(tcp(backend(), seen_as(5000), "A", bytes(9000)), 1448), Reason.RETURNED,
-        gso(tcp(vip(), client(), "A", bytes(9000), ttl=63), 1448),
+        partial(tcp(client, vip, "A", b"data")), Reason.FORWARDED,
+        partial(tcp(guise, backend, "A", b"data", ttl=63)),
+    )  # fmt: skip
+    gateway.expect(
+        gso(tcp(backend, guise, "A", bytes(9000)), 1428), Reason.RETURNED,
+        gso(tcp(vip, client, "A", bytes(9000), ttl=63), 1428),
     )  # fmt: skip
 
 
-def test_an_unsummed_datagram_stays_so_both_ways(engine: Engine) -> None:
-    gateway = Gateway(engine, ONE, source_ports=PORTS)
+@each_world
+def test_an_unsummed_datagram_stays_so_both_ways(engine: Engine, world: World) -> None:
+    gateway = Gateway(engine, pooled(world), source_ports=PORTS)
+    client, dns, backend = world.client(), world.vip(53), world.backend()
+    guise = seen_as(5000, POOLS[world.family])
     gateway.expect(
-        udp(client(), vip(53), b"q", check=0), Reason.OPENED,
-        udp(seen_as(5000), backend(), b"q", check=0, ttl=63),
+        udp(client, dns, b"q", check=0), Reason.OPENED,
+        udp(guise, backend, b"q", check=0, ttl=63),
     )  # fmt: skip
     gateway.expect(
-        udp(backend(), seen_as(5000), b"a", check=0), Reason.RETURNED,
-        udp(vip(53), client(), b"a", check=0, ttl=63),
+        udp(backend, guise, b"a", check=0), Reason.RETURNED,
+        udp(dns, client, b"a", check=0, ttl=63),
     )  # fmt: skip
+
+
+def test_a_pool_has_addresses_of_both_families(engine: Engine) -> None:
+    given = tables(service(Mode.NAT), service(Mode.NAT, at=V6.vip()), snat=POOLS.values())
+    gateway = Gateway(engine, given, source_ports=PORTS)
+    for world in (V4, V6):
+        guise = seen_as(5000, POOLS[world.family])
+        packet = tcp(world.client(), world.vip(), "S")
+        gateway.expect(packet, Reason.OPENED, tcp(guise, world.backend(), "S", ttl=63))
+
+
+@pytest.mark.parametrize(("pool", "kept"), [(4, V6), (6, V4)])
+def test_clients_of_a_family_without_a_pool_keep_their_own_addresses(
+    engine: Engine, pool: int, kept: World
+) -> None:
+    given = tables(service(Mode.NAT), service(Mode.NAT, at=V6.vip()), snat=[POOLS[pool]])
+    gateway = Gateway(engine, given, source_ports=PORTS)
+    backend, inside = kept.backend(), kept.inside
+    packet = tcp(kept.client(), kept.vip(), "S")
+    gateway.expect(packet, Reason.OPENED, tcp(inside, backend, "S", ttl=63))
+    reply = tcp(backend, inside, "SA")
+    gateway.expect(reply, Reason.RETURNED, tcp(kept.vip(), kept.client(), "SA", ttl=63))
+    stray = tcp(backend, inside._replace(port=9), "SA")
+    gateway.expect(stray, Reason.NO_FLOW, stray)
 
 
 def test_when_all_ports_towards_a_backend_are_taken_new_flows_are_refused(engine: Engine) -> None:
@@ -139,9 +183,10 @@ def test_a_port_given_back_waits_behind_those_that_were_never_used() -> None:
     assert [each and each.port for each in taken] == [3, 2, 1, None]
 
 
-@pytest.mark.parametrize("addresses", [[], [packed("10.0.2.9")]])
-def test_a_pool_without_addresses_is_no_pool(addresses: list[bytes]) -> None:
-    assert bool(SourcePorts(addresses, PORTS)) is bool(addresses)
+def test_a_pool_is_of_the_families_that_its_addresses_are_of() -> None:
+    pool = SourcePorts([packed("10.0.2.9"), packed("10.0.2.8")], PORTS)
+    assert pool.addresses(4) == [packed("10.0.2.8"), packed("10.0.2.9")]
+    assert not pool.addresses(16)
 
 
 def test_a_backend_that_dials_the_vip_from_its_service_port_is_not_confused_with_its_replies(

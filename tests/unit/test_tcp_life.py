@@ -1,7 +1,5 @@
 """The life of a TCP flow as told from the middle: with both directions in view, and with one."""
 
-from dataclasses import replace
-
 import pytest
 
 from pktlb.datapath.packet import ACK, FIN, PSH, RST, SYN
@@ -141,7 +139,7 @@ def test_a_closed_flow_of_a_service_that_is_gone_does_not_open_again(engine: Eng
     gateway = Gateway(engine, NAT)
     for packet in packets("> S  > R"):
         gateway.receive(packet)
-    gateway.engine.swap(replace(NAT, services={}))
+    gateway.engine.swap(tables())
     assert gateway.reason(packets("> S")[0]) is Reason.NOT_OURS
 
 

@@ -1,154 +1,280 @@
-"""The tunnel: an outer IPv4 header in front, sizes minded, the packet inside left as it was."""
+"""The tunnel: an outer header of the backend's family in front, the packet inside left as it was.
+
+Either family in either: cases for all four. Sizes at their edges are in `test_tunnel_sizes`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
-from scapy.layers.inet import IP, IPOption_NOP, IPOption_Router_Alert
+from scapy.layers.inet import IPOption_NOP, IPOption_Router_Alert
+from scapy.layers.inet6 import IPv6ExtHdrDestOpt
 from scapy.packet import Padding
 
-from pktlb.datapath.frame import GSO_TCP4, GSO_UDP, NO_OFFLOAD, Frame
+from pktlb.datapath.frame import GSO_TCP4, GSO_TCP6, GSO_UDP, NO_OFFLOAD, Frame
+from pktlb.datapath.tables import Tables
 from pktlb.model import Mode, Proto, Reason
 from tests.cases import Case
 from tests.gateway import Engine, Gateway, service, tables
-from tests.oracle import slow_reassembly
 from tests.packets import (
-    DMZ,
-    ETHER,
+    V4,
+    V6,
+    WORLDS,
+    Peer,
+    Trouble,
+    World,
+    answer,
     at,
-    backend,
-    client,
     frame,
     gso,
-    icmp_unreachable,
     parsed,
     partial,
     tcp,
     udp,
-    via,
-    vip,
     wrapped,
 )
-
-TUNNEL = tables(service(Mode.TUNNEL), service(Mode.TUNNEL, at=vip(53), proto=Proto.UDP))
-INSIDE = via(DMZ, client())
-THERE = at(vip(), backend())
-DNS = at(vip(53), backend())
-SYN = tcp(client(), vip(), "S")
-FULL = tcp(client(), vip(), "A", bytes(1460))
-LONG = gso(tcp(client(), vip(), "A", bytes(3000)), 1460)
-SUMMED = gso(udp(client(), vip(53), bytes(3000)), 1473)
-
-TO_ZERO = bytes(frame(udp(INSIDE, DNS, b"\0\0")).data[40:42])
-"A payload that makes the UDP checksum come out as 0."
-
-CASES = [
-    Case("a SYN gets an outer header from the balancer to the backend, with a TTL of its own",
-         TUNNEL, tcp(client(), vip(), "S", ttl=9), Reason.OPENED,
-         [wrapped(backend(), tcp(INSIDE, THERE, "S", ttl=8))]),
-    Case("each packet gets the next identification", TUNNEL, tcp(client(), vip(), "A"),
-         Reason.FORWARDED, [wrapped(backend(), tcp(INSIDE, THERE, "A", ttl=63), id=2)],
-         before=[SYN]),
-    Case("ToS and both bits of ECN are copied", TUNNEL, tcp(client(), vip(), "S", tos=0xBB),
-         Reason.OPENED, [wrapped(backend(), tcp(INSIDE, THERE, "S", tos=0xBB, ttl=63))]),
-    Case("DF stays clear outside where it is clear inside", TUNNEL,
-         udp(client(), vip(53), b"q", df=False), Reason.OPENED,
-         [wrapped(backend(), udp(INSIDE, DNS, b"q", df=False, ttl=63))]),
-    Case("a datagram that was not summed stays so", TUNNEL,
-         udp(client(), vip(53), b"q", check=0), Reason.OPENED,
-         [wrapped(backend(), udp(INSIDE, DNS, b"q", check=0, ttl=63))]),
-    Case("options stay inside", TUNNEL,
-         udp(client(), vip(53), b"q", options=[IPOption_NOP(), IPOption_Router_Alert()]),
-         Reason.OPENED,
-         [wrapped(backend(), udp(INSIDE, DNS, b"q", ttl=63,
-                                 options=[IPOption_NOP(), IPOption_Router_Alert()]))]),
-    Case("a partial checksum is completed, for no card looks into a tunnel", TUNNEL,
-         partial(tcp(client(), vip(), "S", b"odd")), Reason.OPENED,
-         [wrapped(backend(), tcp(INSIDE, THERE, "S", b"odd", ttl=63))]),
-    Case("a partial checksum of a datagram is completed", TUNNEL,
-         partial(udp(client(), vip(53), b"query")), Reason.OPENED,
-         [wrapped(backend(), udp(INSIDE, DNS, b"query", ttl=63))]),
-    Case("a datagram whose completed checksum comes out as 0 says 0xffff", TUNNEL,
-         partial(udp(client(), vip(53), TO_ZERO)), Reason.OPENED,
-         [wrapped(backend(), udp(INSIDE, DNS, TO_ZERO, check=0xFFFF, ttl=63))]),
-    Case("Ethernet padding is not wrapped, nor summed", TUNNEL,
-         Frame(1, partial(SYN).data + b"\xaa" * 6, partial(SYN).offload), Reason.OPENED,
-         [wrapped(backend(), tcp(INSIDE, THERE, "S", ttl=63))]),
-    Case("Ethernet padding does not make a packet too big", TUNNEL,
-         tcp(client(), vip(), "S", bytes(1440)) / Padding(b"\xaa" * 20), Reason.OPENED,
-         [wrapped(backend(), tcp(INSIDE, THERE, "S", bytes(1440), ttl=63))]),
-    Case("a packet that just fits with its outer header passes", TUNNEL,
-         tcp(client(), vip(), "A", bytes(1440)), Reason.FORWARDED,
-         [wrapped(backend(), tcp(INSIDE, THERE, "A", bytes(1440), ttl=63), id=2)], before=[SYN]),
-    Case("one byte more with DF is answered from the VIP with the size that fits", TUNNEL,
-         tcp(client(), vip(), "A", bytes(1441)), Reason.TOO_BIG,
-         [icmp_unreachable(4, tcp(client(), vip(), "A", bytes(1441)), 1480)], before=[SYN]),
-    Case("the packet is quoted as it came, up to 576 bytes in all", TUNNEL, FULL, Reason.TOO_BIG,
-         [icmp_unreachable(4, FULL, 1480)], before=[SYN]),
-    Case("a long frame is refused when its segments do not fit", TUNNEL, LONG, Reason.TOO_BIG,
-         [icmp_unreachable(4, parsed(LONG), 1480)], before=[SYN]),
-    Case("a train of datagrams is refused when one of them does not fit", TUNNEL, SUMMED,
-         Reason.TOO_BIG, [icmp_unreachable(4, parsed(SUMMED), 1480)]),
-    Case("a first packet that is too big opens its flow all the same", TUNNEL,
-         udp(client(), vip(53), b"small"), Reason.FORWARDED,
-         [wrapped(backend(), udp(INSIDE, DNS, b"small", ttl=63))],
-         before=[udp(client(), vip(53), bytes(1473))]),
-    Case("an offload of another protocol cannot be cut", TUNNEL,
-         Frame(1, LONG.data, LONG.offload._replace(gso_type=GSO_UDP, segment_size=1000)),
-         Reason.UNSEGMENTABLE, before=[SYN]),
-    Case("datagrams offloaded as TCP cannot be cut", TUNNEL,
-         Frame(1, SUMMED.data, SUMMED.offload._replace(gso_type=GSO_TCP4, segment_size=1000)),
-         Reason.UNSEGMENTABLE),
-    Case("segments of no size cannot be cut", TUNNEL,
-         Frame(1, LONG.data, LONG.offload._replace(segment_size=0)), Reason.UNSEGMENTABLE,
-         before=[SYN]),
-]  # fmt: skip
+from tests.sound import layout
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+def tunnel(world: World, outer: World, mtu: int = 1500) -> Tables:
+    return tables(
+        service(Mode.TUNNEL, at=world.vip(), world=outer),
+        service(Mode.TUNNEL, at=world.vip(53), proto=Proto.UDP, world=outer),
+        mtu=mtu,
+    )
+
+
+def to_zero(source: Peer, target: Peer) -> bytes:
+    """A payload that makes the UDP checksum come out as 0."""
+    data = bytes(frame(udp(source, target, b"\0\0")).data)
+    place = 14 + layout(data[14:]).transport + 6
+    return data[place : place + 2]
+
+
+def number(outer: World, ident: int) -> dict[str, int]:
+    """Only the header of IPv4 has an identification."""
+    return {"id": ident} if outer.family == 4 else {}
+
+
+def cases(world: World, outer: World) -> Iterator[Case]:
+    given, client, vip, inside = tunnel(world, outer), world.client(), world.vip(), world.inside
+    backend, dns = outer.backend(), world.vip(53)
+    there, their_dns = at(vip, backend), at(dns, backend)
+    syn = tcp(client, vip, "S")
+    room = 1500 - outer.size
+    most = bytes(room - world.size - 20)
+    big = tcp(client, vip, "A", most + b"1")
+    full = tcp(client, vip, "A", bytes(1500 - world.size - 20))
+    long = gso(tcp(client, vip, "A", bytes(3000)), len(most) + 1)
+    summed = gso(udp(client, dns, bytes(3000)), 1480 - world.size)
+    zero = to_zero(inside, their_dns)
+
+    def wrap(inner: object, ident: int = 1) -> object:
+        return wrapped(backend, inner, **number(outer, ident))
+
+    yield Case(
+        "a SYN gets an outer header from the balancer to the backend, with a TTL of its own",
+        given,
+        tcp(client, vip, "S", ttl=9),
+        Reason.OPENED,
+        [wrap(tcp(inside, there, "S", ttl=8))],
+    )
+    yield Case(
+        "each packet gets the next identification",
+        given,
+        tcp(client, vip, "A"),
+        Reason.FORWARDED,
+        [wrap(tcp(inside, there, "A", ttl=63), 2)],
+        before=[syn],
+    )
+    yield Case(
+        "traffic class and both bits of ECN are copied",
+        given,
+        tcp(client, vip, "S", tos=0xBB),
+        Reason.OPENED,
+        [wrap(tcp(inside, there, "S", tos=0xBB, ttl=63))],
+    )
+    yield Case(
+        "an odd number of bytes is wrapped",
+        given,
+        tcp(client, vip, "S", b"odd"),
+        Reason.OPENED,
+        [wrap(tcp(inside, there, "S", b"odd", ttl=63))],
+    )
+    yield Case(
+        "a datagram that was not summed stays so",
+        given,
+        udp(client, dns, b"q", check=0),
+        Reason.OPENED,
+        [wrap(udp(inside, their_dns, b"q", check=0, ttl=63))],
+    )
+    yield Case(
+        "a partial checksum is completed",
+        given,
+        partial(tcp(client, vip, "S", b"odd")),
+        Reason.OPENED,
+        [wrap(tcp(inside, there, "S", b"odd", ttl=63))],
+    )
+    yield Case(
+        "a partial checksum of a datagram is completed",
+        given,
+        partial(udp(client, dns, b"query")),
+        Reason.OPENED,
+        [wrap(udp(inside, their_dns, b"query", ttl=63))],
+    )
+    yield Case(
+        "a datagram whose completed checksum comes out as 0 says 0xffff",
+        given,
+        partial(udp(client, dns, zero)),
+        Reason.OPENED,
+        [wrap(udp(inside, their_dns, zero, check=0xFFFF, ttl=63))],
+    )
+    yield Case(
+        "Ethernet padding is not wrapped, nor summed",
+        given,
+        Frame(1, partial(syn).data + b"\xaa" * 6, partial(syn).offload),
+        Reason.OPENED,
+        [wrap(tcp(inside, there, "S", ttl=63))],
+    )
+    yield Case(
+        "Ethernet padding does not make a packet too big",
+        given,
+        tcp(client, vip, "S", most) / Padding(b"\xaa" * 20),
+        Reason.OPENED,
+        [wrap(tcp(inside, there, "S", most, ttl=63))],
+    )
+    yield Case(
+        "a packet that just fits with its outer header passes",
+        given,
+        tcp(client, vip, "A", most),
+        Reason.FORWARDED,
+        [wrap(tcp(inside, there, "A", most, ttl=63), 2)],
+        before=[syn],
+    )
+    yield Case(
+        "one byte more is answered from the VIP with the size that fits",
+        given,
+        big,
+        Reason.TOO_BIG,
+        [answer(Trouble.BIG, big, room)],
+        before=[syn],
+    )
+    yield Case(
+        "the packet is quoted as it came, up to what may be quoted",
+        given,
+        full,
+        Reason.TOO_BIG,
+        [answer(Trouble.BIG, full, room)],
+        before=[syn],
+    )
+    yield Case(
+        "a long frame is refused when its segments do not fit",
+        given,
+        long,
+        Reason.TOO_BIG,
+        [answer(Trouble.BIG, parsed(long), room)],
+        before=[syn],
+    )
+    yield Case(
+        "a train of datagrams is refused when one of them does not fit",
+        given,
+        summed,
+        Reason.TOO_BIG,
+        [answer(Trouble.BIG, parsed(summed), room)],
+    )
+    yield Case(
+        "a first packet that is too big opens its flow all the same",
+        given,
+        udp(client, dns, b"small"),
+        Reason.FORWARDED,
+        [wrap(udp(inside, their_dns, b"small", ttl=63))],
+        before=[udp(client, dns, bytes(1473))],
+    )
+    yield Case(
+        "an offload of another protocol cannot be cut",
+        given,
+        Frame(1, long.data, long.offload._replace(gso_type=GSO_UDP, segment_size=1000)),
+        Reason.UNSEGMENTABLE,
+        before=[syn],
+    )
+    yield Case(
+        "datagrams offloaded as TCP cannot be cut",
+        given,
+        Frame(
+            1,
+            summed.data,
+            summed.offload._replace(
+                gso_type=GSO_TCP4 if world.family == 4 else GSO_TCP6, segment_size=1000
+            ),
+        ),
+        Reason.UNSEGMENTABLE,
+    )
+    yield Case("segments of no size cannot be cut", given,
+               Frame(1, long.data, long.offload._replace(segment_size=0)), Reason.UNSEGMENTABLE,
+               before=[syn])  # fmt: skip
+
+
+def only(outer: World) -> Iterator[Case]:
+    """What one family alone has inside."""
+    backend, four, six = outer.backend(), tunnel(V4, outer), tunnel(V6, outer)
+    dns, their_dns = V4.vip(53), at(V4.vip(53), backend)
+    options = [IPOption_NOP(), IPOption_Router_Alert()]
+    extensions = [IPv6ExtHdrDestOpt()]
+    yield Case(
+        "DF is copied where there is one",
+        four,
+        udp(V4.client(), dns, b"q", df=False),
+        Reason.OPENED,
+        [wrapped(backend, udp(V4.inside, their_dns, b"q", df=False, ttl=63))],
+    )
+    yield Case(
+        "IPv4 options stay inside",
+        four,
+        udp(V4.client(), dns, b"q", options=options),
+        Reason.OPENED,
+        [wrapped(backend, udp(V4.inside, their_dns, b"q", options=options, ttl=63))],
+    )
+    yield Case(
+        "IPv6 extension headers stay inside",
+        six,
+        tcp(V6.client(), V6.vip(), "S", extensions=extensions),
+        Reason.OPENED,
+        [
+            wrapped(
+                backend, tcp(V6.inside, at(V6.vip(), backend), "S", ttl=63, extensions=extensions)
+            )
+        ],
+    )
+    yield Case("a flow label is copied where there is room for one", six,
+               tcp(V6.client(), V6.vip(), "S", fl=0xABCDE), Reason.OPENED,
+               [wrapped(backend, tcp(V6.inside, at(V6.vip(), backend), "S", fl=0xABCDE, ttl=63))]
+               )  # fmt: skip
+
+
+FOUR = [(world, outer) for world in WORLDS for outer in WORLDS]
+"Each family in each."
+ALL = [pytest.param(c, id=f"{w} in {o}: {c}") for w, o in FOUR for c in cases(w, o)]
+ALL += [pytest.param(c, id=f"in {outer}: {c}") for outer in WORLDS for c in only(outer)]
+
+
+@pytest.mark.parametrize("case", ALL)
 def test_tunnel(case: Case, engine: Engine) -> None:
     case.check(engine)
 
 
-def test_without_df_the_outer_packet_is_fragmented(engine: Engine) -> None:
-    gateway = Gateway(engine, TUNNEL)
-    outcome = gateway.receive(udp(client(), vip(53), bytes(range(256)) * 8, df=False, tos=4))
-    assert outcome.reason is Reason.OPENED
-    outer = [parsed(sent)[IP] for sent in outcome.frames]
-    assert [len(packet) for packet in outer] == [1500, 616]
-    assert [(p.frag, int(p.flags), p.tos, p.id, p.ttl) for p in outer] == [
-        (0, 1, 4, 1, 64), (185, 0, 4, 1, 64)
-    ]  # fmt: skip
-    assert all(packet.dst == backend().address and packet.proto == 4 for packet in outer)
-    whole = slow_reassembly([bytes(sent.data[ETHER:]) for sent in outcome.frames])
-    inner = udp(INSIDE, DNS, bytes(range(256)) * 8, df=False, tos=4, ttl=63)
-    assert whole == bytes(wrapped(backend(), inner)[IP])
-
-
-def test_the_longest_packet_there_is_is_fragmented_inside_before_it_is_wrapped(
-    engine: Engine,
-) -> None:
-    """With an outer header in front it would be longer than an IPv4 packet can be."""
-    gateway = Gateway(engine, TUNNEL)
-    outcome = gateway.receive(udp(client(), vip(53), bytes(65507), df=False))
-    assert outcome.reason is Reason.OPENED
-    by_ident: dict[int, list[bytes]] = {}
-    for sent in outcome.frames:
-        by_ident.setdefault(parsed(sent).id, []).append(bytes(sent.data[ETHER:]))
-    inner = [slow_reassembly(pieces)[20:] for pieces in by_ident.values()]
-    assert len(inner) == 2
-    whole = udp(INSIDE, DNS, bytes(65507), df=False, ttl=63)
-    assert slow_reassembly(inner) == bytes(whole[IP])
-
-
-def test_the_longest_packet_there_is_with_df_is_too_big_whatever_the_link(engine: Engine) -> None:
-    given = tables(service(Mode.TUNNEL, at=vip(53), proto=Proto.UDP), mtu=65536)
-    gateway = Gateway(engine, given)
-    packet = udp(client(), vip(53), bytes(65488))
-    gateway.expect(packet, Reason.TOO_BIG, icmp_unreachable(4, packet, 65515))
-    assert gateway.reason(udp(client(), vip(53), bytes(65487))) is Reason.FORWARDED
+def test_backends_of_both_families_serve_one_vip(engine: Engine) -> None:
+    table = service(Mode.TUNNEL, {"a": 1, "b": 1})
+    mixed = replace(table, backends=(table.backends[0], V6.backend("b", 80).endpoint))
+    gateway = Gateway(engine, tables(mixed))
+    for port, outer in ((1, V4.backend("a")), (2, V6.backend("b"))):
+        inner = tcp(V4.inside._replace(port=port), at(V4.vip(), outer), "S", ttl=63)
+        syn = tcp(V4.client(port), V4.vip(), "S")
+        gateway.expect(syn, Reason.OPENED, wrapped(outer, inner))
 
 
 def test_the_identification_wraps_around(engine: Engine) -> None:
-    data = bytes(frame(SYN).data)
-    plane = Gateway(engine, TUNNEL).engine
+    data = bytes(frame(tcp(V4.client(), V4.vip(), "S")).data)
+    plane = Gateway(engine, tunnel(V4, V4)).engine
     for _ in range(0xFFFF):
         plane.handle(Frame(1, bytearray(data), NO_OFFLOAD), 0.0)
     (sent,) = plane.handle(Frame(1, bytearray(data), NO_OFFLOAD), 0.0).frames

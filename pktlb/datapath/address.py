@@ -1,0 +1,15 @@
+"""What an address, packed in 4 or 16 bytes, can stand for."""
+
+
+def is_host(address: bytes) -> bool:
+    """No this-network, loopback, multicast or reserved address."""
+    if len(address) == 4:
+        return address[0] not in (0, 127) and address[0] < 224
+    return address[0] != 0xFF and address[:15] != bytes(15)  # also :: and ::1
+
+
+def is_forwardable(address: bytes) -> bool:
+    """A host that is not on the link itself by definition (RFC 3927, RFC 4291)."""
+    if len(address) == 4:
+        return is_host(address) and address[:2] != b"\xa9\xfe"
+    return is_host(address) and not (address[0] == 0xFE and address[1] & 0xC0 == 0x80)

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Addresses of either family, the key of a flow, and words as they lie in a packet. */
+#ifndef PK_ADDRESS_H
+#define PK_ADDRESS_H
+
+#include <linux/types.h>
+
+enum pk_proto {
+	PK_ICMP = 1, PK_IPIP = 4, PK_TCP = 6, PK_UDP = 17, PK_DCCP = 33, PK_IPV6 = 41,
+	PK_ICMPV6 = 58, PK_UDPLITE = 136
+};
+
+/* An address of either family; an IPv4 address has its 4 bytes in front and zeros behind. */
+struct pk_addr {
+	union {
+		__u8 byte[16];
+		__u32 word[4];
+		__u64 half[2];
+	};
+};
+
+/* The 5-tuple as on the wire, in one form for all families; without ports they are 0. */
+struct pk_key {
+	struct pk_addr source, destination;
+	__be16 sport, dport;
+	__u8 proto, family; /* family: 4 or 6 */
+	__u16 zero;
+};
+
+static inline __u16 pk_be16(const __u8 *at)
+{
+	return (__u16)(at[0] << 8 | at[1]);
+}
+
+static inline __u32 pk_be32(const __u8 *at)
+{
+	return (__u32)pk_be16(at) << 16 | pk_be16(at + 2);
+}
+
+static inline void pk_put16(__u8 *at, __u32 value)
+{
+	at[0] = (__u8)(value >> 8);
+	at[1] = (__u8)value;
+}
+
+static inline void pk_put32(__u8 *at, __u32 value)
+{
+	pk_put16(at, value >> 16);
+	pk_put16(at + 2, value);
+}
+
+static inline __u16 pk_load16(const __u8 *at)
+{
+	__u16 value;
+
+	__builtin_memcpy(&value, at, 2);
+	return value;
+}
+
+static inline void pk_store16(__u8 *at, __u16 value)
+{
+	__builtin_memcpy(at, &value, 2);
+}
+
+static inline int pk_addr_equal(const struct pk_addr *a, const struct pk_addr *b)
+{
+	return a->half[0] == b->half[0] && a->half[1] == b->half[1];
+}
+
+static inline int pk_key_equal(const struct pk_key *a, const struct pk_key *b)
+{
+	return !__builtin_memcmp(a, b, sizeof(*a));
+}
+
+/* `size`: 4 or 16. */
+static inline void pk_read_addr(struct pk_addr *to, const __u8 *at, __u32 size)
+{
+	if (size == 4) {
+		to->half[0] = to->half[1] = 0;
+		__builtin_memcpy(to->byte, at, 4);
+	} else {
+		__builtin_memcpy(to->byte, at, 16);
+	}
+}
+
+static inline void pk_write_addr(__u8 *at, const struct pk_addr *from, __u32 size)
+{
+	if (size == 4)
+		__builtin_memcpy(at, from->byte, 4);
+	else
+		__builtin_memcpy(at, from->byte, 16);
+}
+
+/* One host: no this-network, loopback, multicast or reserved address, not :: nor ::1. */
+static inline int pk_is_host(const struct pk_addr *addr, __u8 family)
+{
+	if (family == 4)
+		return addr->byte[0] != 0 && addr->byte[0] != 127 && addr->byte[0] < 224;
+	return addr->byte[0] != 0xff &&
+	       (addr->half[0] || addr->word[2] || addr->byte[12] || addr->byte[13] ||
+		addr->byte[14]);
+}
+
+/* A host that is not on the link itself by definition (RFC 3927, RFC 4291). */
+static inline int pk_is_forwardable(const struct pk_addr *addr, __u8 family)
+{
+	if (!pk_is_host(addr, family))
+		return 0;
+	if (family == 4)
+		return addr->byte[0] != 0xa9 || addr->byte[1] != 0xfe;
+	return addr->byte[0] != 0xfe || (addr->byte[1] & 0xc0) != 0x80;
+}
+
+#endif

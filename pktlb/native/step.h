@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* One packet on its way through the decision, under the lock; and new flows for it. */
+#ifndef PK_STEP_H
+#define PK_STEP_H
+
+#include <string.h>
+
+#include "engine.h"
+
+struct pk_step {
+	struct pk_engine *engine;
+	const struct pk_tables *tables;
+	const struct pk_frame *frame;
+	struct pk_view *view;
+	const struct pk_key *key; /* what its flow is looked up by */
+	__u64 hash;        /* of it */
+	struct pk_decision *decision;
+};
+
+/* Of a packet that tells its flow; and of one whose flow is known. */
+enum pk_reason pk_packet(const struct pk_step *s);
+enum pk_reason pk_of_flow(const struct pk_step *s, __u32 number);
+/* Where a packet goes: what rewriting needs. */
+enum pk_reason pk_to_backend(const struct pk_step *s, struct pk_flow *flow, enum pk_reason reason);
+enum pk_reason pk_to_client(const struct pk_step *s, const struct pk_flow *flow,
+			    enum pk_reason reason);
+/* The way that the client's last packet came; 0 where that is gone. */
+int pk_find_client(const struct pk_step *s, const struct pk_flow *flow);
+/* Who tells the sender what is wrong. */
+void pk_speak_as(const struct pk_step *s, const struct pk_addr *vip);
+enum pk_reason pk_out_of_time(const struct pk_step *s);
+/* Whether backends of NAT services send their replies there. */
+int pk_may_be_client(const struct pk_step *s, const struct pk_addr *addr, __u8 family);
+/* Whether the kernel would forward it, on a port where that is our business. */
+int pk_is_to_spread(const struct pk_step *s, const struct pk_key *key);
+/* Whether it comes from one of those whom it would be spread over. */
+int pk_was_there(const struct pk_step *s);
+
+/* Packets that do not tell their flow by themselves. */
+int pk_is_held(const struct pk_step *s);
+enum pk_reason pk_fragment_of(struct pk_step *s);
+enum pk_reason pk_error_of(struct pk_step *s);
+
+/* A flow to the backend with this tally, not in the table yet; 0 where no source port is free
+ * towards it. `flags`: PK_FLOW_SINGLE or PK_FLOW_PARTS, or 0. */
+int pk_flow_prepare(const struct pk_step *s, const struct pk_service *service, __u32 tally,
+		    __u8 flags, struct pk_flow *flow);
+/* The flow of an earlier datagram from the same client to the same backend, or PK_ABSENT. */
+__u32 pk_flow_of_single(const struct pk_step *s, __u32 tally);
+
+static inline enum pk_reason pk_give_back(const struct pk_step *s, enum pk_reason reason)
+{
+	s->decision->gives_back = 1;
+	return reason;
+}
+
+static inline struct pk_flow *pk_flow_at(const struct pk_step *s, __u32 number)
+{
+	return &s->engine->flows.flow[number];
+}
+
+static inline __u32 pk_find_flow(const struct pk_step *s, const struct pk_key *key)
+{
+	struct pk_flows *flows = &s->engine->flows;
+
+	return pk_flow_find(flows, key, pk_key_hash(&flows->secret, key), s->engine->now);
+}
+
+static inline __u32 pk_find_reversed(const struct pk_step *s, const struct pk_key *key)
+{
+	struct pk_key reversed = pk_reversed(key);
+
+	return pk_find_flow(s, &reversed);
+}
+
+static inline int pk_is_in(const struct pk_step *s, const struct pk_map *map, const struct pk_addr *addr,
+		 __u8 family)
+{
+	struct pk_end end = pk_end_of(addr, family);
+
+	return pk_map_find(map, &s->tables->secret, &end) != PK_ABSENT;
+}
+
+static inline int pk_is_directed(const struct pk_step *s, const struct pk_flow *flow)
+{
+	return flow->client_port == s->key->sport && flow->vip_port == s->key->dport &&
+	       pk_addr_equal(&flow->client, &s->key->source) &&
+	       pk_addr_equal(&flow->vip, &s->key->destination);
+}
+
+#endif

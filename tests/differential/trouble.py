@@ -1,0 +1,139 @@
+"""Packets that are about others: ICMP errors that quote one, and the fragments of one."""
+
+from random import Random
+from typing import Final
+
+from pktlb.model import Endpoint, Proto
+from tests.differential.wire import (
+    ENDS,
+    ETHER,
+    HEADER,
+    ICMPS,
+    TYPES,
+    Packet,
+    layout,
+    mended,
+    pieces,
+)
+from tests.packets import packed
+
+ROUTERS: Final = {4: packed("192.0.2.1"), 16: packed("2001:db8:ffff::1")}
+_TYPES: Final = {4: (3, 3, 3, 3, 11, 12, 0, 4, 5, 13), 16: (1, 2, 2, 3, 4, 1, 0, 5, 128, 133)}
+_TOO_BIG: Final = {4: (3, 4), 16: (2, 0)}
+_MTUS: Final = (0, 1, 40, 68, 87, 88, 576, 1280, 1300, 1319, 1320, 1400, 1480, 1500, 0xFFFF)
+_LONG_MTUS: Final = (*_MTUS, 0x10000, 0x10000000, 0xFFFFFFFF)
+_CUTS: Final = (0, 8, 19, 20, 27, 28, 36, 39, 40, 47, 48, 60, 80, 88, 100, 528, 1232, 0xFFFF)
+
+
+def complaint(rng: Random, about: bytes, macs: bytes) -> Packet | None:
+    """An ICMP error that quotes the packet in a frame, or some of it, or something like it."""
+    there = layout(about)
+    if there is None:
+        return None
+    size, at = there.size, ENDS[there.size]
+    here, to = bytes(about[at : at + size]), bytes(about[at + size : at + 2 * size])
+    quoted = bytearray(about[ETHER:])
+    while rng.random() < 0.1 and quoted:
+        quoted[rng.randrange(min(len(quoted), 100))] ^= rng.choice((1, 0x80, 0xFF))
+    header = there.transport - ETHER
+    inside = header + (28 if rng.random() < 0.5 else 48)
+    cut = rng.choice((*_CUTS, header, header + 7, header + 8, header + 17, header + 18, inside))
+    if rng.random() < 0.5:
+        cut = 0xFFFF
+    source = rng.choice((ROUTERS[size], ROUTERS[size], to, to, here))
+    target = here if rng.random() < 0.95 else to
+    kind, code = rng.choice(_TYPES[size]), rng.choice((0, 1, 2, 3, 4, 13))
+    mtu = rng.choice(_MTUS if size == 4 else _LONG_MTUS)
+    if rng.random() < 0.4:
+        kind, code = _TOO_BIG[size]
+    packet = Packet(Endpoint(source, 0), Endpoint(target, 0), ICMPS[size], macs)
+    packet.load = bytes([kind, code, 0, 0]) + mtu.to_bytes(4, "big") + bytes(quoted[:cut])
+    packet.fragment = rng.choice((0, 0, 0x4000))
+    if rng.random() < 0.03:
+        packet.check = rng.choice((0, 0xFFFF, 0x1234))
+    return packet
+
+
+def nested(rng: Random, frame: bytes, outer: int, ends_: tuple[bytes, bytes]) -> bytes:
+    """The packet in a frame as if it had come through a tunnel of the family `outer`."""
+    there = layout(frame)
+    inner = frame[ETHER:]
+    proto = Proto.IPIP if there and there.size == 4 else Proto.IPV6
+    if rng.random() < 0.05:
+        proto = rng.choice((Proto.IPIP, Proto.IPV6, Proto.GRE))
+    source, target = (Endpoint(address, 0) for address in ends_)
+    packet = Packet(source, target, proto, frame[:12])
+    packet.load = inner[: 0xFFFF - HEADER[outer]]
+    return bytes(packet.build())
+
+
+def parts(rng: Random, data: bytes, ident: int) -> list[bytes]:
+    """A packet's fragments in any order: mostly all of it, sometimes too much of it."""
+    there = layout(data)
+    if there is None:
+        return []
+    length = len(data) - there.transport
+    cuts = _cuts(rng, length)
+    kind = rng.random()
+    if kind < 0.4:
+        pass
+    elif kind < 0.6:
+        cuts.reverse()
+    elif kind < 0.85:
+        rng.shuffle(cuts)
+    else:
+        _contradict(rng, cuts, length)
+    if rng.random() < 0.3 and len(cuts) > 1:
+        cuts.insert(rng.randrange(len(cuts)), rng.choice(cuts))
+    if rng.random() < 0.2:
+        del cuts[rng.randrange(len(cuts))]
+    made = pieces(data, cuts, ident)
+    if rng.random() < 0.1 and made:
+        made[0] = _with_other_proto(rng, made[0])
+    return made
+
+
+def _cuts(rng: Random, length: int) -> list[tuple[int, int, bool]]:
+    """First byte, the one behind, and whether more follow, in order."""
+    step = rng.choice((8, 16, 24, 64, 512, 1480, max(8, length // 2 & ~7)))
+    step = max(step, length // 40 & ~7, 8)
+    starts = range(0, length, step) or range(1)
+    cuts = [(at, min(at + step, length), at + step < length) for at in starts]
+    if rng.random() < 0.1:
+        return cuts[::2]  # so that parts stay apart from each other
+    return cuts
+
+
+def _contradict(rng: Random, cuts: list[tuple[int, int, bool]], length: int) -> None:
+    """Add something that does not go with the rest."""
+    start, stop, more = rng.choice(cuts)
+    end = (length + 7) & ~7
+    cuts.insert(
+        rng.randrange(len(cuts) + 1),
+        rng.choice((
+            (start, stop + 8, True),
+            (start + 8, stop + 8, more),
+            (start, start + 8, False),
+            (start, start + 1, True),
+            (start, start, more),
+            (0, 8, True),
+            (0, 16, True),
+            (end, end + 8, True),
+            (end + 8, end + 16, False),
+            (end + 8, end + 16, True),
+            (0xFFF8, 0xFFFF, False),
+            (0xFFF8, 0x10000, False),
+        )),
+    )  # fmt: skip
+    rng.shuffle(cuts)
+
+
+def _with_other_proto(rng: Random, piece: bytes) -> bytes:
+    """A part that says that it belongs to another protocol's packet; IPv6 does not mind."""
+    data = bytearray(piece)
+    if data[12:14] == TYPES[4]:
+        data[23] = rng.choice((Proto.TCP, Proto.UDP, Proto.GRE))
+        return bytes(mended(data))
+    if len(data) > 54:
+        data[54] = rng.choice((Proto.TCP, Proto.UDP, Proto.GRE, 60))
+    return bytes(data)
