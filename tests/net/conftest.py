@@ -27,7 +27,7 @@ ANY_ENGINE = {
     "test_workers",
 }
 "Of no engine in particular; everything else is tried on each."
-SPREAD = {"test_http", "test_transfers", "test_udp"}
+SPREAD = {"test_fragments_on_the_wire", "test_http", "test_transfers", "test_udp"}
 "Also tried with several workers."
 
 
