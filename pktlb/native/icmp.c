@@ -33,8 +33,8 @@ static int allows(struct pk_limiter *limiter, const struct pk_addr *receiver, __
 	__u32 *due = &limiter->due[hash % PK_BUCKETS];
 	__s32 ahead = (__s32)(*due - now);
 
-	if (ahead < 0 || ahead > PK_BURST * PK_INTERVAL_MS)
-		ahead = 0; /* long over, or the clock was set anew */
+	if (!*due || ahead < 0 || ahead > PK_BURST * PK_INTERVAL_MS)
+		ahead = 0; /* nothing was sent yet, or that is long over */
 	if (ahead > (PK_BURST - 1) * PK_INTERVAL_MS)
 		return 0;
 	*due = now + (__u32)ahead + PK_INTERVAL_MS;

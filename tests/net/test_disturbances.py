@@ -62,7 +62,12 @@ def test_harm_right_after_the_guard_was_put_in_place_is_noticed(
     path = f"PATH={tmp_path}:{os.environ['PATH']}"
     command = ("env", path, *pktlb_command(*dsr_world.arguments()))
     dsr_world.balancer.start(*command, ready="pktlb: ready")
-    wait_until(lambda: "drop" in dsr_world.balancer.run(*NFT_LIST).stdout, 5, "the guard is back")
+
+    def whole() -> bool:
+        listing = dsr_world.balancer.run(*NFT_LIST).stdout
+        return "drop" in listing and "jump held4" in listing
+
+    wait_until(whole, 5, "the guard is back")
     assert done.exists()
     assert sum(dsr_world.who(6).values()) == 6
 
