@@ -10,6 +10,7 @@ from pktlb.model import Endpoint, Mode, Proto
 from tests.differential.scene import EIGHTH, Scene
 from tests.differential.step import Arrival, Expiry, Step
 from tests.differential.talk import Talk
+from tests.differential.trouble import complaint, nested
 from tests.differential.wire import PORTED, SYN, Packet, pieces
 from tests.packets import packed
 
@@ -35,7 +36,7 @@ def steps(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
     if scene.rng.random() < 0.1:
         kinds.append(_scatter)
     kinds += [_dial_the_pool] if scene.snat else [_take_all_ports] * 4
-    kinds += [_hoard, _pester]
+    kinds += [_hoard, _pester, _nag]
     return scene.rng.choice(kinds)(talk, scene, now) if kinds else iter(())
 
 
@@ -91,18 +92,27 @@ def _dial_the_pool(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
     """Backends are clients of services at addresses of the pool: it looks like their replies."""
     services = [each for each in scene.nat_services() if talk.proto in each.vip.protos]
     ends = sorted({backend for each in services for backend in each.backends})
-    vips = [_dial(each)[0] for each in scene.services.values() if each.vip.address in scene.snat]
-    for vip in vips:
+    for vip in _in_the_pool(scene):
         for end in ends:
             if len(end.address) == len(vip.address):
                 talk.vip = vip
                 packet = _opening(talk, 0, now, scene)
-                packet.source = end
+                packet.source = end if end.port else end._replace(port=vip.port)
                 yield _arrival(packet, now)
     for each in services:
         for port in range(4000, 4003):
             talk.vip, _ = _dial(each)
             yield _arrival(_opening(talk, port, now, scene), now)
+
+
+def _in_the_pool(scene: Scene) -> Iterator[Endpoint]:
+    """What is dialled at addresses that stand in for clients; of ranges, what is given out."""
+    given = list(scene.limits.source_ports[: CLASHES + 6])
+    for each in scene.services.values():
+        if each.vip.address in scene.snat:
+            ports = [port for port in given if each.vip.low <= port <= each.vip.high]
+            for port in ports or [each.vip.low]:
+                yield Endpoint(each.vip.address, port)
 
 
 def _use_up(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
@@ -150,6 +160,25 @@ def _pester(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
         packet = _opening(talk, 4000 + turn % 2, now, scene)
         packet.ttl = 1
         yield _arrival(packet, now + turn // 50 * 15 * EIGHTH)
+
+
+def _nag(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
+    """More errors about what went through a tunnel than its sender is told."""
+    services = [each for each in scene.services.values() if each.mode is Mode.TUNNEL]
+    if not services:
+        return
+    service = scene.rng.choice(services)
+    talk.vip, talk.proto = _dial(service)
+    sent = _arrival(_opening(talk, 4000, now, scene), now)
+    yield sent
+    for turn in range(120):
+        for backend in service.backends:
+            if backend.address in scene.hops:
+                hop = scene.hops[backend.address]
+                about = nested(scene.rng, sent.data, hop.source, backend.address)
+                packet = complaint(scene.rng, about, scene.macs_to(1, talk.mac))
+                if packet is not None:
+                    yield _arrival(packet, now + turn // 100 * EIGHTH)
 
 
 def _go_round(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:

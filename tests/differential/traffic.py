@@ -260,16 +260,34 @@ class Traffic:
         return step._replace(now=self.now, port=rng.choice(INDEXES), data=back)
 
     def _complain(self, flows: Iterable[Flow]) -> Step:
-        """An ICMP error about something that was sent, on either side of the balancer."""
+        """An ICMP error about a packet of a flow, or anything that was sent."""
         rng = self.rng
-        if not self._sent:
-            return self._continue(flows)
-        step, left = rng.choice(self._sent)
         index = rng.choice(INDEXES)
-        about = rng.choice((left, left, step.data, bytes(wire.mirrored(step.data)),
-                            bytes(wire.mirrored(left))))  # fmt: skip
-        packet = trouble.complaint(rng, about, self.scene.macs_to(index, self._mac()))
+        macs = self.scene.macs_to(index, self._mac())
+        flow = self._live_flow(flows)
+        if flow is not None and rng.random() < 0.7:
+            about = trouble.of_flow(rng, flow, self.scene.hops, macs)
+        elif self._sent:
+            step, left = rng.choice(self._sent)
+            about = rng.choice((left, left, step.data, bytes(wire.mirrored(step.data)),
+                                bytes(wire.mirrored(left))))  # fmt: skip
+        else:
+            return self._continue(flows)
+        packet = trouble.complaint(rng, about, macs)
         return self._continue(flows) if packet is None else self._arrival(packet, index)
+
+    def _live_flow(self, flows: Iterable[Flow]) -> Flow | None:
+        """One of those that are not about to be forgotten."""
+        live = [each for each in islice(flows, 100) if self._end_of(each) > self.now]
+        return self.rng.choice(live) if live else None
+
+    def _end_of(self, flow: Flow) -> float:
+        """When it is forgotten."""
+        times = self.scene.limits.timeouts
+        return flow.seen + {
+            State.SYN_SENT: times.syn, State.SYN_RECEIVED: times.syn, State.CLOSED: times.fin,
+            State.DATAGRAMS: times.udp,
+        }.get(flow.state, times.tcp)  # fmt: skip
 
     def _in_parts(self, flows: Iterable[Flow]) -> Step:
         """A packet's fragments, one after the other or with others between them."""
@@ -282,7 +300,13 @@ class Traffic:
                 self._queue.append(Expiry(self.now, rng.choice((1, 1000))))
             odd = rng.random() < 0.03
             piece = bytes(strange.spoilt(rng, bytearray(data))) if odd else data
-            self._queue.append(packet._replace(now=self.now, data=piece, offload=NO_OFFLOAD))
+            port = rng.choice(INDEXES) if rng.random() < 0.05 else packet.port
+            if rng.random() < 0.05:
+                others = sorted(self.scene.appliances()) or [self._mac()]
+                piece = self.scene.macs_to(port, rng.choice(others)) + piece[12:]
+            odd = rng.random() < 0.03
+            offload = strange.any_offload(rng, len(piece)) if odd else NO_OFFLOAD
+            self._queue.append(Arrival(self.now, port, piece, offload))
             if rng.random() < 0.05:
                 self._queue.append(self._continue(flows))
         return self._queue.popleft() if self._queue else packet
@@ -293,12 +317,7 @@ class Traffic:
         flow = next(islice(flows, rng.randrange(8), None), None)
         if flow is None:
             return self._continue(flows)
-        times = self.scene.limits.timeouts
-        last = {
-            State.SYN_SENT: times.syn, State.SYN_RECEIVED: times.syn, State.CLOSED: times.fin,
-            State.DATAGRAMS: times.udp,
-        }.get(flow.state, times.tcp)  # fmt: skip
-        self.now = max(self.now, flow.seen + last + rng.choice((-EIGHTH, 0.0, 0.0, EIGHTH)))
+        self.now = max(self.now, self._end_of(flow) + rng.choice((-EIGHTH, 0.0, 0.0, EIGHTH)))
         if rng.random() < 0.3:
             return Expiry(self.now, rng.choice((1, 2, 1000)))
         key = flow.key if flow.reverse is None or rng.random() < 0.5 else flow.reverse

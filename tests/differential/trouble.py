@@ -1,13 +1,17 @@
 """Packets that are about others: ICMP errors that quote one, and the fragments of one."""
 
+from collections.abc import Mapping
 from random import Random
 from typing import Final
 
-from pktlb.model import Endpoint, Proto
+from pktlb.datapath.flow import Flow
+from pktlb.datapath.keys import destination, source
+from pktlb.datapath.tables import NextHop
+from pktlb.model import Endpoint, Mode, Proto
+from tests.differential.strange import EXTENSIONS, IP_OPTIONS
 from tests.differential.wire import (
     ENDS,
     ETHER,
-    HEADER,
     ICMPS,
     TYPES,
     Packet,
@@ -18,7 +22,10 @@ from tests.differential.wire import (
 from tests.packets import packed
 
 ROUTERS: Final = {4: packed("192.0.2.1"), 16: packed("2001:db8:ffff::1")}
-_TYPES: Final = {4: (3, 3, 3, 3, 11, 12, 0, 4, 5, 13), 16: (1, 2, 2, 3, 4, 1, 0, 5, 128, 133)}
+_TYPES: Final = {
+    4: (3, 3, 3, 3, 3, 11, 11, 12, 12, 0, 4, 13),
+    16: (1, 1, 1, 2, 2, 3, 3, 4, 4, 0, 5, 128),
+}
 _TOO_BIG: Final = {4: (3, 4), 16: (2, 0)}
 _MTUS: Final = (0, 1, 40, 68, 87, 88, 576, 1280, 1300, 1319, 1320, 1400, 1480, 1500, 0xFFFF)
 _LONG_MTUS: Final = (*_MTUS, 0x10000, 0x10000000, 0xFFFFFFFF)
@@ -38,15 +45,15 @@ def complaint(rng: Random, about: bytes, macs: bytes) -> Packet | None:
     header = there.transport - ETHER
     inside = header + (28 if rng.random() < 0.5 else 48)
     cut = rng.choice((*_CUTS, header, header + 7, header + 8, header + 17, header + 18, inside))
-    if rng.random() < 0.5:
+    if rng.random() < 0.6:
         cut = 0xFFFF
-    source = rng.choice((ROUTERS[size], ROUTERS[size], to, to, here))
+    router = rng.choice((ROUTERS[size], ROUTERS[size], to, to, here))
     target = here if rng.random() < 0.95 else to
     kind, code = rng.choice(_TYPES[size]), rng.choice((0, 1, 2, 3, 4, 13))
     mtu = rng.choice(_MTUS if size == 4 else _LONG_MTUS)
     if rng.random() < 0.4:
         kind, code = _TOO_BIG[size]
-    packet = Packet(Endpoint(source, 0), Endpoint(target, 0), ICMPS[size], macs)
+    packet = Packet(Endpoint(router, 0), Endpoint(target, 0), ICMPS[size], macs)
     packet.load = bytes([kind, code, 0, 0]) + mtu.to_bytes(4, "big") + bytes(quoted[:cut])
     packet.fragment = rng.choice((0, 0, 0x4000))
     if rng.random() < 0.03:
@@ -54,16 +61,43 @@ def complaint(rng: Random, about: bytes, macs: bytes) -> Packet | None:
     return packet
 
 
-def nested(rng: Random, frame: bytes, outer: int, ends_: tuple[bytes, bytes]) -> bytes:
-    """The packet in a frame as if it had come through a tunnel of the family `outer`."""
-    there = layout(frame)
-    inner = frame[ETHER:]
-    proto = Proto.IPIP if there and there.size == 4 else Proto.IPV6
+def of_flow(rng: Random, flow: Flow, hops: Mapping[bytes, NextHop], macs: bytes) -> bytes:
+    """A packet of a flow, as it leaves the balancer in either direction, or as it came."""
+    client, vip = source(flow.key), destination(flow.key)
+    kind = rng.random()
+    if kind < 0.4:
+        return _plain(rng, vip, client, flow.key[-1], macs)
+    if kind < 0.7 and flow.reverse is not None:
+        return _plain(rng, destination(flow.reverse), source(flow.reverse), flow.key[-1], macs)
+    sent = _plain(rng, client, vip, flow.key[-1], macs)
+    hop = hops.get(flow.backend.address)
+    if flow.mode is Mode.TUNNEL and hop is not None and rng.random() < 0.9:
+        return nested(rng, sent, hop.source, flow.backend.address)
+    return sent
+
+
+def _plain(rng: Random, here: Endpoint, there: Endpoint, proto: int, macs: bytes) -> bytes:
+    packet = Packet(here, there, proto, macs)
+    packet.load = bytes(rng.choice((0, 4, 9, 12, 40, 600, 1300)))
+    packet.fragment = rng.choice((0, 0x4000, 0x2000))
+    if rng.random() < 0.15:
+        packet.ip_options = rng.choice(IP_OPTIONS)
+        packet.extensions = rng.choice(EXTENSIONS)
+    if rng.random() < 0.1:
+        packet.check = 0
+    return bytes(packet.build())
+
+
+def nested(rng: Random, frame: bytes, here: bytes, there: bytes) -> bytes:
+    """The packet in a frame as if it were in a tunnel between these addresses."""
+    proto = Proto.IPIP if frame[12:14] == TYPES[4] else Proto.IPV6
     if rng.random() < 0.05:
         proto = rng.choice((Proto.IPIP, Proto.IPV6, Proto.GRE))
-    source, target = (Endpoint(address, 0) for address in ends_)
-    packet = Packet(source, target, proto, frame[:12])
-    packet.load = inner[: 0xFFFF - HEADER[outer]]
+    packet = Packet(Endpoint(here, 0), Endpoint(there, 0), proto, frame[:12])
+    packet.load = frame[ETHER:]
+    packet.fragment = rng.choice((0, 0x4000, 0x2000))
+    if rng.random() < 0.1:
+        packet.extensions = rng.choice(EXTENSIONS)
     return bytes(packet.build())
 
 
@@ -131,7 +165,7 @@ def _contradict(rng: Random, cuts: list[tuple[int, int, bool]], length: int) -> 
 def _with_other_proto(rng: Random, piece: bytes) -> bytes:
     """A part that says that it belongs to another protocol's packet; IPv6 does not mind."""
     data = bytearray(piece)
-    if data[12:14] == TYPES[4]:
+    if data[12:14] == TYPES[4] and len(data) > 24:
         data[23] = rng.choice((Proto.TCP, Proto.UDP, Proto.GRE))
         return bytes(mended(data))
     if len(data) > 54:

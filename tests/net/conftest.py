@@ -19,6 +19,9 @@ ENGINES = {
     "workers": "--engine native --workers 3",
 }
 ANY_ENGINE = {
+    "test_guard",
+    "test_next_hops",
+    "test_placement",
     "test_services_page",
     "test_command_line",
     "test_decap",
@@ -26,7 +29,7 @@ ANY_ENGINE = {
     "test_readme",
     "test_workers",
 }
-"Of no engine in particular; everything else is tried on each."
+"About control, which is the same for each engine; everything else is tried on all."
 SPREAD = {"test_fragments_on_the_wire", "test_http", "test_transfers", "test_udp"}
 "Also tried with several workers."
 

@@ -110,7 +110,7 @@ def test_ipv6_that_is_not_pktlb_s_goes_on_as_well(gateway6: Lab) -> None:
     assert gw.run(*CURL, "http://[fd02::11]:8080").stdout.startswith("a ")
     for address in ("fd01::100", "fd02::11"):
         for size in ((), BIG):
-            report = client.run("ping", "-n", "-c", "3", "-i", "0.02", "-W", "2", *size, address)
+            report = client.run("ping", "-n", "-c", "3", "-i", "0.02", "-W", "9", *size, address)
             assert " 3 received" in report.stdout
             assert "DUP" not in report.stdout
 
