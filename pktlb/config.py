@@ -13,7 +13,7 @@ from typing import Final
 from netaddr import INET_PTON, AddrFormatError, IPAddress
 
 from pktlb.errors import ConfigError
-from pktlb.model import Mode, Service, Timeouts, format_address
+from pktlb.model import Mode, Service, Timeouts, Vip, format_address
 
 MAX_FLOWS: Final = 1 << 24
 MAX_WORKERS: Final = 63
@@ -142,13 +142,15 @@ def check_together(config: Config) -> Config:
 
 def _check_vips(config: Config) -> None:
     """No end is two services', where neither is the more specific one."""
-    seen: dict[tuple[bytes, int, int], set[int]] = {}
+    seen: dict[tuple[bytes, int, int, int], Vip] = {}
     for service in config.services:
         vip = service.vip
-        protos = set(vip.protos or (_EVERY,))
-        if protos & seen.setdefault(vip[:3], set()):
-            raise ConfigError(f"--vip {service}: given twice")
-        seen[vip[:3]] |= protos
+        for proto in vip.protos or (_EVERY,):
+            other = seen.setdefault((*vip[:3], proto), vip)
+            if other is not vip:
+                same = other == vip
+                why = "given twice" if same else f"takes the same packets as --vip {other}"
+                raise ConfigError(f"--vip {service}: {why}")
         if vip.any and service.mode is not Mode.DSR:
             raise ConfigError("--vip any: expected --mode dsr: frames are sent on as they are")
         if vip.any and not config.interfaces:

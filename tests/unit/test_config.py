@@ -244,7 +244,10 @@ BAD = [
         "--mode dsr --interface a --vip any --backend 10.0.2.11 --vip any --backend 10.0.2.11",
         "--vip any: given twice",
     ),
-    (f"--mode nat {VIP} {BACKEND} {VIP}/any {BACKEND}", "10.0.1.100:80/any: given twice"),
+    (
+        f"--mode nat {VIP} {BACKEND} {VIP}/any {BACKEND}",
+        "10.0.1.100:80/any: takes the same packets as --vip 10.0.1.100:80/tcp",
+    ),
     (f"--mode nat {VIP6} --backend 2001:db8::2 --snat 10.0.2.1", "of the family of --vip [2001:"),
     (f"--mode nat {VIP} {BACKEND} --snat 10.0.0.1-2001:db8::1", "the lower first"),
     (f"--mode nat --vip 224.0.0.1:80 {BACKEND}", "expected the address of a host"),
