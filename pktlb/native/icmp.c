@@ -4,6 +4,7 @@
 #include <string.h>
 
 #define MIN_IPV4_MTU 68u
+#define USED (1ull << 32)
 #define MTU_UNKNOWN 576u /* of a router that does not say (RFC 1191, section 5) */
 
 static const __u8 kinds[][2][2] = { /* type and code, in IPv4 and in IPv6 */
@@ -30,14 +31,14 @@ static int allows(struct pk_limiter *limiter, const struct pk_addr *receiver, __
 		  __u32 now)
 {
 	__u64 hash = pk_siphash(&limiter->secret, receiver->byte, pk_size(family));
-	__u32 *due = &limiter->due[hash % PK_BUCKETS];
-	__s32 ahead = (__s32)(*due - now);
+	__u64 *due = &limiter->due[hash % PK_BUCKETS];
+	__s32 ahead = (__s32)((__u32)*due - now);
 
 	if (!*due || ahead < 0 || ahead > PK_BURST * PK_INTERVAL_MS)
 		ahead = 0; /* nothing was sent yet, or that is long over */
 	if (ahead > (PK_BURST - 1) * PK_INTERVAL_MS)
 		return 0;
-	*due = now + (__u32)ahead + PK_INTERVAL_MS;
+	*due = USED | (now + (__u32)ahead + PK_INTERVAL_MS);
 	return 1;
 }
 

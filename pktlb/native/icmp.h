@@ -20,7 +20,8 @@ enum pk_problem { PK_HOST_UNREACHABLE, PK_PORT_UNREACHABLE, PK_NO_ROOM, PK_TIME_
 /* What each bucket of receivers still allows (ITU-T I.371, annex A); see pktlb.datapath.limit. */
 struct pk_limiter {
 	struct pk_secret secret;
-	__u32 due[PK_BUCKETS]; /* ms: when one that went on at the allowed rate would be empty */
+	/* ms: when one that went on at the allowed rate would be empty; 0: it was never used */
+	__u64 due[PK_BUCKETS];
 };
 
 /* Tell the sender of a frame as it arrived what is wrong with it, in the name of `source`. `mtu`

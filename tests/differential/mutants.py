@@ -28,13 +28,14 @@ from pktlb.datapath import (
     trail,
 )
 from pktlb.datapath.frame import Frame
+from pktlb.datapath.keys import destination
 from pktlb.datapath.outcome import Outcome
 from pktlb.datapath.pipeline import Dataplane, Limits
 from pktlb.datapath.schedule import Standing
 from pktlb.datapath.siphash import siphash
 from pktlb.datapath.tables import ServiceTable, Tables
 from pktlb.datapath.tcp import ONE_WAY, TWO_WAY, State
-from pktlb.model import Scheduler
+from pktlb.model import Mode, Reason, Scheduler
 from tests.differential.scene import EIGHTH
 
 
@@ -101,6 +102,11 @@ def _find_widest(self: Any, end: Any) -> Any:
         if found is None and span.holds(end[-1], int.from_bytes(end[-3:-1], "big")):
             found = span.meaning
     return found
+
+
+def _relay(self: Any, frame: Any, view: Any, flow: Any, hop: Any, now: float) -> Outcome:
+    error = related.about_inside(frame, view, hop, *related.client_of(flow))
+    return Outcome(Reason.RELATED, (error,))
 
 
 def _other_picker(
@@ -180,8 +186,18 @@ MUTANTS: Final = [
     Mutant("ICMPv6 errors of type 4 are none", packet, "ICMP_ERRORS",
            {4: (1, frozenset({3, 11, 12})), 16: (58, range(1, 4))}),
     Mutant("a quoted tunnel is not looked into", packet, "TUNNELLED", {}),
+    Mutant("a quotation is not translated", related, "_translate_quoted", lambda *all: None),
+    Mutant("a translated error keeps its checksum", related, "_finish", lambda *all: None),
+    Mutant("all errors about tunnels are told", forward.Forwarder, "relay", _relay),
+    Mutant("whoever is at the end of a tunnel does not matter", Dataplane, "_is_tunnel",
+           staticmethod(lambda flow, around: flow.mode is Mode.TUNNEL)),
+    Mutant("the VIP speaks to everybody", Dataplane, "_answerer",
+           lambda self, frame, flow, from_client: destination(flow.key).address),
+    Mutant("what is dialled is never given to the backend", opening, "_dialled",
+           lambda backend, key: backend),
+    Mutant("one datagram's flow is not used again", opening.Opening, "single",
+           lambda self, key, chosen, now: None),
     Mutant("an unknown MTU is 577", related, "_MTU_UNKNOWN", 577),
-    Mutant("IPv4 may be told less than 68", related, "_MIN_IPV4_MTU", 1),
     Mutant("IPv6 may be told less than 1280", related, "MIN_IPV6_MTU", 1),
     Mutant("IPv6 around a tunnel need not be 1280", forward, "MIN_IPV6_MTU", 0),
     Mutant("DF is set around all of IPv6", rewrite, "MIN_IPV6_MTU", 0),
