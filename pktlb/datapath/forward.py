@@ -60,7 +60,7 @@ class Forwarder:
         # Also where it goes on whole: a tunnel's packets may arrive labelled as the TCP inside.
         if frame.offload.gso_type and not can_segment(frame.offload, view):
             return Outcome(Reason.UNSEGMENTABLE)
-        if view.fragment and frame.offload.flags & NEEDS_CHECKSUM:
+        if (view.fragment or view.quote) and frame.offload.flags & NEEDS_CHECKSUM:
             return Outcome(Reason.UNSEGMENTABLE)
         whole = not way.tunnel and size <= room
         if way.becomes is None:

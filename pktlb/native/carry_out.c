@@ -153,8 +153,7 @@ enum pk_reason pk_sendable(const struct pk_frame *frame, const struct pk_view *v
 	/* Also where it goes on whole: a tunnel's packets may arrive labelled as the TCP inside. */
 	if (frame->offload.gso_type && !pk_can_segment(&frame->offload, view))
 		return PK_UNSEGMENTABLE;
-	if ((view->kind == PK_FIRST || view->kind == PK_LATER) &&
-	    (frame->offload.flags & PK_NEEDS_CHECKSUM))
+	if (view->kind != PK_WHOLE && (frame->offload.flags & PK_NEEDS_CHECKSUM))
 		return PK_UNSEGMENTABLE;
 	return PK_FORWARDED;
 }
