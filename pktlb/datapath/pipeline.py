@@ -157,10 +157,15 @@ class Dataplane:
     def _past_the_gateway(self, frame: Frame, view: View, now: float) -> Outcome:
         """A backend's answer in the VIP's name, whose gateway we are: the kernel would take it for
         a packet of our own that came back."""
-        flow = self._flows.find(reversed_key(view.key), now)
-        if flow is None or flow.mode is Mode.NAT:
+        flow = self._answered(view.key, now)
+        if flow is None:
             return Outcome(Reason.NO_FLOW, (frame,))
         return self._of_flow(frame, view, flow, now)
+
+    def _answered(self, key: FlowKey, now: float) -> Flow | None:
+        """The flow whose backend answers clients itself with packets of this key; none of NAT."""
+        flow = self._flows.find(reversed_key(key), now)
+        return None if flow is None or flow.mode is Mode.NAT else flow
 
     def _of_no_service(self, frame: Frame, view: View, old: Flow | None, now: float) -> Outcome:
         """What looks like a backend's reply was held back from the kernel: it gets it now."""
@@ -345,7 +350,7 @@ class Dataplane:
             return Outcome(first, (frame,) if first.verdict is Verdict.PASS else ())
         flow = self._flows.find(first, now)
         if flow is None and source(first).address in self._tables.direct:
-            flow = self._flows.find(reversed_key(first), now)
+            flow = self._answered(first, now)
         if flow is None:
             return Outcome(Reason.FRAGMENT_LOST)
         return self._of_flow(frame, view._replace(key=first), flow, now)
@@ -360,7 +365,7 @@ class Dataplane:
             view = view.around()
         flow = self._flows.find(view.key, now)
         if flow is None and icmp.sender(frame, view) in self._tables.direct:
-            flow = self._flows.find(reversed_key(view.key), now)
+            flow = self._answered(view.key, now)
         if flow is None or (flow.any and self._was_there(frame)):
             return self._unrelated(frame, view, now)
         if view.ttl <= 1:

@@ -268,11 +268,9 @@ enum pk_reason pk_of_flow(const struct pk_step *s, __u32 number)
  * packet of our own that came back. */
 static enum pk_reason past_the_gateway(const struct pk_step *s)
 {
-	__u32 number = pk_find_reversed(s, s->key);
+	__u32 number = pk_find_answered(s, s->key);
 
-	if (number == PK_ABSENT || PK_MODE(pk_flow_at(s, number)) == PK_NAT)
-		return pk_give_back(s, PK_NO_FLOW);
-	return pk_of_flow(s, number);
+	return number == PK_ABSENT ? pk_give_back(s, PK_NO_FLOW) : pk_of_flow(s, number);
 }
 
 /* A packet that no live flow claims: a new flow instead of an old one, or not for us. */

@@ -26,7 +26,7 @@ static enum pk_reason follow_first(struct pk_step *s, const struct pk_trail *tra
 	s->key = &trail->first;
 	number = pk_find_flow(s, s->key);
 	if (number == PK_ABSENT && pk_is_in(s, &s->tables->direct, &s->key->source, s->key->family))
-		number = pk_find_reversed(s, s->key);
+		number = pk_find_answered(s, s->key);
 	return number == PK_ABSENT ? PK_FRAGMENT_LOST : pk_of_flow(s, number);
 }
 
@@ -138,7 +138,7 @@ enum pk_reason pk_error_of(struct pk_step *s)
 	}
 	if (number == PK_ABSENT &&
 	    pk_is_in(s, &s->tables->direct, &addresses.source, addresses.family))
-		number = pk_find_reversed(s, s->key);
+		number = pk_find_answered(s, s->key);
 	if (number == PK_ABSENT ||
 	    ((pk_flow_at(s, number)->mode & PK_FLOW_ANY) && pk_was_there(s)))
 		return unrelated(s, &addresses);

@@ -66,11 +66,13 @@ static inline __u32 pk_find_flow(const struct pk_step *s, const struct pk_key *k
 	return pk_flow_find(flows, key, pk_key_hash(&flows->secret, key), s->engine->now);
 }
 
-static inline __u32 pk_find_reversed(const struct pk_step *s, const struct pk_key *key)
+/* The flow whose backend answers the client itself with packets of this key: never one of NAT. */
+static inline __u32 pk_find_answered(const struct pk_step *s, const struct pk_key *key)
 {
 	struct pk_key reversed = pk_reversed(key);
+	__u32 number = pk_find_flow(s, &reversed);
 
-	return pk_find_flow(s, &reversed);
+	return number != PK_ABSENT && PK_MODE(pk_flow_at(s, number)) == PK_NAT ? PK_ABSENT : number;
 }
 
 static inline int pk_is_in(const struct pk_step *s, const struct pk_map *map, const struct pk_addr *addr,

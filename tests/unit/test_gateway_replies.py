@@ -157,6 +157,19 @@ def test_an_icmp_error_of_a_backend_is_let_through_to_the_client(
 
 
 @each_world
+def test_what_another_service_of_the_vip_has_in_nat_is_not_answered_directly(
+    engine: Engine, world: World
+) -> None:
+    dns = world.vip(53)
+    gateway = Gateway(engine, tables(service(Mode.NAT, at=world.vip()),
+                                     service(Mode.DSR, at=dns, proto=Proto.UDP)))  # fmt: skip
+    syn = tcp(world.client(), world.vip(), "S")
+    gateway.receive(syn)
+    error = icmp_error(Trouble.PORT, syn, at(dns, world.backend()), world.inside)
+    assert gateway.reason(error) is Reason.NOT_OURS
+
+
+@each_world
 @direct
 def test_a_reply_by_the_port_that_clients_use_is_no_different(
     engine: Engine, mode: Mode, world: World
