@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Debian packages that set-up installs where they are missing (as root), by the command they bring.
 TOOLS := nft:nftables ip:iproute2 tcpdump:tcpdump ethtool:ethtool curl:curl ping:iputils-ping \
-	iperf3:iperf3 gcc:gcc
+	iperf3:iperf3 gcc:gcc systemd-analyze:systemd
 WORKERS ?= 3
 NATIVE := setup.py $(wildcard pktlb/native/*.[ch])
 STRICT := -Wall -Wextra -Werror
@@ -15,7 +15,8 @@ FUZZ_MAIN := int LLVMFuzzerTestOneInput(void) { return 0; }
 HAS_PYTHON_H := import os, sysconfig; \
 	raise SystemExit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))
 
-.PHONY: help setup demo test unit lint bench nat dsr tunnel mixed l2 fuzz soak test-asan clean
+.PHONY: help setup demo test unit lint bench nat dsr tunnel mixed l2 fuzz soak load test-asan man deb \
+	test-deb clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -55,7 +56,10 @@ l2: setup  ## the same of a firewall sandwich: whatever is forwarded, spread by 
 	@$(BIN)/python netns/l2.py demo
 
 test: setup  ## all tests (root: they build network namespaces)
-	$(BIN)/pytest -n $(WORKERS) --dist worksteal tests
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not load' tests
+
+load: setup  ## long runs: everything changes under 20,000 requests; wrong engines are found (root)
+	$(BIN)/pytest -n 2 --dist worksteal -m load tests
 
 unit: setup  ## unit and property tests (no root)
 	$(BIN)/pytest -q tests/unit tests/property
@@ -108,6 +112,22 @@ bench: setup  ## pktlb and its peers measured: a table, JSON and a plot in bench
 	@$(BIN)/python -c 'import matplotlib' 2>/dev/null || \
 		PKTLB_NEED_NATIVE=1 $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m tests.bench $(MEASURES)
+
+man: setup  ## the manual in build/man: pktlb(1) and a page a command
+	COLUMNS=80 $(BIN)/python -m deb.manual build/man
+
+deb: setup  ## the Debian package in build/deb
+	@$(BIN)/python -m deb.build build/deb
+
+# Not of `make test`: it builds the package twice.
+test-deb: setup  ## build the package, and try it as installed (root)
+	@missing=; for tool in lintian mandoc; do \
+		command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	test -x /usr/bin/python3 || missing="$$missing python3"; \
+	test -z "$$missing" || { echo "installing$$missing"; apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive \
+			apt-get install -qq -y --no-install-recommends $$missing >/dev/null; }
+	$(BIN)/pytest -q --timeout 600 deb
 
 clean:  ## forget .venv and caches
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -97,6 +97,15 @@ class Host:
         """The command line that runs `argv` in this host, as a person would type it."""
         return ["ip", "netns", "exec", self.namespace, *argv]
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Where the control socket of this host's balancer is: hosts share their file system."""
+        return {"PKTLB_SOCKET": str(self.lab.directory / f"{self.name}.sock")}
+
+    def ask(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command of pktlb to its end."""
+        return self.run(*pktlb_command(*arguments), check=check)
+
     def run(
         self, *argv: str, timeout: float = RUN_TIMEOUT, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
@@ -110,6 +119,7 @@ class Host:
                 text=True,
                 timeout=timeout,
                 check=False,
+                env={**os.environ, **self.environment},
             )
         except subprocess.TimeoutExpired:
             raise LabError(f"waited {timeout:g} s in vain until {line} ends") from None
@@ -121,7 +131,7 @@ class Host:
     def start(self, *argv: str, ready: str = "", timeout: float = READY_TIMEOUT) -> Process:
         """Start a program; return when it runs and, if `ready` is given, has said that."""
         log = self.lab.new_file(self, Path(argv[0]).name)
-        process = Process(self.command(*argv), log)
+        process = Process(self.command(*argv), log, self.environment)
         self.lab.processes.append(process)
         if ready:
             process.wait_for(ready, timeout)
@@ -173,6 +183,6 @@ def server_command(name: str, listen: str) -> list[str]:
 
 def pktlb_command(*arguments: str) -> list[str]:
     """The command line of pktlb, installed or not, as long as the package can be found."""
-    if arguments[:1] == ("run",) and "--engine" not in arguments:
+    if arguments[:1] == ("run",) and not {"--engine", "-c"} & set(arguments):
         arguments = ("run", *os.environ.get(ENGINE, "").split(), *arguments[1:])
     return [sys.executable, "-m", "pktlb", *arguments]

@@ -71,7 +71,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         match self.path.split("/"):
-            case ["", ""]:
+            case ["", page] if page[:1] in ("", "?"):
                 self.answer(self.whereabouts())
             case ["", "bytes", size] if size.isdecimal():
                 self.start_answer(int(size))

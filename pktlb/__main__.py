@@ -1,6 +1,11 @@
 """The command `pktlb`, also as `python -m pktlb`."""
 
+import os
 import signal
+import sys
+
+LINK = "ipvsadm"
+"A link of this name to pktlb is `pktlb ipvsadm`."
 
 
 def main() -> int:
@@ -8,7 +13,8 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from pktlb.cli.main import main as run  # noqa: PLC0415 - takes long enough to be interrupted
 
-    return run()
+    is_link = os.path.basename(sys.argv[0]) == LINK
+    return run([LINK, *sys.argv[1:]] if is_link else None)
 
 
 if __name__ == "__main__":

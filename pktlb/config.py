@@ -1,28 +1,34 @@
 """What the operator asked for, checked for what can be checked without looking at the machine.
 
-Each parser takes the text of one flag's value and returns a value of the model, or raises
-`ConfigError` that says what was expected; `with_flag` puts flag and value in front. What is about
-one service is in `pktlb.service`; `pktlb.plan` checks what needs a look at the machine.
+Each parser takes the text of one value and returns a value of the model, or raises `ConfigError`
+that says what was expected and what was there. What is about one service is in `pktlb.service`;
+`pktlb.conflicts` checks what only shows when all is seen, `pktlb.plan` what needs a look at the
+machine.
 """
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
-from netaddr import INET_PTON, AddrFormatError, IPAddress
-
 from pktlb.errors import ConfigError
-from pktlb.model import Mode, Service, Timeouts, Vip, format_address
+from pktlb.model import Service, Timeouts
+from pktlb.problem import show
 
 MAX_FLOWS: Final = 1 << 24
+ENGINES: Final = ("auto", "native", "python")
 MAX_WORKERS: Final = 63
 MAX_BUSY_POLL_US: Final = 1_000_000
 MAX_SNAT_ADDRESSES: Final = 256
-MAX_TIMEOUT_S: Final = 1_000_000
+MAX_SECONDS: Final = 1_000_000
+MAX_SERVICES: Final = 65_536
 _MAX_INTERFACE_NAME: Final = 15
-_EVERY: Final = -1
-"Stands for the protocols of a service that names none."
+_MAX_NAME: Final = 64
+_MAX_SOCKET_PATH: Final = 107
+"Of a Unix socket: `sun_path` holds so many bytes and a zero."
+_MAPPED: Final = bytes(10) + b"\xff\xff"
+_ITSELF: Final = (bytes(16), bytes(15) + b"\1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,12 @@ class Config:
     "Microseconds that a worker goes on looking for frames before it sleeps."
     realtime: bool | None = None
     "Whether workers run before all ordinary threads; None: where that is allowed."
+    name: str = "default"
+    "Of this balancer, among several on one machine."
+    control: str | None = None
+    "Path of the control socket; None: /run/pktlb/NAME.sock."
+    control_group: str | None = None
+    "A group whose members may change things as root may; None: root alone."
 
 
 @contextmanager
@@ -61,27 +73,32 @@ def parse_address(text: str) -> bytes:
     """An address of one host, IPv6 in brackets or without: none that stands for many, for this
     host, or for one link only."""
     bare = text[1:-1] if text[:1] == "[" and text[-1:] == "]" else text
+    family = socket.AF_INET6 if ":" in bare else socket.AF_INET
     try:
-        address = IPAddress(bare, flags=INET_PTON)
-    except (AddrFormatError, ValueError) as error:
+        packed = socket.inet_pton(family, bare)
+    except (OSError, ValueError) as error:
         raise ConfigError(
-            f"expected an address such as 10.0.0.1 or 2001:db8::1, got {text!r}"
+            f"expected an address such as 10.0.0.1 or 2001:db8::1, got {show(text)}"
         ) from error
-    if (
-        (address.version == 4 and (bare != text or address.packed[0] in (0, *range(240, 256))))
-        or (address.version == 6 and (address.is_link_local() or address.is_ipv4_mapped()))
-        or address.is_multicast()
-        or address.is_loopback()
-        or not any(address.packed)
-    ):
+    if not is_host(packed) or (len(packed) == 4 and bare != text):
         raise ConfigError(f"expected the address of a host, got {text}")
-    return address.packed
+    return packed
+
+
+def is_host(packed: bytes) -> bool:
+    """Whether an address can be one host's: no multicast, no loopback, nothing reserved (IPv4),
+    not of one link only, and no IPv4 address in IPv6's clothes."""
+    if len(packed) == 4:
+        return 0 < packed[0] < 224 and packed[0] != 127
+    link_local = packed[0] == 0xFE and packed[1] & 0xC0 == 0x80
+    mapped = packed[:12] == _MAPPED
+    return packed[0] != 0xFF and not link_local and not mapped and packed not in _ITSELF
 
 
 def parse_number(text: str, low: int, high: int, what: str) -> int:
     """A whole decimal number in `low`..`high`."""
     if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
-        raise ConfigError(f"expected {what} in {low}..{high}, got {text!r}")
+        raise ConfigError(f"expected {what} in {low}..{high}, got {show(text)}")
     return int(text)
 
 
@@ -93,97 +110,54 @@ def parse_snat(text: str) -> tuple[bytes, ...]:
     start, end = int.from_bytes(first, "big"), int.from_bytes(last, "big")
     if len(first) != len(last) or not start <= end < start + MAX_SNAT_ADDRESSES:
         raise ConfigError(
-            f"expected ADDR or ADDR-ADDR, the lower first, {MAX_SNAT_ADDRESSES} at most"
+            f"expected ADDR or ADDR-ADDR, the lower first, {MAX_SNAT_ADDRESSES} at most, got "
+            + show(text)
         )
     return tuple(number.to_bytes(len(first), "big") for number in range(start, end + 1))
 
 
-def parse_timeouts(text: str) -> Timeouts:
-    """`NAME=SECONDS,...` with the names of `Timeouts`; those not named keep their defaults."""
-    timeouts = Timeouts()
-    for item in text.split(","):
-        name, equals, value = item.partition("=")
-        if not equals or name not in Timeouts.__dataclass_fields__:
-            names = ", ".join(Timeouts.__dataclass_fields__)
-            raise ConfigError(f"expected NAME=SECONDS[,...] with the names {names}")
-        seconds = parse_number(value, 1, MAX_TIMEOUT_S, f"seconds for {name}")
-        timeouts = replace(timeouts, **{name: float(seconds)})
-    return timeouts
-
-
 def parse_interface(text: str) -> str:
     """A name that an interface can have; whether there is one is seen later."""
-    if not 0 < len(text.encode()) <= _MAX_INTERFACE_NAME or set(text) & set('/" \t\n\\'):
-        raise ConfigError("expected the name of an interface")
+    is_short = 0 < len(text.encode(errors="replace")) <= _MAX_INTERFACE_NAME
+    if not is_short or not text.isprintable() or set(text) & set('/" \\') or text in (".", ".."):
+        raise ConfigError(f"expected the name of an interface, got {show(text)}")
     return text
 
 
-def check_together(config: Config) -> Config:
-    """What only shows when all flags are seen; returns the same configuration."""
-    if not config.services:
-        raise ConfigError("--vip: expected at least one")
-    _check_vips(config)
-    vips = {service.vip.address for service in config.services}
-    for service in config.services:
-        for backend in service.backends:
-            if backend.endpoint.address in vips:
-                raise ConfigError(
-                    f"--backend {backend.endpoint}: expected an address that is no VIP"
-                )
-            if backend.endpoint.address in config.snat:
-                raise ConfigError(
-                    f"--snat {format_address(backend.endpoint.address)}: expected addresses of "
-                    "this machine, this one is a backend's"
-                )
-    _check_engine(config)
-    _check_snat(config)
-    return config
-
-
-def _check_vips(config: Config) -> None:
-    """No end is two services', where neither is the more specific one."""
-    seen: dict[tuple[bytes, int, int, int], Vip] = {}
-    for service in config.services:
-        vip = service.vip
-        for proto in vip.protos or (_EVERY,):
-            other = seen.setdefault((*vip[:3], proto), vip)
-            if other is not vip:
-                same = other == vip
-                why = "given twice" if same else f"takes the same packets as --vip {other}"
-                raise ConfigError(f"--vip {service}: {why}")
-        if vip.any and service.mode is not Mode.DSR:
-            raise ConfigError("--vip any: expected --mode dsr: frames are sent on as they are")
-        if vip.any and not config.interfaces:
-            raise ConfigError(
-                "--vip any: expected --interface IF for each interface whose frames are spread"
-            )
-
-
-def _check_snat(config: Config) -> None:
-    """Replies to a client that keeps its address would not be looked for where clients do not."""
-    families = {len(address) for address in config.snat}
-    for service in config.services:
-        if families and service.mode is not Mode.NAT:
-            raise ConfigError("--snat: expected --mode nat: other modes keep the client's address")
-        if families and len(service.vip.address) not in families:
-            raise ConfigError(
-                f"--snat: expected an address of the family of --vip {service} as well"
-            )
-    if len(config.snat) > MAX_SNAT_ADDRESSES:
-        raise ConfigError(f"--snat: expected {MAX_SNAT_ADDRESSES} addresses at most")
-
-
-def _check_engine(config: Config) -> None:
-    """The reference engine has no workers, and whoever runs before all others must not wait."""
-    if config.engine == "python":
-        for flag, is_given in (
-            (f"--workers {config.workers}", (config.workers or 1) > 1),
-            (f"--busy-poll {config.busy_poll_us}", config.busy_poll_us > 0),
-            ("--realtime", bool(config.realtime)),
-        ):
-            if is_given:
-                raise ConfigError(f"{flag}: expected --engine native, python knows no workers")
-    if config.realtime and config.busy_poll_us:
+def parse_name(text: str) -> str:
+    """What a service or a backend is called."""
+    if not 0 < len(text) <= _MAX_NAME or not text.isprintable() or " " in text or text[0] == "-":
         raise ConfigError(
-            "--realtime: expected no --busy-poll, for whoever brings the packets would never run"
+            f"expected a name of 1..{_MAX_NAME} letters without spaces, not starting with -, got "
+            + show(text)
         )
+    return text
+
+
+def parse_balancer_name(text: str) -> str:
+    """What a balancer is called: the name of a file, too."""
+    plain = text.replace("-", "").replace("_", "").replace(".", "")
+    if len(text) > _MAX_NAME or not plain.isascii() or not plain.isalnum() or text[0] in "-.":
+        raise ConfigError(
+            f"expected a name of 1..{_MAX_NAME} letters, digits, or any of - _ . within, got "
+            + show(text)
+        )
+    return text
+
+
+def parse_path(text: str) -> str:
+    """Of a Unix socket."""
+    size = len(text.encode(errors="replace"))
+    if text[:1] != "/" or size > _MAX_SOCKET_PATH or not text.isprintable():
+        raise ConfigError(
+            f"expected a path that starts with / and has {_MAX_SOCKET_PATH} bytes at most, got "
+            + show(text)
+        )
+    return text
+
+
+def parse_group(text: str) -> str:
+    """A group of users; whether there is one is seen later."""
+    if not 0 < len(text) <= _MAX_NAME or not text.isprintable() or set(text) & set(" :,/"):
+        raise ConfigError(f"expected the name of a group, got {show(text)}")
+    return text

@@ -7,14 +7,17 @@ the daemon's own loop.
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence, Sized
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from time import monotonic
 from typing import Final, Protocol
 
+from pktlb.datapath.keys import FlowKey
 from pktlb.datapath.pipeline import Dataplane
-from pktlb.datapath.tables import Tables
-from pktlb.model import Reason, Verdict
+from pktlb.datapath.tables import ServiceKey, Tables
+from pktlb.datapath.tally import Count, Tally
+from pktlb.datapath.tcp import State
+from pktlb.model import Endpoint, Mode, Reason, Verdict
 from pktlb.wire.port import Port
 from pktlb.wire.tun import Tun
 
@@ -25,18 +28,53 @@ BATCH: Final = 64
 _EXPIRE_A_BATCH: Final = 2 * BATCH
 "More than a batch can open, so the table shrinks faster than it can be filled with dead flows."
 
-_ORDINARY: Final = frozenset({Reason.NOT_OURS, Reason.NO_FLOW, Reason.TOO_BIG, Reason.HELD})
+_ORDINARY: Final = frozenset(
+    {Reason.NOT_OURS, Reason.NO_FLOW, Reason.TOO_BIG, Reason.HELD, Reason.REMOVED, Reason.RESET}
+)
 "Not the way of most frames, but nothing to worry an operator about."
+
+
+class AnyFlow(Protocol):
+    """What every engine tells of a flow; see `pktlb.datapath.flow.Flow`."""
+
+    @property
+    def key(self) -> FlowKey: ...
+    @property
+    def reverse(self) -> FlowKey | None: ...
+    @property
+    def mode(self) -> Mode: ...
+    @property
+    def backend(self) -> Endpoint: ...
+    @property
+    def tally(self) -> Tally: ...
+    @property
+    def state(self) -> State: ...
+    @property
+    def seen(self) -> float: ...
+
+
+class Flows(Protocol):
+    """A look at a flow table."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[AnyFlow]: ...
 
 
 class Plane(Protocol):
     """What the daemon needs of a datapath."""
 
     @property
-    def flows(self) -> Sized: ...
+    def flows(self) -> "Flows": ...
     @property
     def counts(self) -> dict[Reason, int]: ...
+    @property
+    def pin_count(self) -> int: ...
+    def tallies(self) -> dict[tuple[ServiceKey, Endpoint], Count]: ...
+    def has_flows(self, service: ServiceKey, backend: Endpoint) -> bool: ...
     def swap(self, tables: Tables) -> None: ...
+    def dump(self, now: float) -> bytes: ...
+    def load(self, data: bytes, now: float) -> int: ...
+    def kill(self, keys: Iterable[FlowKey]) -> int: ...
 
 
 class Engine(ABC):
@@ -49,18 +87,42 @@ class Engine(ABC):
 
     def __init__(self, plane: Plane, ports: Sequence[Port], tun: Tun) -> None:
         self.plane: Final = plane
-        self._ports: Final[Mapping[int, Port]] = {port.index: port for port in ports}
+        self._ports: Mapping[int, Port] = {port.index: port for port in ports}
         self._tun: Final = tun
         self.dropped = 0
         "Frames that the kernel lost because they were not fetched in time."
 
     @abstractmethod
-    def working(self) -> AbstractContextManager[None]:
+    def start(self) -> None:
+        """From here on frames move."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Frames move no more: they wait in the ports. Does nothing where none do."""
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
         """Frames move as long as this is entered."""
+        try:
+            self.start()
+            yield
+        finally:
+            self.stop()
+
+    def use(self, ports: Sequence[Port]) -> None:
+        """Go on with these ports; who made them closes those that are not among them."""
+        if list(self._ports.values()) != list(ports):
+            self.stop()
+            self._ports = {port.index: port for port in ports}
+            self.start()
 
     @abstractmethod
     def tick(self) -> None:
         """To be called every `tick_s`, so that flows end without traffic as well."""
+
+    def is_alive(self) -> bool:
+        """Whether frames have been looked for since the last time that this was asked."""
+        return True
 
     def trouble(self) -> dict[str, int]:
         """Everything that is not the normal way of a frame, by a sentence for the operator."""
@@ -96,14 +158,13 @@ class PythonEngine(Engine):
         super().__init__(plane, ports, tun)
         self._dataplane: Final = plane
 
-    @contextmanager
-    def working(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        with ExitStack() as stack:
-            for port in self._ports.values():
-                loop.add_reader(port.fileno(), self._read, port)
-                stack.callback(loop.remove_reader, port.fileno())
-            yield
+    def start(self) -> None:
+        for port in self._ports.values():
+            asyncio.get_running_loop().add_reader(port.fileno(), self._read, port)
+
+    def stop(self) -> None:
+        for port in self._ports.values():
+            asyncio.get_running_loop().remove_reader(port.fileno())
 
     def _read(self, port: Port) -> None:
         """Handle what has arrived on a port, a batch at most."""

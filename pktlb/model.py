@@ -151,6 +151,17 @@ class Vip(NamedTuple):
         return "/".join([text, *map(format_proto, self.protos)])
 
 
+class OnRemove(Enum):
+    """What becomes of the open TCP connections of a backend that is taken out of its service."""
+
+    RESET = "reset"
+    "The next packet of either side is answered with RST."
+    DROP = "drop"
+    "Their packets are dropped."
+    KEEP = "keep"
+    "They go on to their end."
+
+
 @dataclass(frozen=True, slots=True)
 class Backend:
     """A machine that serves."""
@@ -161,9 +172,17 @@ class Backend:
     name: str = ""
     """What schedulers that hash know it by; none: its address. Two balancers on both sides of the
     same machines, which have an address on each, agree by names."""
+    mode: Mode | None = None
+    "How frames are sent on to this one; None: as its service says."
+    drain: bool = False
+    "It takes no new flows, whatever its weight, and persistence does not hold clients to it."
+    max_connections: int = 0
+    "With so many open flows it takes no more; 0: any number."
+    resume_connections: int = 0
+    "It takes new ones again when there are fewer than this; 0: three quarters of the maximum."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Service:
     """What clients dial, and who serves it."""
 
@@ -176,9 +195,30 @@ class Service:
     "UDP: each datagram is a flow of its own."
     pick_up: bool = False
     "A packet in the middle of a TCP connection that is not known opens a flow."
+    name: str = ""
+    "What commands call it; none: its VIP. Services with the same name are changed together."
+    persist_s: int = 0
+    """Seconds for which a client stays with its backend after its last flow there has ended; 0: it
+    does not."""
+    persist4: int = 32
+    "So many bits of an IPv4 address are one client to `persist_s`."
+    persist6: int = 128
+    "The same of an IPv6 address."
+    slow_start_s: int = 0
+    "Seconds in which a backend that joins or returns comes to its full weight."
+    on_remove: OnRemove = OnRemove.RESET
 
     def __str__(self) -> str:
         return str(self.vip)
+
+    @property
+    def label(self) -> str:
+        """What it is called."""
+        return self.name or str(self.vip)
+
+    def mode_of(self, backend: Backend) -> Mode:
+        """How frames are sent on to this backend."""
+        return backend.mode or self.mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,10 +289,12 @@ class Reason(Enum):
         Verdict.DROP,
         "new flow refused: no source port is free towards its backend (see --snat)",
     )
+    ALL_FULL = (Verdict.DROP, "new flow refused: every backend has its max_connections")
     UNSEGMENTABLE = (
         Verdict.DROP,
         "offloaded frame that is not what it is labelled, or cannot be cut",
     )
+    REMOVED = (Verdict.DROP, "packet of a connection whose backend was removed")
     UNANSWERED = (Verdict.DROP, "an ICMP error was due, but its sender has had many just now")
 
     NO_BACKEND = (Verdict.ANSWER, "no backend takes new flows: answered with ICMP unreachable")
@@ -260,6 +302,12 @@ class Reason(Enum):
     TTL_EXPIRED = (
         Verdict.ANSWER,
         "the TTL ran out here (a routing loop, or a traceroute): answered with time exceeded",
+    )
+
+    RESET = (
+        Verdict.ANSWER,
+        "packet of a connection that was killed, or whose backend was removed: a TCP reset to "
+        "both ends",
     )
 
     HELD = (Verdict.HOLD, "fragment that came before its first one, which it waits for")

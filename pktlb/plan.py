@@ -4,36 +4,24 @@
 time that the machine changes. What cannot be is a `ConfigError` that names the flag.
 """
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from pktlb.config import Config
 from pktlb.datapath.pipeline import SOURCE_PORTS
-from pktlb.datapath.tables import NextHop, PortInfo, ServiceTable, Tables
 from pktlb.errors import ConfigError
+from pktlb.footprint import (
+    backend_addresses,
+    bridged_addresses,
+    dialled,
+    reply_ends,
+    return_ends,
+)
 from pktlb.host.guard import Guard
 from pktlb.host.machine import Link, Machine, Route, is_global
 from pktlb.host.neighbours import Way
-from pktlb.model import (
-    HASHES,
-    Backend,
-    Endpoint,
-    Mode,
-    Scheduler,
-    Service,
-    Vip,
-    format_address,
-)
-from pktlb.policy import maglev_table, weighted_cycle
-from pktlb.wire.filter import EVERYTHING, NOTHING, Match, Program, Side, compile_filters
-
-HASH_KEY: Final = b"pktlb maglev key"
-"Not a secret: balancers that stand in for each other must choose alike."
-_CYCLES: Final = frozenset({Scheduler.RR, Scheduler.P2C})
-
-_Policy = tuple[bool, tuple[bytes, ...], tuple[int, ...]]
-"Whether it is a cycle and no Maglev table, names of the backends, weights."
+from pktlb.model import Backend, Mode, Service, Vip, format_address
+from pktlb.wire.filter import EVERYTHING, NOTHING, Program, Side
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,26 +51,21 @@ class Placement:
         return tuple(p for p in self.ports if not self.spread or p.index in self.spread)
 
 
-def backend_addresses(config: Config) -> list[bytes]:
-    """Each backend's address once."""
-    return list({b.endpoint.address: None for s in config.services for b in s.backends})
-
-
 def place(config: Config, machine: Machine) -> Placement:
     """Decide on interfaces and addresses."""
-    for service in config.services:
-        for backend in service.backends:
-            _check_way(service, backend, machine.routes.get(backend.endpoint.address))
+    _check_ways(config.services, machine)
     vips = dict.fromkeys(s.vip.address for s in config.services if not s.vip.any)
-    homes = {vip: _vip_link(config, machine, vip) for vip in vips}
-    ways = [machine.routes[address].link for address in backend_addresses(config)]
+    owners = {a.address: a.link for a in reversed(machine.addresses)}
+    networks = machine.networks()
+    homes = {vip: _vip_link(config, networks, vip, owners.get(vip)) for vip in vips}
+    ways = [machine.routes[address].link for address in backend_addresses(config.services)]
     for address in config.snat:
-        homes[address] = machine.owner(address) or _snat_link(machine, address, ways)
+        homes[address] = owners.get(address) or _snat_link(networks, address, ways)
     named = [_link_named(machine, name, "--interface") for name in config.interfaces]
     spread = named if any(service.vip.any for service in config.services) else []
     indexes = [*named, *ways] if spread else named or [*(homes[vip] for vip in vips), *ways]
     ports = tuple(_usable(machine.links[index]) for index in dict.fromkeys(indexes))
-    wanted = [(a, link) for a, link in homes.items() if machine.owner(a) is None]
+    wanted = [(a, link) for a, link in homes.items() if a not in owners]
     _check_ways_read(config, machine, ports)
     if config.snat and not set(SOURCE_PORTS) - set(machine.own_ports):
         raise ConfigError(
@@ -104,18 +87,19 @@ def _addresses_of_device(
 ) -> tuple[bytes, ...]:
     """The VIPs, or whatever there is where none but `any` is."""
     found = [vip for vip in vips if len(vip) == 4]
-    if not found and spread and (other := _speaker(machine, spread[0], 4)):
+    if not found and spread and (other := speaker(machine, spread[0], 4)):
         found = [other]
     return tuple(found)
 
 
-def guard(config: Config, placement: Placement) -> Guard:
-    """What the kernel has to be kept away from."""
+def guard(config: Config, placement: Placement, strays: Sequence[Service] = ()) -> Guard:
+    """What the kernel has to be kept away from; `strays` may still send, but are not dialled."""
+    senders = (*config.services, *strays)
     return Guard(
-        devices=[link.name for link in placement.read],
-        services=_vips(config),
-        replies=_reply_ends(config),
-        returns=_return_ends(config),
+        devices=tuple(link.name for link in placement.read),
+        services=dialled(config.services),
+        replies=reply_ends(senders),
+        returns=return_ends(senders),
         snat=config.snat,
         own_ports=placement.own_ports,
         owned=placement.addresses,
@@ -123,65 +107,25 @@ def guard(config: Config, placement: Placement) -> Guard:
     )
 
 
-def filters(config: Config, placement: Placement) -> dict[int, list[Program]]:
-    """What the raw sockets of each port must be given, see `pktlb.wire.filter`."""
+def filters(placement: Placement, compiled: Sequence[Program]) -> dict[int, Sequence[Program]]:
+    """What the raw sockets of each port must be given, see `pktlb.wire.filter`; `compiled` is for
+    the `wanted_ends`."""
     if placement.spread:
         programs = {True: [EVERYTHING], False: [NOTHING]}
         return {port.index: programs[port.index in placement.spread] for port in placement.ports}
-    sources = [*_reply_ends(config), *_return_ends(config)]
-    compiled = compile_filters(
-        [
-            *(Match(Side.DESTINATION, vip) for vip in _vips(config)),
-            *(Match(Side.SOURCE, vip) for vip in sources),
-        ]
-    )
     return {port.index: compiled for port in placement.ports}
 
 
-def lay_out(
-    config: Config,
-    placement: Placement,
-    machine: Machine,
-    macs: Mapping[Way, bytes],
-    before: Tables | None = None,
-) -> Tables:
-    """The datapath's tables; what is as it was `before` is not worked out again."""
-    opened = {port.index for port in placement.ports}
-    hops = {}
-    for address in backend_addresses(config):
-        hop = next_hop(machine, address, macs)
-        if hop is not None and hop.port in opened:
-            hops[address] = hop
-    known = _known(config, before)
-    appliances = [b.endpoint.address for s in config.services if s.vip.any for b in s.backends]
-    return Tables.of(
-        services=[_service_table(service, hops, known) for service in config.services],
-        replies=_reply_ends(config),
-        hops=hops,
-        snat=frozenset(config.snat),
-        ports=_port_infos(config, placement, machine),
-        hash_key=HASH_KEY,
-        own=frozenset(address.address for address in machine.addresses),
-        own_ports=placement.own_ports,
-        spread=placement.spread,
-        appliances=frozenset(hops[address].macs[:6] for address in appliances if address in hops),
-    )
+def wanted_ends(config: Config, strays: Sequence[Service] = ()) -> dict[Side, frozenset[Vip]]:
+    """Of the packets that the datapath has to see."""
+    senders = (*config.services, *strays)
+    return {
+        Side.SOURCE: reply_ends(senders) | return_ends(senders),
+        Side.DESTINATION: dialled(config.services),
+    }
 
 
-def _port_infos(config: Config, placement: Placement, machine: Machine) -> dict[int, PortInfo]:
-    """Of the ports that are there."""
-    added = {address for address, _ in placement.addresses}
-    vips = {service.vip.address for service in config.services}
-    infos = {}
-    for port in placement.ports:
-        if link := machine.links.get(port.index):
-            found = {size: _speaker(machine, port.index, size, added, vips) for size in (4, 16)}
-            addresses = {size: address for size, address in found.items() if address}
-            infos[port.index] = PortInfo(link.mac, link.mtu, addresses)
-    return infos
-
-
-def _speaker(
+def speaker(
     machine: Machine, link: int, size: int,
     added: Container[bytes] = (), vips: Container[bytes] = (),
 ) -> bytes | None:  # fmt: skip
@@ -204,95 +148,19 @@ def way_to(machine: Machine, address: bytes) -> Way | None:
     return route.link, route.gateway or address
 
 
-def next_hop(machine: Machine, address: bytes, macs: Mapping[Way, bytes]) -> NextHop | None:
-    """How a frame reaches `address`; None as long as that is not known."""
-    way = way_to(machine, address)
-    if way is None or way not in macs:
-        return None
-    link, route = machine.links[way[0]], machine.routes[address]
-    mtu = min(link.mtu, route.mtu or link.mtu)
-    return NextHop(link.index, macs[way] + link.mac, mtu, route.source)
+def _check_ways(services: Sequence[Service], machine: Machine) -> None:
+    """Each address once; only where one is wrong somebody has to be named."""
+    ways = {address: machine.routes.get(address) for address in backend_addresses(services)}
+    bad = {address for address, route in ways.items() if not _is_way(route)}
+    bad |= bridged_addresses(services) & {a for a, route in ways.items() if route and route.gateway}
+    for service in services if bad else ():
+        for backend in service.backends:
+            if backend.endpoint.address in bad:
+                _check_way(service, backend, ways[backend.endpoint.address])
 
 
-def _vips(config: Config) -> list[Vip]:
-    """What is dialled at addresses of this machine."""
-    return [service.vip for service in config.services if not service.vip.any]
-
-
-def _reply_ends(config: Config) -> list[Vip]:
-    """Whose packets may be replies that have to be translated: the backends' in NAT mode."""
-    ends = set()
-    for service in config.services:
-        if service.mode is Mode.NAT:
-            for backend in service.backends:
-                address, port = backend.endpoint
-                low, high = (port, port) if port else service.vip[1:3]
-                ends.add(Vip(address, low, high, service.vip.protos))
-    return sorted(ends)
-
-
-def _return_ends(config: Config) -> list[Vip]:
-    """Whose packets may be answers to clients that this machine, their gateway, has to send on:
-    the VIPs, where backends answer for them. The kernel takes its own address as a source for
-    forged."""
-    return [s.vip for s in config.services if s.mode is not Mode.NAT and not s.vip.any]
-
-
-def _known(config: Config, before: Tables | None) -> dict[_Policy, Sequence[int]]:
-    """The policies that were worked out already."""
-    services = {service.vip: service for service in config.services}
-    return {
-        _policy(services[table.vip], table.backends, table.weights): table.slots
-        for table in (before.all_services if before else ())
-        if table.slots
-    }
-
-
-def _service_table(
-    service: Service, hops: Mapping[bytes, NextHop], known: dict[_Policy, Sequence[int]]
-) -> ServiceTable:
-    """The table of one service; `known` are policies that were worked out already, and grows."""
-    usable = [b for b in service.backends if b.weight and b.endpoint.address in hops]
-    backends = tuple(backend.endpoint for backend in usable)
-    weights = tuple(backend.weight for backend in usable)
-    slots: Sequence[int] = ()
-    if backends and (service.scheduler in _CYCLES or service.scheduler in HASHES):
-        policy = _policy(service, backends, weights)
-        if policy not in known:
-            known[policy] = _slots(*policy)
-        slots = known[policy]
-    return ServiceTable(
-        vip=service.vip,
-        mode=service.mode,
-        scheduler=service.scheduler,
-        backends=backends,
-        weights=weights,
-        slots=slots,
-        hash_on=service.hash_on,
-        one_packet=service.one_packet,
-        pick_up=service.pick_up,
-    )
-
-
-def _policy(
-    service: Service, backends: Sequence[Endpoint], weights: tuple[int, ...]
-) -> _Policy:  # fmt: skip
-    """What the slots of a service depend on: the same for services with the same machines."""
-    if service.scheduler in _CYCLES:
-        return True, (), weights
-    addresses = [backend.endpoint.address for backend in service.backends]
-    told_apart = len(set(addresses)) == len(addresses)
-    names = {
-        b.endpoint: b.name.encode()
-        or (b.endpoint.address if told_apart else str(b.endpoint).encode())
-        for b in service.backends
-    }
-    return False, tuple(names[backend] for backend in backends), weights
-
-
-def _slots(is_cycle: bool, names: tuple[bytes, ...], weights: tuple[int, ...]) -> Sequence[int]:
-    """The scheduler's policy as a table."""
-    return weighted_cycle(weights) if is_cycle else maglev_table(names, weights, HASH_KEY)
+def _is_way(route: Route | None) -> bool:
+    return route is not None and bool(route.source) and not route.local
 
 
 def _check_way(service: Service, backend: Backend, route: Route | None) -> None:
@@ -303,14 +171,14 @@ def _check_way(service: Service, backend: Backend, route: Route | None) -> None:
         raise ConfigError(f"{flag}: expected this machine to have an address on the way to it")
     if route.local:
         raise ConfigError(f"{flag}: expected another machine's address, this is one of our own")
-    if service.mode is Mode.DSR and route.gateway:
+    if service.mode_of(backend) is Mode.DSR and route.gateway:
         raise ConfigError(
             f"{flag}: expected a backend on the same link in mode dsr, "
             f"this one is behind {format_address(route.gateway)} (mode tunnel can reach it)"
         )
 
 
-def _vip_link(config: Config, machine: Machine, vip: bytes) -> int:
+def _vip_link(config: Config, machine: Machine, vip: bytes, owner: int | None) -> int:
     """Where the VIP lives: where it is, where it was told to, or where its network is."""
     if machine.is_edge(vip):
         raise ConfigError(
@@ -319,7 +187,7 @@ def _vip_link(config: Config, machine: Machine, vip: bytes) -> int:
         )
     if config.vip_interface:
         return _link_named(machine, config.vip_interface, "--vip-interface")
-    home = machine.owner(vip) or machine.connected(vip)
+    home = owner or machine.connected(vip)
     if home is None:
         raise ConfigError(
             f"--vip {format_address(vip)}: no interface has an address in its network; "
@@ -357,7 +225,7 @@ def _usable(link: Link, flag: str = "--interface") -> Link:
 def _check_ways_read(config: Config, machine: Machine, ports: Sequence[Link]) -> None:
     """A backend behind an interface that is not opened could not be sent to."""
     opened = {link.index for link in ports}
-    for address in backend_addresses(config):
+    for address in backend_addresses(config.services):
         link = machine.routes[address].link
         if link not in opened:
             raise ConfigError(

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from pktlb import policy
-from pktlb.datapath.flow import Tally
 from pktlb.datapath.frame import Frame
 from pktlb.datapath.keys import FlowKey
 from pktlb.datapath.outcome import Outcome
 from pktlb.datapath.pipeline import Limits
-from pktlb.datapath.tables import NextHop, PortInfo, ServiceTable, Tables
+from pktlb.datapath.tables import NextHop, PortInfo, ServiceKey, ServiceTable, Tables
+from pktlb.datapath.tally import Count, Tally
 from pktlb.datapath.tcp import State
 from pktlb.model import (
     HASHES,
@@ -85,7 +85,13 @@ class Plane(Protocol):
     def flows(self) -> Flows: ...
     @property
     def counts(self) -> dict[Reason, int]: ...
+    @property
+    def pin_count(self) -> int: ...
+    def tallies(self) -> dict[tuple[ServiceKey, Endpoint], Count]: ...
     def swap(self, tables: Tables) -> None: ...
+    def kill(self, keys: Iterable[FlowKey]) -> int: ...
+    def dump(self, now: float) -> bytes: ...
+    def load(self, data: bytes, now: float) -> int: ...
     def expire(self, now: float, most: int = 256) -> int: ...
     def handle(self, frame: Frame, now: float) -> Outcome: ...
 
@@ -120,19 +126,28 @@ def service(
     hash_on: HashOn | None = None,
     one_packet: bool = False,
     pick_up: bool = False,
+    modes: Mapping[str, Mode] | None = None,
+    thresholds: Mapping[str, tuple[int, int]] | None = None,
+    persist_s: int = 0,
+    persist: tuple[int, int] = (32, 128),
 ) -> ServiceTable:
     """A service over backends named by letter, its policy worked out as control does it.
 
     Backends are of the VIP's family, or of that of `world`. They have `port` in NAT mode; in the
-    other modes they hold the VIP, port and all. Port 0 is the one that was dialled.
+    other modes they hold the VIP, port and all. Port 0 is the one that was dialled. Those without
+    weight are members only.
     """
     chosen = at or vip()
     dial = chosen if isinstance(chosen, Vip) else dialled(chosen, proto)
     there = world or (V6 if len(dial.address) == 16 else V4)
     weights = {"a": 1} if weights is None else weights
     taking = [name for name, weight in weights.items() if weight]
-    if mode is not Mode.NAT:
-        port = dial.low if dial.low == dial.high else 0
+    each_mode = {name: (modes or {}).get(name, mode) for name in weights}
+    held = dial.low if dial.low == dial.high else 0
+    members = {
+        name: there.backend(name, port if each_mode[name] is Mode.NAT else held).endpoint
+        for name in weights
+    }
     values = tuple(weights[name] for name in taking)
     slots: Sequence[int] = ()
     if values and scheduler in (Scheduler.RR, Scheduler.P2C):
@@ -143,12 +158,19 @@ def service(
         vip=dial,
         mode=mode,
         scheduler=scheduler,
-        backends=tuple(there.backend(name, port).endpoint for name in taking),
+        backends=tuple(members[name] for name in taking),
         weights=values,
         slots=slots,
         hash_on=hash_on or HASHES.get(scheduler, HashOn()),
         one_packet=one_packet,
         pick_up=pick_up or scheduler in HASHES,
+        members=tuple(members.values()),
+        modes=tuple(each_mode[name] for name in taking) if modes else (),
+        thresholds=tuple(thresholds.get(name, (0, 0)) for name in taking) if thresholds else (),
+        persist_s=persist_s,
+        persist4=persist[0],
+        persist6=persist[1],
+        direct=any(each is not Mode.NAT for each in each_mode.values()) or mode is not Mode.NAT,
     )
 
 
@@ -158,9 +180,11 @@ def hop_to(name: str, mtu: int = MTU, world: World = V4) -> NextHop:
 
 
 def reply_ends(each: ServiceTable) -> Iterator[Vip]:
-    """Who sends replies to a service in mode nat."""
+    """Who sends replies that have to be translated."""
     dial = each.vip
-    for backend in each.backends:
+    for place, backend in enumerate(each.backends):
+        if each.mode_at(place) is not Mode.NAT:
+            continue
         low, high = (backend.port, backend.port) if backend.port else (dial.low, dial.high)
         yield Vip(backend.address, low, high, dial.protos)
 
@@ -179,14 +203,13 @@ def tables(
 ) -> Tables:
     """The tables of the drawing in `tests.packets`; `mtu` is that of the backends' side. A service
     for anything spreads what arrives on the clients' side over the backends."""
-    nat = [each for each in services if each.mode is Mode.NAT]
     spreading = [each for each in services if each.vip.any]
     if spreading:
         macs = {mac_bytes(V4.backend(name).mac) for name in V4.backends}
         rest = {"spread": frozenset({LAN}), "appliances": frozenset(macs), "own": OWN} | rest
     return Tables.of(
         services,
-        [end for each in nat for end in reply_ends(each)],
+        [end for each in services for end in reply_ends(each)],
         {
             packed(address): hop_to(name, mtu, world)
             for world in WORLDS
@@ -211,6 +234,10 @@ class Gateway:
         self._handled = 0
         self._held: list[Frame] = []
         "Frames that the engine has kept, as they came."
+
+    def goes_on(self, earlier: "Gateway") -> None:
+        """The engine has taken over what another one remembers, its counts as well."""
+        self._handled = earlier._handled
 
     def receive(self, given: Packet | Frame, now: float = 0.0) -> Outcome:
         """Let the engine handle a packet; `given` itself is left as it is."""
@@ -246,7 +273,9 @@ class Gateway:
         if verdict is Verdict.DROP:
             assert not frames
         if verdict is Verdict.ANSWER:
-            assert all(answer.port == arrived.port for answer in frames)
+            # What follows the answer to a packet that is reset goes on to the other end.
+            answers = frames[:1] if outcome.reason is Reason.RESET else frames
+            assert all(answer.port == arrived.port for answer in answers)
         if verdict is Verdict.PASS:
             known = [arrived, *self._held]
             assert all(each in known for each in frames), "the kernel gets a frame as it came"

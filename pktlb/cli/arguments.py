@@ -1,9 +1,12 @@
 """argparse as pktlb uses it: one line an error, exit status 2, no abbreviations."""
 
 import argparse
-from typing import NoReturn
+from typing import Final, NoReturn, TypeAlias
 
 from pktlb.errors import ConfigError
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_MAX_DIGITS: Final = 9
 
 
 class Parser(argparse.ArgumentParser):
@@ -11,3 +14,15 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message.removeprefix('argument ')} (see `{self.prog} --help`)")
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+"Where commands are added."
+
+
+def seconds(text: str) -> int:
+    """A time: 300, 300s, 5m, 1h or 2d."""
+    number, unit = (text[:-1], text[-1:]) if text[-1:] in _UNITS else (text, "s")
+    if not (number.isascii() and number.isdigit() and len(number) <= _MAX_DIGITS):
+        raise argparse.ArgumentTypeError(f"expected a time such as 300, 300s, 5m or 1h: {text!r}")
+    return int(number) * _UNITS[unit]

@@ -2,9 +2,8 @@
 
 import argparse
 
+from pktlb.cli import logs
 from pktlb.cli.arguments import Parser
-from pktlb.config import parse_address, with_flag
-from pktlb.host.presence import run_until_stopped
 
 
 def add_command(commands: "argparse._SubParsersAction[Parser]") -> None:
@@ -26,10 +25,14 @@ def add_command(commands: "argparse._SubParsersAction[Parser]") -> None:
 
 def command(options: argparse.Namespace) -> None:
     """Check the flags, then work until told to stop."""
+    from pktlb.config import parse_address, with_flag  # noqa: PLC0415 - not for --help
+
     vips = {}
     for text in options.vip:
         with with_flag("--vip", text):
             vips[parse_address(text)] = text
+    logs.to_stderr()
     from pktlb import decap  # noqa: PLC0415 - loads netlink, which bad flags do not need
+    from pktlb.host.presence import run_until_stopped  # noqa: PLC0415 - asyncio
 
     run_until_stopped(decap.run(vips))

@@ -1,40 +1,64 @@
 """`pktlb COMMAND ...`: finds the command, and turns errors into one line and an exit status."""
 
-import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from typing import Final
 
 import pktlb
-from pktlb.cli import decap, run
 from pktlb.cli.arguments import Parser
-from pktlb.errors import KernelError, PktlbError
+from pktlb.errors import FileError, KernelError, PktlbError
+
+COMMANDS: Final = {
+    "run": "run",
+    "status": "status",
+    "service": "service",
+    "backend": "backend",
+    "flow": "flow",
+    "stats": "stats",
+    "reload": "reload",
+    "plan": "plan",
+    "monitor": "monitor",
+    "snapshot": "snapshot",
+    "restart": "restart",
+    "check": "check",
+    "schema": "schema",
+    "import": "import_",
+    "ipvsadm": "ipvsadm",
+    "decap": "decap",
+    "install-unit": "install_unit",
+    "completion": "completion",
+}
+"Commands in the order of the help, and their modules in this package."
 
 
-def make_parser() -> Parser:
-    """The parser of all commands."""
+def make_parser(names: Iterable[str] = tuple(COMMANDS)) -> Parser:
+    """The parser of these commands; of all, unless only one is going to be used."""
     parser = Parser(prog="pktlb", description=pktlb.__doc__, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"pktlb {pktlb.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    run.add_command(commands)
-    decap.add_command(commands)
+    for name in names:
+        import_module(f"pktlb.cli.{COMMANDS[name]}").add_command(commands)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0, or that of the error it ended with."""
-    logging.basicConfig(format="pktlb: %(message)s", level=logging.INFO, stream=sys.stderr)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    named = [given[0]] if given and given[0] in COMMANDS else COMMANDS
     try:
-        options = make_parser().parse_args(arguments)
+        options = make_parser(named).parse_args(given)
         options.command(options)
     except PktlbError as error:
-        return _complain(str(error), error.exit_status)
+        return _complain(error)
     except OSError as error:
-        return _complain(f"the machine refused: {error}", KernelError.exit_status)
+        return _complain(KernelError(f"the machine refused: {error}"))
     return 0
 
 
-def _complain(text: str, status: int) -> int:
-    """One line, whatever was in the value of a flag."""
-    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    print(f"pktlb: {line}", file=sys.stderr)
-    return status
+def _complain(error: PktlbError) -> int:
+    """One line each, whatever was in the value of a flag or in the name of a file."""
+    for text in error.lines:
+        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        print(line if isinstance(error, FileError) else f"pktlb: {line}", file=sys.stderr)
+    return error.exit_status

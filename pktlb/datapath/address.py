@@ -13,3 +13,10 @@ def is_forwardable(address: bytes) -> bool:
     if len(address) == 4:
         return is_host(address) and address[:2] != b"\xa9\xfe"
     return is_host(address) and not (address[0] == 0xFE and address[1] & 0xC0 == 0x80)
+
+
+def masked(address: bytes, prefix: int) -> bytes:
+    """An address with only its first `prefix` bits kept."""
+    bits = 8 * len(address)
+    kept = int.from_bytes(address, "big") >> (bits - prefix) << (bits - prefix)
+    return kept.to_bytes(len(address), "big")

@@ -11,18 +11,10 @@ from typing import Final
 
 from pktlb.datapath import checksum
 from pktlb.datapath.keys import EndpointKey, FlowKey
+from pktlb.datapath.pin import Pin
+from pktlb.datapath.tally import Tally
 from pktlb.datapath.tcp import State
 from pktlb.model import Endpoint, Mode, Timeouts
-
-
-class Tally:
-    """How many flows of a backend are open, for `lc`, and when it was last chosen."""
-
-    __slots__ = ("active", "turn")
-
-    def __init__(self) -> None:
-        self.active = 0
-        self.turn = 0
 
 
 class Flow:
@@ -35,9 +27,11 @@ class Flow:
         "client_mac",
         "client_port",
         "key",
+        "killed",
         "mode",
         "name",
         "parts",
+        "pin",
         "pool",
         "reverse",
         "seen",
@@ -75,6 +69,10 @@ class Flow:
         by the reply."""
         self.pool: Final = pool
         "Where the client's stand-in came from."
+        self.pin: Pin | None = None
+        "What keeps its client at a backend, where the service persists."
+        self.killed = False
+        "TCP: an operator has ended it."
         self.state = State.SYN_SENT
         self.seen = 0.0
         "Seconds: when its last packet came by."
@@ -101,7 +99,7 @@ class FlowTable:
         self, capacity: int, timeouts: Timeouts, on_end: Callable[[Flow], None] = lambda flow: None
     ) -> None:
         """`on_end` is called with each flow that leaves the table."""
-        self._capacity = capacity
+        self.capacity: Final = capacity
         self._on_end = on_end
         self._flows: dict[FlowKey, Flow] = {}
         self._idle: tuple[OrderedDict[FlowKey, Flow], ...] = tuple(OrderedDict() for _ in State)
@@ -130,16 +128,33 @@ class FlowTable:
             return None
         return flow
 
+    def of_client(self, key: FlowKey) -> Flow | None:
+        """The flow whose client sends packets of this key, also one whose time is over."""
+        flow = self._flows.get(key)
+        return flow if flow is not None and flow.key == key else None
+
     def add(self, flow: Flow, state: State, now: float) -> None:
         """Take in a new flow. Its keys must be free, and the table must have room."""
         flow.state = state
         flow.seen = now
+        flow.tally.flows += 1
+        flow.tally.connections += 1
         if state is not State.CLOSED:
-            flow.tally.active += 1
+            flow.tally.add(1)
         self._flows[flow.name] = flow
         if flow.reverse is not None:
             self._flows[flow.reverse] = flow
         self._idle[state][flow.name] = flow
+
+    def restore(self, flow: Flow, state: State, seen: float, now: float) -> bool:
+        """Take in a flow of an earlier process; False where it is over, or there is no place."""
+        keys = {flow.name, flow.reverse} - {None}
+        taken = any(self.find(key, now) for key in keys if key)
+        over = seen + self._timeouts[state] <= now
+        if taken or over or len(self) >= self.capacity or flow.reverse == flow.key:
+            return False
+        self.add(flow, state, seen)
+        return True
 
     def touch(self, flow: Flow, now: float) -> None:
         """A packet of the flow came by."""
@@ -152,7 +167,7 @@ class FlowTable:
         """The flow is in another state from now on; call it with `touch`, in either order."""
         del self._idle[flow.state][flow.name]
         if state is State.CLOSED:
-            flow.tally.active -= 1
+            flow.tally.add(-1)
         flow.state = state
         self._idle[state][flow.name] = flow
 
@@ -162,15 +177,16 @@ class FlowTable:
         del self._flows[flow.name]
         if flow.reverse is not None:
             self._flows.pop(flow.reverse, None)
+        flow.tally.flows -= 1
         if flow.state is not State.CLOSED:
-            flow.tally.active -= 1
+            flow.tally.add(-1)
         self._on_end(flow)
 
     def make_room(self, now: float) -> bool:
         """Whether there is room for one more, after forgetting the idlest if they have expired."""
-        if len(self) >= self._capacity:
+        if len(self) >= self.capacity:
             self.expire(now, 2)
-        return len(self) < self._capacity
+        return len(self) < self.capacity
 
     def expire(self, now: float, most: int) -> int:
         """Forget up to `most` flows that were idle for too long; returns how many it forgot."""

@@ -2,17 +2,15 @@
 
 from typing import Final
 
-from pktlb.datapath.flow import Flow, FlowTable, Tally
+from pktlb.datapath.flow import Flow, FlowTable
 from pktlb.datapath.keys import EndpointKey, FlowKey, destination, flow_key, source
 from pktlb.datapath.packet import PORTED
+from pktlb.datapath.schedule import Chosen
 from pktlb.datapath.snat import SourcePorts
 from pktlb.datapath.tables import ServiceTable
 from pktlb.model import Endpoint, Mode
 
 _CLASH_TRIES: Final = 64
-
-Chosen = tuple[Endpoint, Tally]
-"A backend, and its count."
 
 
 class Opening:
@@ -36,11 +34,11 @@ class Opening:
 
         A `single` one is found by its reply only; one of `parts` is for fragments only.
         """
-        configured, tally = chosen
+        configured, tally, mode = chosen
         backend = _dialled(configured, key)
-        if service.mode is not Mode.NAT:
+        if mode is not Mode.NAT:
             any = service.vip.any
-            return Flow(key, None, service.mode, backend, tally, any=any, parts=parts)
+            return Flow(key, None, mode, backend, tally, any=any, parts=parts)
         pool = None
         if not self._ports.addresses(len(backend.address)):
             client = self._unclaimed(key, backend, now)
@@ -58,7 +56,7 @@ class Opening:
 
     def single(self, key: FlowKey, chosen: Chosen, now: float) -> Flow | None:
         """The flow of an earlier datagram from the same client to the same backend."""
-        reply = flow_key(key[-1], _dialled(chosen[0], key), source(key))
+        reply = flow_key(key[-1], _dialled(chosen.backend, key), source(key))
         flow = self._flows.find(reply, now)
         return flow if flow is not None and flow.key == key else None
 

@@ -4,15 +4,15 @@ It is given bytes, tables and the time, and returns what to do; it opens no sock
 clock, so every behaviour of it is a plain test. Each frame ends in exactly one `Reason`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import Final
 
-from pktlb.datapath import icmp
+from pktlb.datapath import icmp, reset
 from pktlb.datapath.flow import Flow, FlowTable
-from pktlb.datapath.forward import Forwarder, Way
+from pktlb.datapath.forward import Forwarder
 from pktlb.datapath.frame import Frame
 from pktlb.datapath.icmp import Problem
+from pktlb.datapath.indirect import Indirect
 from pktlb.datapath.keys import (
     FlowKey,
     destination,
@@ -21,46 +21,40 @@ from pktlb.datapath.keys import (
     source,
     source_key,
 )
-from pktlb.datapath.opening import Chosen, Opening
+from pktlb.datapath.limits import SOURCE_PORTS, Limits
+from pktlb.datapath.memory import Loader, save
+from pktlb.datapath.opening import Opening
 from pktlb.datapath.outcome import Outcome
-from pktlb.datapath.packet import View, address_key, parse
-from pktlb.datapath.schedule import Schedulers, hashed
+from pktlb.datapath.packet import RST, View, parse
+from pktlb.datapath.pin import Pins
+from pktlb.datapath.reset import Course
+from pktlb.datapath.schedule import Chosen, Schedulers, hashed, stay
 from pktlb.datapath.snat import SourcePorts
-from pktlb.datapath.tables import NextHop, ServiceTable, Tables
+from pktlb.datapath.state import pack, unpack, widened
+from pktlb.datapath.tables import ServiceKey, ServiceTable, Tables
+from pktlb.datapath.tally import Count
 from pktlb.datapath.tcp import ONE_WAY, TWO_WAY, State, event_of, is_under_way, opens, taken_up
-from pktlb.datapath.trail import Trail, Trails
-from pktlb.model import Mode, Proto, Reason, Timeouts, Verdict
+from pktlb.model import Endpoint, Mode, OnRemove, Proto, Reason
 
-SOURCE_PORTS: Final = range(1024, 65536)
-"Ports that a translated client may have (RFC 6056: the system ports stay out)."
+__all__ = ["SOURCE_PORTS", "Dataplane", "Limits"]
+
 _MOVABLE: Final = frozenset({State.DATAGRAMS, State.SYN_SENT})
 """Flows that another backend can take over when theirs cannot be reached: nothing is agreed yet.
 (Next hops can always be replaced: with them nothing is agreed at all.)"""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds of the flow table, fixed for the life of an engine."""
-
-    max_flows: int = 262144
-    timeouts: Timeouts = field(default_factory=Timeouts)
-    source_ports: Sequence[int] = SOURCE_PORTS
-    "Ports allotted to translated clients; those that the kernel itself may choose stay out."
-    secret: bytes = bytes(16)
-    "16 bytes: key of the hashes that nobody else may know."
-
-
-class Dataplane:
+class Dataplane(Indirect):
     """The reference engine."""
 
     def __init__(self, tables: Tables, limits: Limits) -> None:
-        self._tables = tables
+        flows = FlowTable(limits.max_flows, limits.timeouts, self._release)
+        super().__init__(tables, Forwarder(limits.secret), flows)
         self._ports = SourcePorts(tables.snat, limits.source_ports)
-        self._flows = FlowTable(limits.max_flows, limits.timeouts, self._release)
-        self._trails = Trails(self._recount)
+        self._pins = Pins(limits.max_flows)
         self._schedulers = Schedulers()
+        self._schedulers.adapt(tables)
+        self._vips = {table.key: table.vip for table in tables.all_services}
         self._opening = Opening(self._flows, self._ports)
-        self._forwarder = Forwarder(limits.secret)
         self._counts = dict.fromkeys(Reason, 0)
 
     @property
@@ -72,15 +66,65 @@ class Dataplane:
         """How many frames ended in each reason; their sum is the number of frames handled."""
         return dict(self._counts)
 
+    @property
+    def pin_count(self) -> int:
+        """How many clients persistence remembers."""
+        return len(self._pins)
+
+    def tallies(self) -> dict[tuple[ServiceKey, Endpoint], Count]:
+        """What came of each backend that belongs to its service, or has flows."""
+        return self._schedulers.counts()
+
+    def has_flows(self, service: ServiceKey, backend: Endpoint) -> bool:
+        """Whether there are any of a service to a backend, open or not."""
+        tally = self._schedulers.tally(service, backend)
+        return tally is not None and tally.flows > 0
+
     def swap(self, tables: Tables) -> None:
         """From the next frame on, these tables. The SNAT addresses stay those of the start."""
         self._tables = tables
         self._schedulers.adapt(tables)
+        self._vips |= {table.key: table.vip for table in tables.all_services}
+
+    def dump(self, now: float) -> bytes:
+        """Everything remembered, for the next process."""
+        self.expire(now, len(self._flows) + len(self._pins))  # whose time is over stays behind
+        counts = {reason.name: count for reason, count in self._counts.items()}
+        ports = self._ports.ports
+        memory = save(self._flows, self._pins, self._schedulers, self._vips, ports, counts, now)
+        return pack(memory)
+
+    def load(self, data: bytes, now: float) -> int:
+        """Take over what an engine has dumped, before there are frames; returns how many flows.
+        `StateError` where it cannot be read: then nothing is taken over."""
+        memory, tables = unpack(data), self._tables
+        wide = widened(tables, memory)
+        self.swap(wide)
+        loader = Loader(memory, wide, self._flows, self._pins, self._schedulers, self._ports, now)
+        loaded = loader.load()
+        self.swap(tables)
+        for name, count in memory.counts.items():
+            self._counts[Reason[name]] += count
+        return loaded
+
+    def kill(self, keys: Iterable[FlowKey]) -> int:
+        """End the flows of these keys, as their clients send: datagrams' are forgotten, TCP's reset
+        at their next packet. Returns how many there were."""
+        found = 0
+        for flow in filter(None, map(self._flows.of_client, keys)):
+            found += 1
+            if flow.state is State.DATAGRAMS:
+                self._flows.remove(flow)
+            else:
+                flow.killed = True
+        return found
 
     def expire(self, now: float, most: int = 256) -> int:
-        """Forget up to `most` flows whose time is over, and fragments; returns how many flows."""
+        """Forget up to `most` flows and pins whose time is over, and fragments; returns how many of
+        the former."""
         self._trails.expire(now, most)
-        return self._flows.expire(now, most)
+        flows = self._flows.expire(now, most)
+        return flows + self._pins.expire(now, most - flows)
 
     def handle(self, frame: Frame, now: float) -> Outcome:
         """Decide on one frame; `now` (seconds) never goes back. `frame` is rewritten in place."""
@@ -114,7 +158,9 @@ class Dataplane:
         """A client that uses the port of a closed or lost connection for a new one."""
         if not opens(view.tcp_flags) or view.key != flow.key:
             return False
-        return flow.state is State.CLOSED or flow.backend.address not in self._tables.hops
+        if flow.state is State.CLOSED or flow.backend.address not in self._tables.hops:
+            return True
+        return reset.fate(flow, self._tables) not in (None, OnRemove.KEEP)
 
     def _of_flow(self, frame: Frame, view: View, flow: Flow, now: float) -> Outcome:
         if flow.any and self._was_there(frame):
@@ -123,6 +169,11 @@ class Dataplane:
         from_client = view.key == flow.key
         if view.ttl <= 1:
             return self._out_of_time(frame, view, self._answerer(frame, flow, from_client), now)
+        course = reset.course(flow, view, self._tables)
+        if course is Course.IS_RESET and view.tcp_flags & RST:  # the other end shall hear of it
+            course = Course.GOES_ON if self._has_way(flow, from_client) else Course.IS_CUT
+        if course is not Course.GOES_ON:
+            return self._off_course(frame, view, flow, course, now)
         self._follow(flow, view, from_client, now)
         if not from_client:
             return self._to_client(frame, view, flow, Reason.RETURNED, now)
@@ -130,6 +181,23 @@ class Dataplane:
         if movable and flow.backend.address not in self._tables.hops:
             return self._without_flow(frame, view, flow, now)
         return self._to_backend(frame, view, flow, Reason.FORWARDED, now)
+
+    def _off_course(
+        self, frame: Frame, view: View, flow: Flow, course: Course, now: float
+    ) -> Outcome:
+        """A packet of a flow that was killed, or whose backend was removed."""
+        if course is Course.MOVES:
+            self._flows.remove(flow)
+            return self._without_flow(frame, view, None, now)
+        if course is Course.IS_CUT or not icmp.may_answer(frame, view):
+            return Outcome(Reason.REMOVED)
+        if flow.state is not State.CLOSED:
+            self._flows.move(flow, State.CLOSED)
+        self._flows.touch(flow, now)
+        send = self._to_backend if view.key == flow.key else self._to_client
+        made, seen = reset.instead(frame, view)
+        other = send(made, seen, flow, Reason.RESET, now)
+        return Outcome(Reason.RESET, (reset.answer(frame, view), *other.frames))
 
     def _follow(self, flow: Flow, view: View, from_client: bool, now: float) -> None:
         """Note the packet in the flow's state and idle time."""
@@ -146,7 +214,7 @@ class Dataplane:
         if service is None:
             if source(view.key).address in self._tables.direct:
                 service = self._tables.services.find(source_key(view.key))
-                if service is not None and service.mode is not Mode.NAT:
+                if service is not None and service.direct:
                     return self._past_the_gateway(frame, view, now)
             return self._of_no_service(frame, view, old, now)
         taken = service.pick_up and is_under_way(view.tcp_flags)
@@ -201,13 +269,10 @@ class Dataplane:
             self._flows.remove(old)
         if not single and not self._flows.make_room(now):
             return Outcome(Reason.TABLE_FULL)
-        data = hashed(service.hash_on, view.key, frame)
-        chosen = self._schedulers.pick(service, data, self._tables.hash_key)
+        persists = service.persist_s > 0 and not alone
+        chosen = self._choose(frame, view, service, persists, now)
         if chosen is None:
-            known = view.ported and not service.vip.any
-            problem = Problem.PORT_UNREACHABLE if known else Problem.HOST_UNREACHABLE
-            speaker = self._speaker(frame, view, service)
-            return self._forwarder.refuse(frame, view, problem, speaker, now)
+            return self._unchosen(frame, view, service, now)
         if single:
             return self._send_single(frame, view, service, chosen, now)
         flow = self._opening.flow(view.key, service, chosen, now, parts=alone)
@@ -217,18 +282,42 @@ class Dataplane:
         if view.proto == Proto.TCP:
             state = State.SYN_SENT
             if not opens(view.tcp_flags):
-                state = taken_up(view.tcp_flags, service.mode is Mode.NAT)
+                state = taken_up(view.tcp_flags, chosen.mode is Mode.NAT)
                 reason = Reason.PICKED_UP
+        if persists:
+            flow.pin = self._pins.hold(service, source(view.key).address, chosen.tally, now)
         self._flows.add(flow, state, now)
         return self._to_backend(frame, view, flow, reason, now)
+
+    def _choose(
+        self, frame: Frame, view: View, service: ServiceTable, persists: bool, now: float
+    ) -> Chosen | None:
+        """Where its client stays, else where the scheduler says."""
+        if persists:
+            pin = self._pins.find(service, source(view.key).address, now)
+            staying = stay(service, pin.tally) if pin else None
+            if staying is not None:
+                return staying
+        data = hashed(service.hash_on, view.key, frame)
+        return self._schedulers.pick(service, data, self._tables.hash_key)
+
+    def _unchosen(self, frame: Frame, view: View, service: ServiceTable, now: float) -> Outcome:
+        """No backend takes flows, or no more of them: then the client tries again."""
+        if service.backends:
+            return Outcome(Reason.ALL_FULL)
+        known = view.ported and not service.vip.any
+        problem = Problem.PORT_UNREACHABLE if known else Problem.HOST_UNREACHABLE
+        speaker = self._speaker(frame, view, service)
+        return self._forwarder.refuse(frame, view, problem, speaker, now)
 
     def _send_single(
         self, frame: Frame, view: View, service: ServiceTable, chosen: Chosen, now: float
     ) -> Outcome:
         """A datagram that says nothing about the next one; NAT must know its reply all the same."""
-        if service.mode is not Mode.NAT:
+        if chosen.mode is not Mode.NAT:
             flow = self._opening.flow(view.key, service, chosen, now)
             assert flow is not None
+            chosen.tally.connections += 1
             return self._to_backend(frame, view, flow, Reason.OPENED, now)
         known = self._opening.single(view.key, chosen, now)
         if known is not None:
@@ -245,150 +334,5 @@ class Dataplane:
     def _release(self, flow: Flow) -> None:
         if flow.pool is not None and flow.reverse is not None:
             self._ports.give_back(flow.pool, destination(flow.reverse))
-
-    def _to_backend(
-        self, frame: Frame, view: View, flow: Flow, reason: Reason, now: float
-    ) -> Outcome:
-        if reason is not Reason.RELATED:  # an error comes from a router
-            flow.client_port, flow.client_mac = frame.port, bytes(frame.data[6:12])
-        hop = self._tables.hops.get(flow.backend.address)
-        if hop is None:
-            return Outcome(Reason.NO_NEXT_HOP)
-        tunnel = flow.backend.address if flow.mode is Mode.TUNNEL else b""
-        way = Way(hop, flow.reverse, tunnel, self._answerer(frame, flow, True))
-        return self._forwarder.send(frame, view, flow, way, reason, now)
-
-    def _to_client(
-        self, frame: Frame, view: View, flow: Flow, reason: Reason, now: float
-    ) -> Outcome:
-        hop = self._hop_to_client(flow)
-        if hop is None:
-            return Outcome(Reason.NO_NEXT_HOP)
-        becomes = flow.key if flow.mode is Mode.NAT else None
-        way = Way(hop, becomes, b"", self._answerer(frame, flow, False))
-        return self._forwarder.send(frame, view, flow, way, reason, now)
-
-    def _hop_to_client(self, flow: Flow) -> NextHop | None:
-        """The way that the client's last packet came."""
-        port = self._tables.ports.get(flow.client_port)
-        if port is None:
-            return None
-        return NextHop(flow.client_port, flow.client_mac + port.mac, port.mtu)
-
-    def _answerer(self, frame: Frame, flow: Flow, from_client: bool) -> bytes | None:
-        """Who tells the sender of a packet of a flow what is wrong: the VIP, unless it is the
-        sender's own as well, or not ours."""
-        vip = destination(flow.key).address
-        if flow.any or not (from_client or flow.mode is Mode.NAT):
-            return self._tables.own_address(frame.port, len(vip))
-        return vip
-
-    def _speaker(self, frame: Frame, view: View, service: ServiceTable) -> bytes | None:
-        """As `_answerer`, where there is no flow."""
-        if service.vip.any:
-            return self._tables.own_address(frame.port, view.size)
-        return service.vip.address
-
-    def _out_of_time(self, frame: Frame, view: View, source: bytes | None, now: float) -> Outcome:
-        return self._forwarder.refuse(frame, view, Problem.TIME_EXCEEDED, source, now)
-
-    def _is_held(self, frame: Frame, view: View) -> bool:
-        """Whether the kernel is kept from later fragments of this packet, so that we decide."""
-        tables = self._tables
-        here, there = source(view.key).address, destination(view.key).address
-        return (
-            there in tables.services.addresses
-            or here in tables.direct
-            or (here in tables.replies.addresses and tables.may_be_client(there))
-            or self._is_to_spread(frame, view)
-        )
-
-    def _fragment(self, frame: Frame, view: View, now: float) -> Outcome:
-        """A part of a packet: the first one tells where all of them go."""
-        assert view.fragment is not None
-        name = view.fragment.of
-        trail = self._trails.of(name, now)
-        if not trail.note(view.fragment):
-            if trail.refused:
-                self._trails.refuse(trail)
-            return Outcome(Reason.BAD_FRAGMENT)
-        if view.is_later:
-            outcome = self._later_fragment(frame, view, trail, now)
-        else:
-            outcome = self._first_fragment(frame, view, trail, now)
-        if trail.complete:
-            self._trails.end(name, Reason.FRAGMENT_LOST)
-        return outcome
-
-    def _first_fragment(self, frame: Frame, view: View, trail: Trail, now: float) -> Outcome:
-        reason, frames = self._packet(frame, view, now)
-        trail.first = Reason.FRAGMENT_LOST
-        if reason.verdict is Verdict.SEND:
-            trail.first = view.key
-        elif reason.verdict is Verdict.PASS:
-            trail.first = reason
-        waited: list[Frame] = []
-        for held in self._trails.release(trail):
-            outcome = self._follow_first(held.frame, held.view, trail.first, now)
-            if reason.verdict is Verdict.SEND and outcome.reason.verdict is Verdict.PASS:
-                outcome = Outcome(Reason.FRAGMENT_LOST)  # it did not come the same way
-            self._recount(outcome.reason)
-            waited += outcome.frames
-        return Outcome(reason, [*frames, *waited])
-
-    def _later_fragment(self, frame: Frame, view: View, trail: Trail, now: float) -> Outcome:
-        if trail.first is not None:
-            return self._follow_first(frame, view, trail.first, now)
-        held = self._trails.hold(trail, frame, view)
-        return Outcome(Reason.HELD if held else Reason.FRAGMENT_LOST)
-
-    def _follow_first(
-        self, frame: Frame, view: View, first: FlowKey | Reason, now: float
-    ) -> Outcome:
-        """A later fragment whose first one is known."""
-        if isinstance(first, Reason):
-            return Outcome(first, (frame,) if first.verdict is Verdict.PASS else ())
-        flow = self._flows.find(first, now)
-        if flow is None and source(first).address in self._tables.direct:
-            flow = self._answered(first, now)
-        if flow is None:
-            return Outcome(Reason.FRAGMENT_LOST)
-        return self._of_flow(frame, view._replace(key=first), flow, now)
-
-    def _error(self, frame: Frame, view: View, now: float) -> Outcome:
-        """An ICMP error: of use to whom sent the packet that it quotes."""
-        assert view.quote is not None
-        if view.quote.around is not None:
-            flow = self._flows.find(view.key, now)
-            if flow is not None and self._is_tunnel(flow, view.quote.around):
-                return self._about_tunnel(frame, view, flow, now)
-            view = view.around()
-        flow = self._flows.find(view.key, now)
-        if flow is None and icmp.sender(frame, view) in self._tables.direct:
-            flow = self._answered(view.key, now)
-        if flow is None or (flow.any and self._was_there(frame)):
-            return self._unrelated(frame, view, now)
-        if view.ttl <= 1:
-            return Outcome(Reason.TTL_EXPIRED)
-        if view.key == flow.key:
-            return self._to_backend(frame, view, flow, Reason.RELATED, now)
-        return self._to_client(frame, view, flow, Reason.RELATED, now)
-
-    @staticmethod
-    def _is_tunnel(flow: Flow, around: FlowKey) -> bool:
-        """Whether the packets of a flow are wrapped in such that are answered with this key."""
-        return flow.mode is Mode.TUNNEL and source(around).address == flow.backend.address
-
-    def _about_tunnel(self, frame: Frame, view: View, flow: Flow, now: float) -> Outcome:
-        """An error about a packet that we wrapped: its sender is the client of the one inside."""
-        hop = self._hop_to_client(flow)
-        if hop is None:
-            return Outcome(Reason.NO_NEXT_HOP)
-        return self._forwarder.relay(frame, view, flow, hop, now)
-
-    def _unrelated(self, frame: Frame, view: View, now: float) -> Outcome:
-        """An error about nothing that we know: a packet like others, where all are spread."""
-        key = address_key(frame.data, view)
-        if not self._is_to_spread(frame, view._replace(key=key)):
-            return Outcome(Reason.NOT_OURS)
-        return self._packet(frame, view._replace(key=key), now)
+        if flow.pin is not None:
+            self._pins.release(flow.pin, flow.seen)

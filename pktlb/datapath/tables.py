@@ -5,12 +5,12 @@ old one or the new one, never a mixture.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, NewType, Self, TypeVar
 
 from pktlb.datapath.address import is_forwardable
 from pktlb.datapath.keys import EndpointKey, address_of, endpoint_key, port_of
-from pktlb.model import WHOLE_FLOW, Endpoint, HashOn, Mode, Proto, Scheduler, Vip
+from pktlb.model import WHOLE_FLOW, Endpoint, HashOn, Mode, OnRemove, Proto, Scheduler, Vip
 
 Meaning = TypeVar("Meaning")
 
@@ -63,12 +63,15 @@ class Span(NamedTuple, Generic[Meaning]):
 class Ends(Generic[Meaning]):
     """Ends of packets that mean something: single ones, and ranges; the narrowest range counts."""
 
-    def __init__(self, given: Iterable[tuple[Vip, Meaning]]) -> None:
-        self.exact: dict[EndpointKey, Meaning] = {}
+    def __init__(
+        self, given: Iterable[tuple[Vip, Meaning]], exact: Mapping[EndpointKey, Meaning] = {}
+    ) -> None:
+        """Those `given` as people write them, and those that are packed already."""
+        self.exact: dict[EndpointKey, Meaning] = dict(exact)
         spans: dict[bytes, list[Span[Meaning]]] = {}
         for vip, meaning in given:
             for proto in vip.protos or (0,):
-                if vip.low == vip.high and proto in _PORTED:
+                if is_single(vip, proto):
                     key = endpoint_key(proto, Endpoint(vip.address, vip.low))
                     self.exact.setdefault(key, meaning)
                 else:
@@ -96,6 +99,17 @@ class Ends(Generic[Meaning]):
         return None
 
 
+def is_single(vip: Vip, proto: int) -> bool:
+    """Whether it is one port of a protocol that has them."""
+    return vip.low == vip.high and proto in _PORTED
+
+
+def service_key(vip: Vip) -> ServiceKey:
+    """Address, ports and protocols, packed."""
+    ports = vip.low.to_bytes(2, "big") + vip.high.to_bytes(2, "big")
+    return ServiceKey(vip.address + ports + bytes(vip.protos))
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceTable:
     """One service, with the policy of its scheduler already worked out."""
@@ -113,13 +127,28 @@ class ServiceTable:
     hash_on: HashOn = WHOLE_FLOW
     one_packet: bool = False
     pick_up: bool = False
+    members: tuple[Endpoint, ...] = ()
+    "All backends that belong to it, those that take no new flows as well."
+    modes: tuple[Mode, ...] = ()
+    "Of `backends`, in the same order, where they are not all `mode`."
+    thresholds: tuple[tuple[int, int], ...] = ()
+    """Of `backends`, in the same order, where there are any: with so many open flows it takes no
+    new ones, until there are fewer than so many; 0, 0: any number."""
+    persist_s: int = 0
+    "A client stays with its backend for so long after its last flow there; 0: it does not."
+    persist4: int = 32
+    "So many bits of an IPv4 address are one client."
+    persist6: int = 128
+    direct: bool = False
+    "Whether some of `members` answer clients themselves (DSR, tunnel)."
 
     @property
     def key(self) -> ServiceKey:
-        """Address, ports and protocols, packed."""
-        vip = self.vip
-        ports = vip.low.to_bytes(2, "big") + vip.high.to_bytes(2, "big")
-        return ServiceKey(vip.address + ports + bytes(vip.protos))
+        return service_key(self.vip)
+
+    def mode_at(self, place: int) -> Mode:
+        """Of the backend with this place."""
+        return self.modes[place] if self.modes else self.mode
 
     def pool(self, backend: Endpoint) -> EndpointKey:
         """What the source ports towards a backend are allotted by."""
@@ -157,12 +186,14 @@ class Tables:
     "Ports whose frames are for `any`."
     appliances: frozenset[bytes] = frozenset()
     "MACs of the backends of `any`: what comes from them has been there."
+    removed: Mapping[tuple[ServiceKey, Endpoint], OnRemove] = field(default_factory=dict)
+    "Backends that have flows, but no longer belong to their service."
 
     @classmethod
     def of(
         cls,
         services: Iterable[ServiceTable],
-        replies: Iterable[Vip],
+        replies: "Iterable[Vip] | Ends[bool]",
         hops: Mapping[bytes, NextHop],
         snat: Iterable[bytes] = (),
         **rest: object,
@@ -172,11 +203,11 @@ class Tables:
         spreading = next((service for service in each if service.vip.any), None)
         return cls(
             services=Ends((service.vip, service) for service in each if not service.vip.any),
-            replies=Ends((vip, True) for vip in replies),
+            replies=replies if isinstance(replies, Ends) else Ends((v, True) for v in replies),
             hops=hops,
             snat=stand_ins,
             pooled=frozenset(map(len, stand_ins)),
-            direct=frozenset(s.vip.address for s in each if s.mode is not Mode.NAT) - {b""},
+            direct=frozenset(s.vip.address for s in each if s.direct) - {b""},
             any=spreading,
             **rest,  # type: ignore[arg-type]
         )

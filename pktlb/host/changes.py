@@ -6,8 +6,9 @@ So a notification that was lost, or a queue that overran, costs nothing but a mo
 import asyncio
 import errno
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final, Self
 
 from pktlb.errors import refused
@@ -62,3 +63,15 @@ class Changes:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
+
+
+@asynccontextmanager
+async def rest_after(share: int) -> AsyncIterator[None]:
+    """Rest after the `with` block for `share` times what it took of the CPU.
+
+    However restless the machine is, most of the time belongs to frames then. What it took by the
+    clock does not matter: in an overload that is mostly time that frames have had already.
+    """
+    before = time.thread_time()
+    yield
+    await asyncio.sleep(share * (time.thread_time() - before))

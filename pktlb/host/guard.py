@@ -10,7 +10,7 @@ import signal
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Any, Final, NamedTuple
 
@@ -27,10 +27,10 @@ class Guard:
     """What the table holds."""
 
     devices: Sequence[str]
-    services: Sequence[Vip]
-    replies: Sequence[Vip]
+    services: frozenset[Vip]
+    replies: frozenset[Vip]
     "NAT: the backends, whose packets may be replies that have to be translated."
-    returns: Sequence[Vip]
+    returns: frozenset[Vip]
     "The others: what backends send from the VIPs, to be sent on to the clients."
     snat: Sequence[bytes]
     "Where replies go to when clients are translated: others are not held back then."
@@ -68,13 +68,110 @@ _ICMP: Final = f"{{ {int(Proto.ICMP)}, {int(Proto.ICMPV6)} }}"
 _WHOLE: Final = (0, 65535)
 
 
+class _Set(NamedTuple):
+    """A set of nft's, with something in it."""
+
+    name: str
+    kind: str
+    elements: tuple[str, ...]
+
+    def __str__(self) -> str:
+        listed = ", ".join(self.elements)
+        return f"set {self.name} {{ type {self.kind}; elements = {{ {listed} }}; }}"
+
+
 def render(guard: Guard) -> str:
     """The nft script that replaces the table by this one, in one transaction."""
-    lines = [
-        f"add table {_TABLE}",
-        f"delete table {_TABLE}",
-        f"table {_TABLE} {{",
-    ]
+    begin = [f"add table {_TABLE}", f"delete table {_TABLE}", f"table {_TABLE} {{"]
+    return "\n".join([*begin, *map(str, _lines(guard)), "}", ""])
+
+
+def render_change(before: Guard, after: Guard) -> str:
+    """The same, for a table that is as `before`: only what is in other sets now, where that is all
+    that differs. A few elements are in place in no time, however many there are besides.
+
+    Where an element is depends on one address, so only the addresses are looked at that differ in
+    something, and one of each kind of what is at others: that says which sets there are.
+    """
+    touched = _touched(before, after)
+    others = _kinds(_at(before, touched, outside=True))
+    old, new = _sets(_at(before, touched)), _sets(_at(after, touched))
+    staying = _sets(others).keys()
+    if _frame(before) != _frame(after) or old.keys() | staying != new.keys() | staying:
+        return render(after)
+    lines = []
+    for name in sorted(old.keys() | new.keys()):
+        was, now = old.get(name, ()), new.get(name, ())
+        lines += _elements("delete", name, was, now)
+        lines += _elements("add", name, now, was)
+    return "\n".join([*lines, ""])
+
+
+def _elements(verb: str, name: str, of: Sequence[str], but: Sequence[str]) -> list[str]:
+    known = set(but)
+    listed = [element for element in of if element not in known]
+    return [f"{verb} element {_TABLE} {name} {{ {', '.join(listed)} }}"] if listed else []
+
+
+def _touched(before: Guard, after: Guard) -> frozenset[bytes]:
+    """The addresses of whatever is not in both."""
+    ends = (
+        *(before.services ^ after.services),
+        *(before.replies ^ after.replies),
+        *(before.returns ^ after.returns),
+    )
+    owned = set(before.owned) ^ set(after.owned)
+    return frozenset([vip.address for vip in ends] + [address for address, _ in owned])
+
+
+def _at(guard: Guard, addresses: frozenset[bytes], outside: bool = False) -> Guard:
+    """What it holds of these addresses, or of all others."""
+
+    def chosen(vips: frozenset[Vip]) -> frozenset[Vip]:
+        return frozenset([vip for vip in vips if (vip.address in addresses) is not outside])
+
+    return replace(
+        guard,
+        services=chosen(guard.services),
+        replies=chosen(guard.replies),
+        returns=chosen(guard.returns),
+        snat=(),
+        owned=[each for each in guard.owned if (each[0] in addresses) is not outside],
+    )
+
+
+def _kinds(guard: Guard) -> Guard:
+    """One of each kind of end: as many sets, with little in them."""
+
+    def some(vips: frozenset[Vip]) -> frozenset[Vip]:
+        kinds = {
+            (len(address), low == high, high - low, protos): (address, low, high, protos)
+            for address, low, high, protos in vips
+        }
+        return frozenset(Vip(*each) for each in kinds.values())
+
+    return replace(
+        guard,
+        services=some(guard.services),
+        replies=some(guard.replies),
+        returns=some(guard.returns),
+        owned=list({len(each[0]): each for each in guard.owned}.values()),
+    )
+
+
+def _sets(guard: Guard) -> dict[str, tuple[str, ...]]:
+    """The elements of each set."""
+    return {line.name: line.elements for line in _lines(guard) if isinstance(line, _Set)}
+
+
+def _frame(guard: Guard) -> tuple[object, ...]:
+    """What the table has besides sets."""
+    return tuple(guard.devices), tuple(guard.snat), guard.own_ports, guard.forwarded
+
+
+def _lines(guard: Guard) -> list[str | _Set]:
+    """What is in the table."""
+    lines: list[str | _Set] = []
     for size, family in _FAMILIES.items():
         rules = [
             *_held(guard.services, "services", "daddr", size, lines),
@@ -102,26 +199,32 @@ def render(guard: Guard) -> str:
             "ether type { ip, ip6 } meta pkttype host jump held",
             "}",
         ]
-    return "\n".join([*lines, "}", ""])
+    return lines
 
 
-def _held(vips: Sequence[Vip], name: str, side: str, size: int, lines: list[str]) -> list[str]:
+def _held(
+    vips: Iterable[Vip], name: str, side: str, size: int, lines: list[str | _Set]
+) -> list[str]:
     """The rules that hold these ends, of one family; the sets that they need go to `lines`.
 
     Of a fragment only the first has ports; the others are held by address, and given back where
     they are not ours.
     """
     family = _FAMILIES[size]
-    ends = [vip for vip in vips if len(vip.address) == size]
+    ends = sorted(vip for vip in vips if len(vip.address) == size)
     if not ends:
         return []
     name, address = f"{name}{family.name}", f"{family.ip} {side}"
     port = "th dport" if side == "daddr" else "th sport"
     everything = [vip.address for vip in ends if not vip.protos]
     protos = [(vip.address, proto) for vip in ends for proto in vip.protos if _is_whole(vip, proto)]
-    spans = _joined(ends)
-    single = [f"{_end(*key)} . {low}" for key, low, high in spans if low == high]
-    ranges = [f"{_end(*key)} . {low}-{high}" for key, low, high in spans if low < high]
+    single = [
+        f"{_end(vip.address, proto)} . {vip.low}"
+        for vip in ends
+        for proto in vip.protos
+        if vip.low == vip.high and not _is_whole(vip, proto)
+    ]
+    ranges = [f"{_end(*key)} . {low}-{high}" for key, low, high in _joined(ends)]
     kind = f"ipv{family.name}_addr"
     rules = []
     for suffix, of_kind, elements, rule in (
@@ -149,13 +252,14 @@ def _is_whole(vip: Vip, proto: int) -> bool:
 
 
 def _joined(vips: Iterable[Vip]) -> list[tuple[tuple[bytes, int], int, int]]:
-    """Ranges of ports by address and protocol, apart from each other, as nft wants them."""
+    """Ranges of ports by address and protocol, apart from each other, as nft wants them; single
+    ports are in a set of their own, whether they are in a range or not."""
     joined: list[tuple[tuple[bytes, int], int, int]] = []
     given = {
         ((vip.address, proto), vip.low, vip.high)
         for vip in vips
         for proto in vip.protos
-        if not _is_whole(vip, proto)
+        if vip.low < vip.high and not _is_whole(vip, proto)
     }
     for key, low, high in sorted(given):
         if joined and joined[-1][0] == key and low <= joined[-1][2] + 1:
@@ -165,7 +269,7 @@ def _joined(vips: Iterable[Vip]) -> list[tuple[tuple[bytes, int], int, int]]:
     return joined
 
 
-def _not_replies(guard: Guard, size: int, lines: list[str]) -> list[str]:
+def _not_replies(guard: Guard, size: int, lines: list[str | _Set]) -> list[str]:
     """What cannot be a reply to a client, though it comes from a backend: it is left alone."""
     if not guard.snat:
         return ["fib daddr type local accept"]
@@ -186,9 +290,11 @@ def _forwarded(family: _Family) -> list[str]:
     ]
 
 
-def apply(guard: Guard) -> None:
-    """Put the table in place, instead of one that may be there."""
-    _nft("-f", "-", text=render(guard))
+def apply(guard: Guard, before: Guard | None = None) -> None:
+    """Put the table in place, instead of one that may be there, or is there as `before`."""
+    text = render_change(before, guard) if before else render(guard)
+    if text.strip():
+        _nft("-f", "-", text=text)
 
 
 def remove() -> None:
@@ -205,7 +311,7 @@ def listing() -> Sequence[str]:
 
 def is_whole(guard: Guard, listing: Sequence[str]) -> bool:
     """Whether a listing has everything that keeps the kernel away, on each device."""
-    wanted = render(guard).split()
+    wanted = render(_kinds(guard)).split()
     return all(listing.count(verb) == wanted.count(verb) for verb in ("drop", "jump")) and all(
         any(f'"{device}"' in word for word in listing) for device in guard.devices
     )
@@ -228,10 +334,8 @@ def _parse_owned(pair: Sequence[Any]) -> tuple[bytes, int]:
     return ip_address(address).packed, int(str(link), 0)
 
 
-def _set(name: str, kind: str, elements: Sequence[str]) -> list[str]:
-    if not elements:
-        return []
-    return [f"set {name} {{ type {kind}; elements = {{ {', '.join(elements)} }}; }}"]
+def _set(name: str, kind: str, elements: Sequence[str]) -> list[_Set]:
+    return [_Set(name, kind, tuple(elements))] if elements else []
 
 
 def _end(address: bytes, proto: int) -> str:

@@ -75,9 +75,11 @@ class Machine:
         rest = [a for a in self.addresses if link is None or a.link != link.index]
         return replace(self, addresses=rest)
 
-    def owner(self, address: bytes) -> int | None:
-        """The link that has `address`, or None."""
-        return next((a.link for a in self.addresses if a.address == address), None)
+    def networks(self) -> "Machine":
+        """The machine with only those of its addresses that say what is near: not the many that are
+        one host's alone."""
+        near = [a for a in self.addresses if a.prefix < 8 * len(a.address)]
+        return replace(self, addresses=near)
 
     def connected(self, address: bytes) -> int | None:
         """The link whose prefix holds `address` (the longest such prefix), or None."""

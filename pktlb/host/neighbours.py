@@ -1,8 +1,12 @@
 """The MACs of next hops: asked for, kept fresh, and remembered while they are asked for again.
 
-The kernel does the asking (ARP); pktlb's own frames do not tell it that an entry is in use, so it
-is told every few seconds. An entry that vanishes keeps its last MAC until the kernel has a new
-one or gives up, so a flushed neighbour table loses no frame.
+The kernel does the asking (ARP, neighbour discovery); pktlb's own frames do not tell it that an
+entry is in use, so it is told every few seconds. An entry that vanishes keeps its last MAC until
+the kernel has a new one or gives up, so a flushed neighbour table loses no frame.
+
+Nor is a next hop lost because it left the kernel's questions to its last MAC unanswered: they or
+the answers may have been lost, as in an overload, or it may have another MAC by now. So then the
+kernel asks everybody on the link, and its last MAC is given up only if nobody answers that either.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,24 +26,32 @@ class NextHopMacs:
 
     def __init__(self) -> None:
         self._macs: dict[Way, bytes] = {}
+        self._doubted: set[Way] = set()
         self._failed: set[Way] = set()
 
     @property
     def macs(self) -> Mapping[Way, bytes]:
         return dict(self._macs)
 
-    def update(self, machine: Machine, ways: Iterable[Way]) -> None:
-        """Take over what the kernel knows now about `ways`."""
-        known = dict(self._macs)
-        self._macs, self._failed = {}, set()
+    def update(self, machine: Machine, ways: Iterable[Way]) -> bool:
+        """Take over what the kernel knows now about `ways`; whether it has to be asked for them."""
+        known, doubted = self._macs, self._doubted
+        self._macs, self._doubted, self._failed = {}, set(), set()
+        ask = False
         for way in ways:
             neighbour = machine.neighbours.get(way)
-            if neighbour is not None and neighbour.failed:
-                self._failed.add(way)
-            elif neighbour is not None and neighbour.mac:
+            failed = neighbour is not None and neighbour.failed
+            if neighbour is not None and neighbour.mac and not failed:
                 self._macs[way] = neighbour.mac
+                continue
+            ask |= neighbour is None or (failed and way in known)
+            if failed and (way in doubted or way not in known):
+                self._failed.add(way)
             elif way in known:
                 self._macs[way] = known[way]
+                if failed or way in doubted:
+                    self._doubted.add(way)
+        return ask
 
     def settled(self, ways: Iterable[Way]) -> bool:
         """Whether each way is known, or known not to answer."""

@@ -50,7 +50,7 @@ class Kernel:
                 links=links,
                 addresses=[a for a in await self._addresses() if a.link in links],
                 routes={d: route for d, route in routes.items() if route and route.link in links},
-                neighbours=await self._neighbours(),
+                neighbours=await self.neighbours(),
                 own_ports=_own_ports(),
             )
         except NetlinkError as error:
@@ -139,7 +139,7 @@ class Kernel:
             async for a in await self._netlink.addr("dump", family=family)
         ]
 
-    async def _neighbours(self) -> Mapping[tuple[int, bytes], Neighbour]:
+    async def neighbours(self) -> Mapping[tuple[int, bytes], Neighbour]:
         return {
             (n["ifindex"], _packed(n.get("dst"))): _neighbour(n)
             for family in _FAMILIES

@@ -16,12 +16,15 @@ STOPPING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 "What asks a pktlb to undo its doings and end; a terminal that is closed is one of them."
 
 
-def claim(what: str) -> socket.socket:
-    """Hold the name `what` in this network namespace for as long as the socket lives.
+def claim(what: str, inherited: int | None = None) -> socket.socket:
+    """Hold the name `what` in this network namespace for as long as the socket lives, which may
+    have been another process's.
 
     An abstract Unix socket belongs to the namespace and goes with the process, so a killed
     predecessor is never in the way.
     """
+    if inherited is not None:
+        return socket.socket(fileno=inherited)
     lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
         lock.bind(f"\0pktlb/{what}")
@@ -40,6 +43,21 @@ def notify(message: str) -> None:
         return
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.sendto(message.encode(), "\0" + path[1:] if path[0] == "@" else path)
+
+
+def watchdog_interval() -> float | None:
+    """Seconds from one `notify("WATCHDOG=1")` to the next: half of what the service manager grants
+    (sd_watchdog_enabled(3)); None where it does not watch this process."""
+    granted, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID")
+    if not _is_number(granted) or int(granted) == 0:
+        return None
+    if pid is not None and (not _is_number(pid) or int(pid) != os.getpid()):
+        return None
+    return int(granted) / 2e6
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 18
 
 
 def run_until_stopped(main: Coroutine[None, None, None]) -> None:
@@ -69,6 +87,7 @@ async def _supervise(main: Coroutine[None, None, None]) -> None:
 
     for number in STOPPING:
         asyncio.get_running_loop().add_signal_handler(number, stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)  # see `pktlb.handover`
     with contextlib.suppress(asyncio.CancelledError):
         await task
 

@@ -23,17 +23,36 @@ class Sentry:
     """The guard as it should be, and as it looked when it was put in place."""
 
     def __init__(self, wanted: guard.Guard) -> None:
-        self._wanted: Final = wanted
+        self._wanted = wanted
         self._listing: Sequence[str] = ()
         self._changed = asyncio.Event()
         self._changed.set()
 
     def put(self) -> None:
-        """Put the guard in place. What is listed then is only kept if nobody was faster."""
+        """Put the guard in place."""
         guard.apply(self._wanted)
-        listing = guard.listing()
-        if guard.is_whole(self._wanted, listing):
+        self._listing = ()
+
+    def want(self, wanted: guard.Guard) -> None:
+        """From now on, this one; `KernelError` where it is refused, and what was is still there."""
+        if wanted == self._wanted:
+            return
+        try:
+            guard.apply(wanted, self._wanted)
+        except KernelError:
+            guard.apply(wanted)  # somebody else may have changed what is there
+        self._wanted, self._listing = wanted, ()
+
+    async def _is_in_place(self) -> bool:
+        """Whether it is as it was; the first look after a change of our own says how that is, if
+        nobody was faster. A long table is long looked at, and nobody waits for it."""
+        wanted, listing = None, self._listing
+        while wanted is not self._wanted:  # else it was changed under our eyes
+            wanted = self._wanted
+            listing = await asyncio.to_thread(guard.listing)
+        if not self._listing and guard.is_whole(self._wanted, listing):
             self._listing = listing
+        return bool(self._listing) and listing == self._listing
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -51,7 +70,7 @@ class Sentry:
             self._changed.clear()
             begin = loop.time()
             try:
-                while not self._listing or guard.listing() != self._listing:
+                while not await self._is_in_place():
                     log.warning("the nftables table netdev pktlb was changed; putting it back")
                     self.put()
                     await asyncio.sleep(_FRAMES_FIRST_S)

@@ -40,18 +40,47 @@ class Engine:
     ) -> tuple[int, bytes]:
         """The number of the reason; what goes out, or back to the kernel."""
 
+    def kill(self, keys: bytes, /) -> int:
+        """End the flows of these keys (struct pk_key); returns how many there were."""
+
     def expire(self, now_ms: int, most: int, /) -> int:
         """Forget up to so many flows; returns how many it forgot. Frees old tables, too."""
 
     def counts(self) -> tuple[int, ...]:
         """Frames by reason."""
 
-    def flow_count(self) -> int: ...
+    def sizes(self) -> tuple[int, int]:
+        """How many flows and pins there are."""
+
     def flows(self, first: int, count: int, /) -> bytes | None:
         """The records (struct pk_flow) of the flows with these numbers; None beyond the last."""
 
     def tallies(self, first: int, count: int, /) -> bytes:
-        """Of these tallies their active flows and all of them."""
+        """The records (struct pk_told_tally) of these."""
+
+    def save(self) -> tuple[bytes, bytes, int]:
+        """Records of all flows and pins, and the time (ms) of the last frame; nothing may move."""
+
+    def tally(self, number: int) -> bytes:
+        """What was counted of a tally."""
+
+    def picks(self, number: int) -> int:
+        """How often the service of this standing has picked."""
+
+    def load(
+        self,
+        flows: bytes,
+        pins: bytes,
+        tallies: bytes,
+        picks: bytes,
+        tally_of: bytes,
+        standing_of: bytes,
+        counts: bytes,
+        then: int,
+        now: int,
+        /,
+    ) -> int:
+        """Take over what an engine has saved; how many flows. `ValueError`: it is not that."""
 
     def work(
         self,

@@ -91,6 +91,16 @@ static inline void pk_write_addr(__u8 *at, const struct pk_addr *from, __u32 siz
 		__builtin_memcpy(at, from->byte, 16);
 }
 
+/* An address with only its first bits kept. */
+static inline void pk_write_prefix(__u8 *at, const struct pk_addr *from, __u32 size, __u32 bits)
+{
+	__u32 i;
+
+	for (i = 0; i < size; i++)
+		at[i] = i < bits / 8 ? from->byte[i] :
+			i == bits / 8 ? (__u8)(from->byte[i] & 0xff00 >> bits % 8) : 0;
+}
+
 /* One host: no this-network, loopback, multicast or reserved address, not :: nor ::1. */
 static inline int pk_is_host(const struct pk_addr *addr, __u8 family)
 {

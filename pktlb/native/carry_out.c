@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "reset.h"
 #include "segment.h"
 
 /* Pieces on their way through a tunnel, or past it, to the sink. */
@@ -194,6 +195,23 @@ static enum pk_reason forward(struct pk_worker *worker, struct pk_frame *frame,
 	return d->reason;
 }
 
+/* The RST for whom a packet came from, and the one that goes on in its place, with the way that it
+ * would have gone. */
+static void reset(struct pk_worker *worker, const struct pk_frame *frame,
+		  const struct pk_view *view, const struct pk_decision *d, struct pk_sink *sink)
+{
+	__u8 memory[PK_HEADROOM + PK_LONGEST_RESET];
+	struct pk_frame made = { .data = memory + PK_HEADROOM, .port = frame->port, .lent = 1 };
+	struct pk_view seen;
+
+	pk_reset(frame, view, sink);
+	if (!d->has_way)
+		return;
+	made.length = pk_reset_instead(frame, view, made.data);
+	if (pk_parse(made.data, made.length, &seen) == PK_FORWARDED)
+		forward(worker, &made, &seen, d, sink);
+}
+
 enum pk_reason pk_carry_out(struct pk_worker *worker, struct pk_frame *frame,
 			    const struct pk_view *view, const struct pk_decision *d,
 			    struct pk_sink *sink)
@@ -213,6 +231,9 @@ enum pk_reason pk_carry_out(struct pk_worker *worker, struct pk_frame *frame,
 	case PK_TTL_EXPIRED:
 		return pk_answer(&worker->limiter, frame, view, d->problem,
 				 d->answers ? &d->answerer : NULL, 0, worker->now, sink);
+	case PK_RESET:
+		reset(worker, frame, view, d, sink);
+		break;
 	default:
 		if (d->gives_back)
 			sink->give_back(sink, frame);

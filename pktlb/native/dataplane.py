@@ -6,26 +6,28 @@ come through here only in tests and tools: a worker hands the engine whole batch
 
 import struct
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from pktlb.datapath.flow import Tally
 from pktlb.datapath.frame import Frame, unpack_offload
-from pktlb.datapath.keys import FlowKey, flow_key
+from pktlb.datapath.keys import FlowKey, destination, flow_key, source
+from pktlb.datapath.memory import milliseconds
 from pktlb.datapath.outcome import Outcome
 from pktlb.datapath.pipeline import Limits
-from pktlb.datapath.tables import Tables
+from pktlb.datapath.state import FLOW, MODE, MODES, Memory, TallyState, pack, unpack, widened
+from pktlb.datapath.tables import ServiceKey, Tables
+from pktlb.datapath.tally import Count, Tally
 from pktlb.datapath.tcp import State
 from pktlb.model import Endpoint, Mode, Reason, Timeouts
 from pktlb.native._core import REASONS, Engine
-from pktlb.native.tables import COUNTS, Register, sorted_addresses
+from pktlb.native.tables import TOLD, Register, count_of, sorted_addresses
 
 _REASONS: Final = tuple(Reason[name] for name in REASONS.split())
-_MODES: Final = (Mode.NAT, Mode.DSR, Mode.TUNNEL)
-_FLOW: Final = struct.Struct("=16s16s16s2s2s2sBBBB6sIIIHH")
+_TALLY: Final = struct.Struct("=QQQQQQI4x")
+_KEY: Final = struct.Struct("=16s16s2s2sBB2x")
+_NO_TALLY: Final = (0,) * 7
 _SENT: Final = struct.Struct("=II10s")
-_MODE: Final = 0x0F
-"Of a record's mode; the rest are flags."
 _CHUNK: Final = 1024
 "Flows copied at a time: what a packet may have to wait for."
 
@@ -47,30 +49,30 @@ class NativeFlow(NamedTuple):
 class NativeFlows:
     """A look at the flow table."""
 
-    def __init__(self, engine: Engine, backends: dict[int, Endpoint]) -> None:
+    def __init__(self, engine: Engine, owners: Mapping[int, tuple[ServiceKey, Endpoint]]) -> None:
         self._engine = engine
-        self._backends = backends
+        self._owners = owners
 
     def __len__(self) -> int:
-        return self._engine.flow_count()
+        return self._engine.sizes()[0]
 
     def __iter__(self) -> Iterator[NativeFlow]:
-        first = 0
+        first, tallies = 0, dict[int, Tally]()
         while (records := self._engine.flows(first, _CHUNK)) is not None:
-            for record in _FLOW.iter_unpack(records):
-                yield self._flow(record)
+            for record in FLOW.iter_unpack(records):
+                yield self._flow(record, tallies)
             first += _CHUNK
 
-    def _flow(self, record: tuple[Any, ...]) -> NativeFlow:
+    def _flow(self, record: tuple[Any, ...], tallies: dict[int, Tally]) -> NativeFlow:
         (client, vip, seen_as, client_port, vip_port, seen_port, proto, family, state, mode, mac,
          port, seen, tally, *_) = record  # fmt: skip
         size = 4 if family == 4 else 16
-        backend = self._backends[tally]
+        backend = self._owners[tally][1]
 
         def end(address: bytes, at: bytes) -> Endpoint:
             return Endpoint(address[:size], int.from_bytes(at, "big"))
 
-        mode = _MODES[mode & _MODE]
+        mode = MODES[mode & MODE]
         key = flow_key(proto, end(client, client_port), end(vip, vip_port))
         if not backend.port:
             backend = Endpoint(backend.address, int.from_bytes(vip_port, "big"))
@@ -80,7 +82,7 @@ class NativeFlows:
             reverse if mode is Mode.NAT else None,
             mode,
             backend,
-            self._tally(tally),
+            tallies.get(tally) or tallies.setdefault(tally, self._tally(tally)),
             State(state),
             seen / 1000,
             mac,
@@ -88,8 +90,8 @@ class NativeFlows:
         )
 
     def _tally(self, number: int) -> Tally:
-        tally = Tally()
-        tally.active, _ = COUNTS.unpack(self._engine.tallies(number, 1))
+        tally = Tally(*self._owners[number])
+        tally.active = count_of(TOLD.unpack(self._engine.tallies(number, 1))).active
         return tally
 
 
@@ -105,7 +107,9 @@ class NativeDataplane:
             limits.secret,
         )
         self._register = Register()
-        self.flows: Final = NativeFlows(self.engine, self._register.backends)
+        self._ports: Final = limits.source_ports
+        self._tables = tables
+        self.flows: Final = NativeFlows(self.engine, self._register.owners)
         self.swap(tables)
 
     @property
@@ -113,13 +117,69 @@ class NativeDataplane:
         """How many frames ended in each reason; their sum is the number of frames handled."""
         return dict.fromkeys(Reason, 0) | dict(zip(_REASONS, self.engine.counts(), strict=True))
 
+    @property
+    def pin_count(self) -> int:
+        """How many clients persistence remembers."""
+        return self.engine.sizes()[1]
+
+    def tallies(self) -> dict[tuple[ServiceKey, Endpoint], Count]:
+        """What came of each backend that belongs to its service, or has flows."""
+        return self._register.counts(self.engine.tallies(0, self._register.tally_count))
+
+    def has_flows(self, service: ServiceKey, backend: Endpoint) -> bool:
+        """Whether there are any of a service to a backend, open or not."""
+        number = self._register.number_of(service, backend)
+        return number is not None and TOLD.unpack(self.engine.tallies(number, 1))[1] > 0
+
     def swap(self, tables: Tables) -> None:
         """From the next frame on, these tables. The SNAT addresses stay those of the start."""
+        self._tables = tables
         self.engine.swap(*self._register.pack(tables))
         self._register.forget(tables, self.engine.tallies(0, self._register.tally_count))
 
+    def dump(self, now: float) -> bytes:
+        """Everything remembered, for the next process; nothing may move."""
+        self.expire(now, sum(self.engine.sizes()))  # whose time is over stays behind
+        flows, pins, time = self.engine.save()
+        vips = self._register.of_standings()
+        tallies = [
+            owner and TallyState(*owner, *_TALLY.unpack(self.engine.tally(number)))
+            for number, owner in enumerate(self._register.of_tallies())
+        ]
+        picked_by = [vip and (vip, self.engine.picks(number)) for number, vip in enumerate(vips)]
+        counts = {reason.name: count for reason, count in self.counts.items()}
+        return pack(Memory(time, tallies, picked_by, counts, self._ports, flows, pins))
+
+    def load(self, data: bytes, now: float) -> int:
+        """Take over what an engine has dumped, before anything moves; returns how many flows.
+        `StateError` where it cannot be read: then nothing is taken over."""
+        memory = unpack(data)
+        tables, register = self._tables, self._register
+        self.swap(widened(tables, memory))
+        loaded = self.engine.load(
+            memory.flows,
+            memory.pins,
+            b"".join(_TALLY.pack(*(tally[2:] if tally else _NO_TALLY)) for tally in memory.tallies),
+            array("Q", (each[1] if each else 0 for each in memory.standings)).tobytes(),
+            register.tally_numbers(tally and tally[:2] for tally in memory.tallies).tobytes(),
+            register.standing_numbers(each and each[0] for each in memory.standings).tobytes(),
+            array("Q", (memory.counts.get(reason.name, 0) for reason in _REASONS)).tobytes(),
+            memory.time,
+            milliseconds(now),
+        )
+        self.swap(tables)
+        return loaded
+
+    def kill(self, keys: Iterable[FlowKey]) -> int:
+        """End the flows of these keys, as their clients send: datagrams' are forgotten, TCP's reset
+        at their next packet. Returns how many there were."""
+        each, killed = iter(keys), 0
+        while some := b"".join(map(_key, islice(each, _CHUNK))):
+            killed += self.engine.kill(some)
+        return killed
+
     def expire(self, now: float, most: int = 256) -> int:
-        """Forget up to `most` flows whose time is over; returns how many."""
+        """Forget up to `most` flows and pins whose time is over; returns how many."""
         return self.engine.expire(milliseconds(now), most)
 
     def handle(self, frame: Frame, now: float) -> Outcome:
@@ -130,6 +190,13 @@ class NativeDataplane:
         return Outcome(_REASONS[number], list(_frames(sent)))
 
 
+def _key(key: FlowKey) -> bytes:
+    """Struct pk_key."""
+    here, there = source(key), destination(key)
+    family = 4 if len(here.address) == 4 else 6
+    return _KEY.pack(here.address, there.address, key[-5:-3], key[-3:-1], key[-1], family)
+
+
 def _frames(sent: bytes) -> Iterator[Frame]:
     """The frames that the engine sent, out of struct pk_single_head and their bytes."""
     at = 0
@@ -137,11 +204,6 @@ def _frames(sent: bytes) -> Iterator[Frame]:
         port, length, offload = _SENT.unpack_from(sent, at)
         at += _SENT.size + length
         yield Frame(port, bytearray(sent[at - length : at]), unpack_offload(offload))
-
-
-def milliseconds(seconds: float) -> int:
-    """The native engine's time: 32 bits of milliseconds, compared modulo 2**32."""
-    return round(seconds * 1000) & 0xFFFFFFFF
 
 
 def _timeouts(timeouts: Timeouts) -> bytes:

@@ -42,7 +42,7 @@ enum pk_reason pk_out_of_time(const struct pk_step *s)
 enum pk_reason pk_to_backend(const struct pk_step *s, struct pk_flow *flow,
 				 enum pk_reason reason)
 {
-	const struct pk_tally *tally = &s->engine->standings.tallies[flow->tally];
+	struct pk_tally *tally = &s->engine->standings.tallies[flow->tally];
 	const struct pk_hop *hop = s->tables->hop_of[flow->tally];
 	struct pk_decision *d = s->decision;
 
@@ -52,6 +52,10 @@ enum pk_reason pk_to_backend(const struct pk_step *s, struct pk_flow *flow,
 	}
 	if (!hop)
 		return PK_NO_NEXT_HOP;
+	if (reason != PK_RELATED && reason != PK_RESET) { /* no packets of the client's */
+		tally->packets_in++;
+		tally->bytes_in += s->view->end - PK_IP;
+	}
 	d->port = hop->port;
 	d->mtu = hop->mtu;
 	memcpy(d->macs, hop->macs, 12);
@@ -87,10 +91,15 @@ int pk_find_client(const struct pk_step *s, const struct pk_flow *flow)
 enum pk_reason pk_to_client(const struct pk_step *s, const struct pk_flow *flow,
 				enum pk_reason reason)
 {
+	struct pk_tally *tally = &s->engine->standings.tallies[flow->tally];
 	struct pk_decision *d = s->decision;
 
 	if (!pk_find_client(s, flow))
 		return PK_NO_NEXT_HOP;
+	if (reason == PK_RETURNED) {
+		tally->packets_out++;
+		tally->bytes_out += s->view->end - PK_IP;
+	}
 	choose_answerer(s, flow, 0);
 	d->translates = PK_MODE(flow) == PK_NAT;
 	d->keeps_source = 0;
@@ -103,34 +112,54 @@ enum pk_reason pk_to_client(const struct pk_step *s, const struct pk_flow *flow,
 
 /* A datagram that says nothing about the next one; NAT must know its reply all the same. */
 static enum pk_reason send_single(const struct pk_step *s, const struct pk_service *service,
-				  __u32 tally)
+				  const struct pk_place *place)
 {
 	struct pk_flows *flows = &s->engine->flows;
 	struct pk_flow flow;
 	__u32 number;
 
-	if (service->mode != PK_NAT) {
-		pk_flow_prepare(s, service, tally, 0, &flow);
+	if (place->mode != PK_NAT) {
+		pk_flow_prepare(s, service, place, 0, &flow);
+		s->engine->standings.tallies[place->tally].connections++;
 		return pk_to_backend(s, &flow, PK_OPENED);
 	}
-	number = pk_flow_of_single(s, tally);
+	number = pk_flow_of_single(s, place->tally);
 	if (number != PK_ABSENT) {
 		pk_flow_touch(flows, number, s->engine->now);
 		return pk_to_backend(s, pk_flow_at(s, number), PK_FORWARDED);
 	}
 	if (!pk_flows_make_room(flows, s->engine->now))
 		return PK_TABLE_FULL;
-	if (!pk_flow_prepare(s, service, tally, PK_FLOW_SINGLE, &flow))
+	if (!pk_flow_prepare(s, service, place, PK_FLOW_SINGLE, &flow))
 		return PK_NO_PORT;
 	number = pk_flow_add(flows, &flow, s->hash, PK_DATAGRAMS, s->engine->now);
 	return pk_to_backend(s, pk_flow_at(s, number), PK_OPENED);
 }
 
-static enum pk_reason no_backend(const struct pk_step *s, const struct pk_service *service)
+/* No backend takes flows, or no more of them: then the client tries again. */
+static enum pk_reason unchosen(const struct pk_step *s, const struct pk_service *service)
 {
+	if (service->place_count)
+		return PK_ALL_FULL;
 	s->decision->problem = pk_has_ports(s->view) && !service->is_any ? PK_PORT_UNREACHABLE :
 									   PK_HOST_UNREACHABLE;
 	return PK_NO_BACKEND;
+}
+
+/* Where its client stays (`pin`, if there is one), else where the scheduler says. */
+static const struct pk_place *choose(const struct pk_step *s, const struct pk_service *service,
+				     int persists, __u32 *pin)
+{
+	const struct pk_pins *pins = &s->engine->pins;
+	__u32 place;
+
+	*pin = persists ? pk_pin_find(&s->engine->pins, service, s->key) : PK_ABSENT;
+	if (*pin != PK_ABSENT) {
+		place = s->tables->place_of[pins->pin[*pin].tally];
+		if (place != PK_ABSENT)
+			return &s->tables->places[place];
+	}
+	return pk_pick(&s->engine->standings, s->tables, service, s->key, s->frame->data);
 }
 
 /* A new flow instead of an `old` one. */
@@ -139,11 +168,12 @@ static enum pk_reason open_flow(const struct pk_step *s, const struct pk_service
 {
 	struct pk_flows *flows = &s->engine->flows;
 	int alone = service->one_packet && s->key->proto == PK_UDP;
-	int single = alone && s->view->kind == PK_WHOLE;
+	int single = alone && s->view->kind == PK_WHOLE, persists = service->persist && !alone;
 	enum pk_state state = PK_DATAGRAMS;
 	enum pk_reason reason = PK_OPENED;
+	const struct pk_place *place;
 	struct pk_flow flow;
-	__u32 tally, number;
+	__u32 number, pin;
 
 	if (service->is_any)
 		speak_as_port(s);
@@ -155,20 +185,22 @@ static enum pk_reason open_flow(const struct pk_step *s, const struct pk_service
 		pk_flow_remove(flows, old);
 	if (!single && !pk_flows_make_room(flows, s->engine->now))
 		return PK_TABLE_FULL;
-	tally = pk_pick(&s->engine->standings, s->tables, service, s->key, s->frame->data);
-	if (tally == PK_ABSENT)
-		return no_backend(s, service);
+	place = choose(s, service, persists, &pin);
+	if (!place)
+		return unchosen(s, service);
 	if (single)
-		return send_single(s, service, tally);
-	if (!pk_flow_prepare(s, service, tally, alone ? PK_FLOW_PARTS : 0, &flow))
+		return send_single(s, service, place);
+	if (!pk_flow_prepare(s, service, place, alone ? PK_FLOW_PARTS : 0, &flow))
 		return PK_NO_PORT;
 	if (s->key->proto == PK_TCP) {
 		state = PK_SYN_SENT;
 		if (!pk_opens(s->view->tcp_flags)) {
-			state = pk_taken_up(s->view->tcp_flags, service->mode == PK_NAT);
+			state = pk_taken_up(s->view->tcp_flags, place->mode == PK_NAT);
 			reason = PK_PICKED_UP;
 		}
 	}
+	if (persists)
+		flow.pin = pk_pin_hold(&s->engine->pins, pin, service, s->key, place->tally);
 	number = pk_flow_add(flows, &flow, s->hash, state, s->engine->now);
 	return pk_to_backend(s, pk_flow_at(s, number), reason);
 }
@@ -252,6 +284,16 @@ enum pk_reason pk_of_flow(const struct pk_step *s, __u32 number)
 		choose_answerer(s, flow, from_client);
 		return pk_out_of_time(s);
 	}
+	if (pk_fate_of(s, flow) != PK_NOT_REMOVED) {
+		enum pk_reason course = pk_course_of(s, number, from_client);
+
+		if (course == PK_OPENED) {
+			pk_flow_remove(&s->engine->flows, number);
+			return without_flow(s, PK_ABSENT);
+		}
+		if (course != PK_FORWARDED)
+			return course;
+	}
 	follow(s, number, from_client);
 	if (!from_client)
 		return pk_to_client(s, flow, PK_RETURNED);
@@ -286,7 +328,7 @@ static enum pk_reason without_flow(const struct pk_step *s, __u32 old)
 		if (pk_is_in(s, &tables->direct, &s->key->source, s->key->family)) {
 			end = pk_source_of(s->key);
 			found = pk_ends_find(&tables->service_at, &tables->secret, &end);
-			if (found != PK_ABSENT && tables->services[found].mode != PK_NAT)
+			if (found != PK_ABSENT && tables->services[found].direct)
 				return past_the_gateway(s);
 		}
 		return of_no_service(s, old);
@@ -301,8 +343,13 @@ static enum pk_reason without_flow(const struct pk_step *s, __u32 old)
 /* A client that uses the port of a closed or lost connection for a new one. */
 static int reopens(const struct pk_step *s, const struct pk_flow *flow)
 {
-	return pk_opens(s->view->tcp_flags) && pk_is_directed(s, flow) &&
-	       (flow->state == PK_CLOSED || !s->tables->hop_of[flow->tally]);
+	enum pk_on_remove fate;
+
+	if (!pk_opens(s->view->tcp_flags) || !pk_is_directed(s, flow))
+		return 0;
+	fate = pk_fate_of(s, flow);
+	return flow->state == PK_CLOSED || !s->tables->hop_of[flow->tally] ||
+	       (fate != PK_NOT_REMOVED && fate != PK_ON_REMOVE_KEEP);
 }
 
 /* A packet that tells its flow. */

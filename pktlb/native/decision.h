@@ -17,6 +17,7 @@ struct pk_decision {
 	__u8 keeps_source;       /* NAT of an ICMP error: it comes from a router */
 	__u8 relays;             /* an error about a tunnel is told to the client inside */
 	__u8 answers;            /* `answerer` is known */
+	__u8 has_way;            /* PK_RESET: the other end can be told as well */
 	__u8 macs[12];
 	__u32 port, mtu;
 	struct pk_addr answerer; /* who tells the sender what is wrong */

@@ -20,14 +20,17 @@ int pk_engine_init(struct pk_engine *engine, const struct pk_limits *limits,
 	    pk_snat_init(&engine->snat, limits->snat, limits->snat_count, limits->source_ports,
 			 limits->source_port_count))
 		return -1;
-	return pk_flows_init(&engine->flows, limits->max_flows, limits->timeouts, secret,
-			     &engine->standings, &engine->snat) ||
+	return pk_pins_init(&engine->pins, limits->max_flows, secret, &engine->standings,
+			    &engine->now) ||
+	       pk_flows_init(&engine->flows, limits->max_flows, limits->timeouts, secret,
+			     &engine->standings, &engine->snat, &engine->pins) ||
 	       pk_trails_init(&engine->trails, secret);
 }
 
 void pk_engine_free(struct pk_engine *engine)
 {
 	pk_flows_free(&engine->flows);
+	pk_pins_free(&engine->pins);
 	pk_trails_free(&engine->trails);
 	pk_snat_free(&engine->snat);
 	pk_standings_free(&engine->standings);
@@ -96,7 +99,7 @@ void pk_engine_swap(struct pk_engine *engine, const struct pk_tables *tables)
 {
 	pthread_mutex_lock(&engine->lock);
 	engine->tables = tables;
-	engine->standings.version = tables->version;
+	pk_standings_swap(&engine->standings, tables);
 	pthread_mutex_unlock(&engine->lock);
 }
 
@@ -114,10 +117,13 @@ int pk_tables_in_use(struct pk_engine *engine, const struct pk_tables *tables)
 }
 
 /* Threads read the clock and then wait for the lock, so it may seem to go back; it wraps around,
- * so without flows and fragments, whose times it is compared with, any time is later. Under the lock. */
+ * so without flows, pins and fragments, whose times it is compared with, any time is later. Under
+ * the lock. */
 static void note_time(struct pk_engine *engine, __u32 now)
 {
-	if ((!engine->flows.count && !engine->trails.count) || (__s32)(now - engine->now) > 0)
+	int timed = engine->flows.count || engine->pins.count || engine->trails.count;
+
+	if (!timed || (__s32)(now - engine->now) > 0)
 		engine->now = now;
 }
 
@@ -209,8 +215,37 @@ __u32 pk_engine_expire(struct pk_engine *engine, __u32 now, __u32 most)
 	note_time(engine, now);
 	pk_trails_expire(&engine->trails, engine->now, most);
 	gone = pk_flows_expire(&engine->flows, engine->now, most);
+	gone += pk_pins_expire(&engine->pins, most - gone);
 	pthread_mutex_unlock(&engine->lock);
 	return gone;
+}
+
+static __u32 kill_flow(struct pk_flows *flows, const struct pk_key *key)
+{
+	__u32 number = pk_flow_of_client(flows, key);
+
+	if (number == PK_ABSENT)
+		return 0;
+	if (flows->flow[number].state == PK_DATAGRAMS)
+		pk_flow_remove(flows, number);
+	else
+		flows->flow[number].mode |= PK_FLOW_KILLED;
+	return 1;
+}
+
+__u32 pk_engine_kill(struct pk_engine *engine, const struct pk_key *keys, __u32 count)
+{
+	__u32 i, end, found = 0;
+
+	/* A few at a time: workers want the lock, too. */
+	for (i = 0; i < count;) {
+		end = count - i < 64 ? count : i + 64;
+		pthread_mutex_lock(&engine->lock);
+		for (; i < end; i++)
+			found += kill_flow(&engine->flows, &keys[i]);
+		pthread_mutex_unlock(&engine->lock);
+	}
+	return found;
 }
 
 int pk_engine_flows(struct pk_engine *engine, __u32 first, __u32 count, struct pk_flow *copies)
@@ -229,7 +264,8 @@ int pk_engine_flows(struct pk_engine *engine, __u32 first, __u32 count, struct p
 	return found;
 }
 
-void pk_engine_tallies(struct pk_engine *engine, __u32 first, __u32 count, __u32 *pairs)
+void pk_engine_tallies(struct pk_engine *engine, __u32 first, __u32 count,
+		       struct pk_told_tally *told)
 {
 	const struct pk_tally *tally = engine->standings.tallies + first;
 	__u32 i, end;
@@ -238,10 +274,13 @@ void pk_engine_tallies(struct pk_engine *engine, __u32 first, __u32 count, __u32
 	for (i = 0; i < count;) {
 		end = count - i < 256 ? count : i + 256;
 		pthread_mutex_lock(&engine->lock);
-		for (; i < end; i++) {
-			pairs[2 * i] = tally[i].active;
-			pairs[2 * i + 1] = tally[i].flows;
-		}
+		for (; i < end; i++)
+			told[i] = (struct pk_told_tally){
+				tally[i].active, tally[i].flows, tally[i].pins,
+				(__u32)pk_tally_is_full(&engine->standings, first + i),
+				tally[i].connections, tally[i].packets_in, tally[i].bytes_in,
+				tally[i].packets_out, tally[i].bytes_out
+			};
 		pthread_mutex_unlock(&engine->lock);
 	}
 }

@@ -15,6 +15,7 @@
 
 #include "decision.h"
 #include "flow.h"
+#include "pin.h"
 #include "schedule.h"
 #include "snat.h"
 #include "tables.h"
@@ -42,6 +43,7 @@ struct pk_engine {
 	struct pk_flows flows;
 	struct pk_standings standings;
 	struct pk_snat snat;
+	struct pk_pins pins;
 	struct pk_trails trails;
 	const struct pk_tables *tables;
 	__u64 past[PK_REASON_COUNT]; /* what workers that are gone have counted */
@@ -78,13 +80,23 @@ int pk_tables_in_use(struct pk_engine *engine, const struct pk_tables *tables);
 /* Handle up to PK_BATCH frames; they are rewritten in place. */
 void pk_engine_handle(struct pk_engine *engine, struct pk_worker *worker, struct pk_frame *frames,
 		      __u32 count, __u32 now, struct pk_sink *sink);
+/* Forget up to `most` flows and pins whose time is over; returns how many. */
 __u32 pk_engine_expire(struct pk_engine *engine, __u32 now, __u32 most);
+
+/* End the flows of these keys, as their clients send; returns how many there were. */
+__u32 pk_engine_kill(struct pk_engine *engine, const struct pk_key *keys, __u32 count);
 
 /* Copies those flows whose numbers are in this range; how many they are, or -1 where there are no
  * numbers so high. */
 int pk_engine_flows(struct pk_engine *engine, __u32 first, __u32 count, struct pk_flow *copies);
-/* Of so many tallies their active flows and all of them, one after the other. */
-void pk_engine_tallies(struct pk_engine *engine, __u32 first, __u32 count, __u32 *pairs);
+/* A tally as control is told of it. */
+struct pk_told_tally {
+	__u32 active, flows, pins, full;
+	__u64 connections, packets_in, bytes_in, packets_out, bytes_out;
+};
+
+void pk_engine_tallies(struct pk_engine *engine, __u32 first, __u32 count,
+		       struct pk_told_tally *told);
 
 /* The middle pass, for one frame that could be parsed; under the lock. */
 void pk_decide(struct pk_engine *engine, const struct pk_tables *tables,

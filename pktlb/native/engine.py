@@ -5,8 +5,7 @@ import logging
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from time import monotonic, sleep
 from typing import Final
 
@@ -52,32 +51,41 @@ class NativeEngine(Engine):
         self._busy_us: Final = busy_us
         self._realtime: Final = realtime
         self._shared: list[Shared] = []
+        self._threads: list[threading.Thread] = []
+        self._rounds: list[int] = []
+        self._past: dict[tuple[str, int], Counter[int]] = {}
+        "Errors that workers have counted that are gone."
         self._received: dict[tuple[int, int], int] = {}
         self._failed: list[OSError] = []
 
-    @contextmanager
-    def working(self) -> Iterator[None]:
+    def start(self) -> None:
         workers = min(len(port.sockets) for port in self._ports.values())
         self._shared = [Shared(len(self._ports)) for _ in range(workers)]
-        threads = [
-            threading.Thread(target=self._work, args=(number,), name=f"worker-{number}")
-            for number in range(workers)
-        ]
-        try:
-            for thread, shared in zip(threads, self._shared, strict=True):
-                _start(thread)
-                while thread.is_alive() and not shared.started():
-                    sleep(0.001)
-            self._raise_failed()
-            yield
-        finally:
-            for shared in self._shared:
-                shared.stop()
-            for thread in threads:
-                if thread.ident is not None:
-                    thread.join()
-            for shared in self._shared:
-                shared.close()
+        self._received.clear()
+        for number, shared in enumerate(self._shared):
+            for place, port in enumerate(self._ports.values()):
+                shared.give_ring(place, port.rings[number])
+                port.rings[number] = 0
+            thread = threading.Thread(target=self._work, args=(number,), name=f"worker-{number}")
+            _start(thread)
+            self._threads.append(thread)
+            while thread.is_alive() and not shared.started():
+                sleep(0.0002)
+        self._raise_failed()
+
+    def stop(self) -> None:
+        for shared in self._shared:
+            shared.stop()
+        for thread in self._threads:
+            thread.join()
+        for number, shared in enumerate(self._shared[: len(self._threads)]):
+            for place, port in enumerate(self._ports.values()):
+                port.rings[number] = shared.ring(place)
+        self._note_errors()
+        self._past = self._errors()
+        for shared in self._shared:
+            shared.close()
+        self._shared, self._threads = [], []
 
     def _work(self, number: int) -> None:
         shared = self._shared[number]
@@ -109,6 +117,15 @@ class NativeEngine(Engine):
             needs = "CAP_NET_RAW, with --realtime CAP_SYS_NICE"
             raise refused("a worker cannot start", error, needs) from error
 
+    def is_alive(self) -> bool:
+        rounds = [shared.rounds() for shared in self._shared]
+        for shared in self._shared:
+            shared.rouse()
+        before, self._rounds = self._rounds, rounds
+        return len(before) != len(rounds) or all(
+            now > then for now, then in zip(rounds, before, strict=True)
+        )
+
     def tick(self) -> None:
         self._raise_failed()
         self._look_for_jams()
@@ -136,16 +153,28 @@ class NativeEngine(Engine):
         self._note_errors()
         return super().trouble()
 
+    def _errors(self) -> dict[tuple[str, int], Counter[int]]:
+        """All that workers have counted: by what they did and the port (0: the TUN device), how
+        often each number was met."""
+        total = {key: Counter(counted) for key, counted in self._past.items()}
+
+        def add(what: str, port: int, found: Iterable[tuple[int, int]]) -> None:
+            total.setdefault((what, port), Counter()).update(dict(found))
+
+        for shared in self._shared:
+            add("write", 0, shared.tun_errors())
+            for place, port in enumerate(self._ports):
+                add("receive", port, shared.receive_errors(place))
+                add("send", port, shared.send_errors(place))
+        return total
+
     def _note_errors(self) -> None:
         """Take over what the workers have counted."""
-        for number, count in _sum(shared.tun_errors() for shared in self._shared).items():
-            self._tun.errors[f"write {os.strerror(number)}"] = count
-        for place, port in enumerate(self._ports.values()):
-            for what, found in (
-                ("receive", [shared.receive_errors(place) for shared in self._shared]),
-                ("send", [shared.send_errors(place) for shared in self._shared]),
-            ):
-                for number, count in _sum(found).items():
+        for (what, index), counted in self._errors().items():
+            for number, count in counted.items():
+                if not index:
+                    self._tun.errors[f"{what} {os.strerror(number)}"] = count
+                elif port := self._ports.get(index):
                     port.errors[f"{what} {errno.errorcode.get(number, str(number))}"] = count
 
 
@@ -154,12 +183,3 @@ def _start(thread: threading.Thread) -> None:
         thread.start()
     except RuntimeError as error:
         raise KernelError(f"a worker cannot start: {error}") from error
-
-
-def _sum(found: Iterable[Iterable[tuple[int, int]]]) -> Counter[int]:
-    """All workers' counts by the number of the error."""
-    total: Counter[int] = Counter()
-    for errors in found:
-        for number, count in errors:
-            total[number] += count
-    return total

@@ -18,12 +18,12 @@ static size_t link_bytes(const struct pk_flows *table)
 
 int pk_flows_init(struct pk_flows *table, __u32 capacity, const __u32 *timeouts,
 		  const struct pk_secret *secret, struct pk_standings *standings,
-		  struct pk_snat *snat)
+		  struct pk_snat *snat, struct pk_pins *pins)
 {
 	__u32 state, head;
 
-	*table = (struct pk_flows){ .standings = standings, .snat = snat, .secret = *secret,
-				    .capacity = capacity, .freed = PK_ABSENT };
+	*table = (struct pk_flows){ .standings = standings, .snat = snat, .pins = pins,
+				    .secret = *secret, .capacity = capacity, .freed = PK_ABSENT };
 	table->bucket_count = buckets_for(capacity);
 	table->flow = pk_reserve_huge(capacity * sizeof(struct pk_flow));
 	table->links = pk_reserve_huge(link_bytes(table));
@@ -172,10 +172,18 @@ __u32 pk_flow_find(struct pk_flows *table, const struct pk_key *key, __u64 hash,
 	return number;
 }
 
+__u32 pk_flow_of_client(const struct pk_flows *table, const struct pk_key *key)
+{
+	__u32 item = look_up(table, key, pk_key_hash(&table->secret, key));
+
+	return item == PK_ABSENT || (item & 1) ? PK_ABSENT : item >> 1;
+}
+
 __u32 pk_flow_add(struct pk_flows *table, const struct pk_flow *flow, __u64 hash,
 		  enum pk_state state, __u32 now)
 {
 	__u32 number = table->freed;
+	struct pk_tally *tally = &table->standings->tallies[flow->tally];
 	struct pk_flow *mine;
 
 	if (number != PK_ABSENT)
@@ -195,7 +203,8 @@ __u32 pk_flow_add(struct pk_flows *table, const struct pk_flow *flow, __u64 hash
 	}
 	link_last(table, number, state);
 	table->count++;
-	table->standings->tallies[mine->tally].flows++;
+	tally->flows++;
+	tally->connections++;
 	if (state != PK_CLOSED)
 		pk_tally_count(table->standings, mine->tally, 1);
 	return number;
@@ -241,6 +250,8 @@ void pk_flow_remove(struct pk_flows *table, __u32 number)
 	}
 	if (flow->state != PK_CLOSED)
 		pk_tally_count(table->standings, flow->tally, -1);
+	if (flow->pin != PK_ABSENT)
+		pk_pin_release(table->pins, flow->pin, flow->seen);
 	tally->flows--;
 	table->count--;
 	flow->state = PK_STATE_COUNT;

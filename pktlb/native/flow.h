@@ -8,18 +8,20 @@
  * to end. Flows queue by state, the idlest first, so whatever has expired stands at the head of a
  * queue: expiry takes off as many as it is allowed to and never scans.
  *
- * Sized for `capacity` at the start: 80 bytes of record, 8 of links and 17 of index a flow, in
+ * Sized for `capacity` at the start: 88 bytes of record, 8 of links and 17 of index a flow, in
  * memory that is taken only when it is touched. Not thread-safe: its user holds a lock.
  */
 #ifndef PK_FLOW_H
 #define PK_FLOW_H
 
 #include "map.h"
+#include "pin.h"
 #include "schedule.h"
 #include "snat.h"
 #include "tcp.h"
 
-#define PK_MODE(flow) ((flow)->mode & 0x0f)
+#define PK_MODE(flow) ((flow)->mode & 0x07)
+#define PK_FLOW_KILLED 0x08   /* TCP: an operator has ended it */
 #define PK_FLOW_ANY 0x10      /* its destination is not ours: nothing can be said in its name */
 #define PK_FLOW_SINGLE 0x20   /* a single datagram: found by the reply only */
 #define PK_FLOW_PARTS 0x80    /* for fragments only: each whole datagram is a flow of its own */
@@ -37,6 +39,7 @@ struct pk_flow {
 	__u32 seen; /* ms: when its last packet came by */
 	__u32 tally;
 	__u16 by, by_transport; /* what translation towards the backend adds to sums */
+	__u32 pin; /* what keeps its client at a backend, or PK_ABSENT */
 };
 
 struct pk_links {
@@ -56,6 +59,7 @@ struct pk_flows {
 	struct pk_bucket *buckets;
 	struct pk_standings *standings;
 	struct pk_snat *snat;
+	struct pk_pins *pins;
 	struct pk_secret secret;
 	__u32 capacity, bucket_count;
 	__u32 used;  /* flows below this number have been used */
@@ -67,12 +71,15 @@ struct pk_flows {
 /* `capacity` flows, 0 < capacity < 2^30. 0, or -1 without memory. */
 int pk_flows_init(struct pk_flows *table, __u32 capacity, const __u32 *timeouts,
 		  const struct pk_secret *secret, struct pk_standings *standings,
-		  struct pk_snat *snat);
+		  struct pk_snat *snat, struct pk_pins *pins);
 void pk_flows_free(struct pk_flows *table);
 
 /* The number of the flow that has this key in either direction, or PK_ABSENT; one whose time is
  * over is forgotten. */
 __u32 pk_flow_find(struct pk_flows *table, const struct pk_key *key, __u64 hash, __u32 now);
+
+/* The number of the flow whose client sends packets of this key, also of one whose time is over. */
+__u32 pk_flow_of_client(const struct pk_flows *table, const struct pk_key *key);
 
 /* Take in a new flow, all fields but `seen` and `state` filled in. Its keys must be free, and the
  * table must have room. Returns its number. */

@@ -81,13 +81,10 @@ static void send_error(__u8 *head, const __u8 *macs, __u8 family, enum pk_proble
 	sink->send(sink, &out);
 }
 
-/* Never to an address that is not one host's, nor about a frame that was sent to many, about an
- * error, or about a later fragment. */
-static int may_answer(const struct pk_frame *frame, const struct pk_view *view,
-		      const struct pk_addr *sender)
+int pk_may_answer(const struct pk_frame *frame, const struct pk_view *view)
 {
 	return view->kind <= PK_FIRST && !((frame->data[0] | frame->data[6]) & 1) &&
-	       pk_is_host(sender, view->key.family);
+	       pk_is_host(&view->key.source, view->key.family);
 }
 
 enum pk_reason pk_answer(struct pk_limiter *limiter, const struct pk_frame *frame,
@@ -97,7 +94,7 @@ enum pk_reason pk_answer(struct pk_limiter *limiter, const struct pk_frame *fram
 	__u8 family = view->key.family, macs[12], head[PK_IP + 40 + 8];
 	const struct pk_addr *sender = &view->key.source;
 
-	if (!source || !may_answer(frame, view, sender))
+	if (!source || !pk_may_answer(frame, view))
 		return reasons[problem];
 	if (!allows(limiter, sender, family, now))
 		return PK_UNANSWERED;

@@ -24,6 +24,10 @@ struct pk_limiter {
 	__u64 due[PK_BUCKETS];
 };
 
+/* Never to an address that is not one host's, nor about a frame that was sent to many, about an
+ * error, or about a later fragment. */
+int pk_may_answer(const struct pk_frame *frame, const struct pk_view *view);
+
 /* Tell the sender of a frame as it arrived what is wrong with it, in the name of `source`. `mtu`
  * is what fits, for PK_NO_ROOM. The reason that the frame ends in. */
 enum pk_reason pk_answer(struct pk_limiter *limiter, const struct pk_frame *frame,

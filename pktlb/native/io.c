@@ -59,6 +59,15 @@ static void give_back(struct pk_sink *sink, const struct pk_frame *frame)
 		pk_count_error(io->shared->tun_errors, errno);
 }
 
+static int start_ring(struct pk_io_port *port)
+{
+	__u64 left = port->shared->ring;
+
+	if (left)
+		return pk_ring_take_over(&port->ring, port->fd, port->mtu, (__u32)(left - 1));
+	return pk_ring_open(&port->ring, port->fd, port->mtu);
+}
+
 /* 0, or the number of an error. */
 static int prepare(struct pk_io *io)
 {
@@ -71,7 +80,7 @@ static int prepare(struct pk_io *io)
 
 		port->shared = &io->shared->port[i];
 		port->queue = pk_reserve(sizeof(struct pk_queue));
-		error = port->queue ? pk_ring_open(&port->ring, port->fd, port->mtu) : ENOMEM;
+		error = port->queue ? start_ring(port) : ENOMEM;
 	}
 	return error;
 }
@@ -81,7 +90,10 @@ static void clean_up(struct pk_io *io)
 	__u32 i;
 
 	for (i = 0; i < io->port_count; i++) {
-		pk_ring_close(&io->ports[i].ring);
+		if (io->ports[i].ring.map)
+			io->ports[i].shared->ring = pk_ring_leave(&io->ports[i].ring) + 1ull;
+		else
+			pk_ring_close(&io->ports[i].ring);
 		pk_release(io->ports[i].queue, sizeof(struct pk_queue));
 	}
 }
@@ -159,6 +171,7 @@ static void run(struct pk_io *io)
 	__u32 i, got, in_vain = 0;
 
 	while (!__atomic_load_n(&io->shared->stop, __ATOMIC_RELAXED)) {
+		pk_count(&io->shared->rounds, 1);
 		for (got = 0, i = 0; i < io->port_count; i++)
 			got += serve(io, &io->ports[i]);
 		if (got) {

@@ -18,12 +18,14 @@
 struct pk_shared_port {
 	__u64 received; /* frames */
 	__u64 reopen;   /* set by control: the ring does not move any more, make a new one */
+	__u64 ring;     /* one more than the head of a ring that was left with the socket, or 0 */
 	__u64 receive_errors[PK_ERRORS], send_errors[PK_ERRORS];
 };
 
 struct pk_shared {
 	__u64 stop; /* set by control */
 	__u64 started;
+	__u64 rounds; /* it goes on as long as the worker lives, if it is woken */
 	__u64 tun_errors[PK_ERRORS];
 	struct pk_shared_port port[]; /* by place */
 };

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The one file that knows Python: arguments in, results out, no decisions. Limited API of 3.11. */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+/* What Python sees of the engine: arguments in, results out, no decisions. Limited API of 3.11. */
+#include "module.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine.h"
 #include "io.h"
 #include "raw_tables.h"
 #include "single.h"
@@ -21,14 +19,6 @@ struct loaded {
 	__u32 buffer_count;
 	struct loaded *next; /* an older one, waiting for its last reader */
 };
-
-typedef struct {
-	PyObject_HEAD
-	struct pk_engine engine;
-	struct pk_worker *worker; /* of those who call `handle` */
-	struct loaded *loaded;    /* the tables in use, then those that may still be read */
-	int ready;
-} EngineObject;
 
 static void release(struct loaded *loaded)
 {
@@ -110,11 +100,11 @@ static int init(PyObject *object, PyObject *args, PyObject *kwargs)
 }
 
 /* Parts of the tables, in the order of the arrays in struct pk_source. */
-#define PARTS 13
+#define PARTS 14
 #define RAW(name) sizeof(struct pk_raw_##name)
 static const size_t part_size[PARTS] = {
 	RAW(service), sizeof(struct pk_place), RAW(tally), sizeof(__u32), RAW(span), RAW(span),
-	RAW(end), RAW(end), RAW(end), RAW(end), RAW(hop), RAW(port), 16,
+	RAW(end), RAW(end), RAW(end), RAW(end), RAW(hop), RAW(port), RAW(removed), 16,
 };
 
 /* The buffers of a tuple's items, in `loaded`; -1 with an exception set. */
@@ -254,11 +244,13 @@ static PyObject *counts(PyObject *object, PyObject *unused)
 	return result;
 }
 
-static PyObject *flow_count(PyObject *object, PyObject *unused)
+static PyObject *sizes(PyObject *object, PyObject *unused)
 {
+	const struct pk_engine *engine = &((EngineObject *)object)->engine;
+
 	(void)unused;
-	return PyLong_FromUnsignedLong(
-		__atomic_load_n(&((EngineObject *)object)->engine.flows.count, __ATOMIC_RELAXED));
+	return Py_BuildValue("II", __atomic_load_n(&engine->flows.count, __ATOMIC_RELAXED),
+			     __atomic_load_n(&engine->pins.count, __ATOMIC_RELAXED));
 }
 
 static PyObject *flows(PyObject *object, PyObject *args)
@@ -292,10 +284,10 @@ static PyObject *tallies(PyObject *object, PyObject *args)
 		PyErr_SetString(PyExc_ValueError, "there are not so many tallies");
 		return NULL;
 	}
-	result = PyBytes_FromStringAndSize(NULL, count * (Py_ssize_t)(2 * sizeof(__u32)));
+	result = PyBytes_FromStringAndSize(NULL, count * (Py_ssize_t)sizeof(struct pk_told_tally));
 	if (result)
 		pk_engine_tallies(&((EngineObject *)object)->engine, first, count,
-				  (__u32 *)(void *)PyBytes_AsString(result));
+				  (void *)PyBytes_AsString(result));
 	return result;
 }
 
@@ -349,12 +341,17 @@ static PyObject *work(PyObject *object, PyObject *args)
 static PyMethodDef methods[] = { /* what they take and give: _core.pyi */
 	{ "swap", swap, METH_VARARGS, NULL },
 	{ "handle", handle, METH_VARARGS, NULL },
+	{ "kill", pk_module_kill, METH_VARARGS, NULL },
 	{ "expire", expire, METH_VARARGS, NULL },
 	{ "counts", counts, METH_NOARGS, NULL },
-	{ "flow_count", flow_count, METH_NOARGS, NULL },
+	{ "sizes", sizes, METH_NOARGS, NULL },
 	{ "flows", flows, METH_VARARGS, NULL },
 	{ "tallies", tallies, METH_VARARGS, NULL },
 	{ "work", work, METH_VARARGS, NULL },
+	{ "save", pk_module_save, METH_NOARGS, NULL },
+	{ "tally", pk_module_tally, METH_VARARGS, NULL },
+	{ "picks", pk_module_picks, METH_VARARGS, NULL },
+	{ "load", pk_module_load, METH_VARARGS, NULL },
 	{ 0 },
 };
 

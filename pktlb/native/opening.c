@@ -70,8 +70,7 @@ static int find_unclaimed(const struct pk_step *s, struct pk_flow *flow)
 	return 0;
 }
 
-/* What translation towards the backend adds to a sum over addresses, and over ports as well. */
-static void note_deltas(const struct pk_tally *tally, struct pk_flow *flow)
+void pk_flow_note_deltas(const struct pk_tally *tally, struct pk_flow *flow)
 {
 	const struct pk_addr *backend = &tally->backend.addr;
 	__u16 before = pk_fold(pk_sum(flow->client.byte, 16, pk_sum(flow->vip.byte, 16, 0)));
@@ -83,10 +82,10 @@ static void note_deltas(const struct pk_tally *tally, struct pk_flow *flow)
 	flow->by_transport = pk_delta_add(flow->by, pk_delta(ports_before, ports_after));
 }
 
-int pk_flow_prepare(const struct pk_step *s, const struct pk_service *service, __u32 number,
-		    __u8 flags, struct pk_flow *flow)
+int pk_flow_prepare(const struct pk_step *s, const struct pk_service *service,
+		    const struct pk_place *place, __u8 flags, struct pk_flow *flow)
 {
-	const struct pk_tally *tally = &s->engine->standings.tallies[number];
+	const struct pk_tally *tally = &s->engine->standings.tallies[place->tally];
 	__u8 family = tally->backend.family;
 	int found;
 
@@ -96,12 +95,13 @@ int pk_flow_prepare(const struct pk_step *s, const struct pk_service *service, _
 				  .vip_port = s->key->dport,
 				  .proto = s->key->proto,
 				  .family = s->key->family,
-				  .mode = service->mode,
-				  .tally = number };
+				  .mode = (__u8)place->mode,
+				  .tally = place->tally,
+				  .pin = PK_ABSENT };
 	if (service->is_any)
 		flow->mode |= PK_FLOW_ANY;
 	flow->mode |= flags;
-	if (service->mode != PK_NAT)
+	if (place->mode != PK_NAT)
 		return 1;
 	if (!pk_snat_count(&s->engine->snat, family))
 		found = find_unclaimed(s, flow);
@@ -110,7 +110,7 @@ int pk_flow_prepare(const struct pk_step *s, const struct pk_service *service, _
 	else
 		found = allot_address(s, family, flow);
 	if (found)
-		note_deltas(tally, flow);
+		pk_flow_note_deltas(tally, flow);
 	return found;
 }
 

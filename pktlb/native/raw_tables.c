@@ -56,22 +56,26 @@ static const char *load_service(struct pk_tables *tables, const struct pk_source
 	__u32 places = COUNT(&from->places, struct pk_place);
 	struct pk_service *service = &tables->services[i];
 
-	if (raw->mode > PK_TUNNEL || raw->scheduler > PK_BY_HASH || raw->fields > PK_BY_FLOW ||
-	    raw->prefix4 > 32 || raw->prefix6 > 128)
-		return "a service has an unknown mode or scheduler";
+	if (raw->scheduler > PK_BY_HASH || raw->fields > PK_BY_FLOW)
+		return "a service has an unknown scheduler";
+	if (raw->prefix4 > 32 || raw->persist4 > 32 || raw->prefix6 > 128 || raw->persist6 > 128)
+		return "a service has a prefix longer than an address";
 	if (raw->standing >= PK_MAX_STANDINGS)
 		return "too many services";
 	if (raw->first_place > places || raw->place_count > places - raw->first_place)
 		return "a service has places that are not there";
-	*service = (struct pk_service){ .mode = raw->mode,
-					.scheduler = raw->scheduler,
+	*service = (struct pk_service){ .scheduler = raw->scheduler,
 					.fields = raw->fields,
 					.prefix4 = raw->prefix4,
 					.prefix6 = raw->prefix6,
 					.symmetric = !!(raw->flags & PK_SYMMETRIC),
+					.persist4 = raw->persist4,
+					.persist6 = raw->persist6,
+					.persist = raw->persist,
 					.one_packet = !!(raw->flags & PK_ONE_PACKET),
 					.pick_up = !!(raw->flags & PK_PICK_UP),
 					.is_any = !!(raw->flags & PK_IS_ANY),
+					.direct = !!(raw->flags & PK_DIRECT),
 					.standing = raw->standing,
 					.place_count = raw->place_count,
 					.places = tables->places + raw->first_place,
@@ -82,21 +86,36 @@ static const char *load_service(struct pk_tables *tables, const struct pk_source
 	return load_slots(service, from, raw->slots);
 }
 
+static const char *load_places(struct pk_tables *tables, const struct pk_source *from)
+{
+	__u32 count = COUNT(&from->places, struct pk_place), i;
+
+	tables->places = calloc(count + 1, sizeof(*tables->places));
+	tables->heaps = calloc(count + 1, sizeof(*tables->heaps));
+	tables->place_of = malloc((from->tally_count + (size_t)1) * sizeof(*tables->place_of));
+	if (!tables->places || !tables->heaps || !tables->place_of)
+		return no_memory;
+	memcpy(tables->places, from->places.data, count * sizeof(*tables->places));
+	memset(tables->place_of, 0xff, from->tally_count * sizeof(*tables->place_of));
+	for (i = 0; i < count; i++) {
+		const struct pk_place *place = &tables->places[i];
+
+		if (place->tally >= from->tally_count || !place->weight || place->mode > PK_TUNNEL)
+			return "a place has no tally, no weight or an unknown mode";
+		tables->place_of[place->tally] = i;
+		tables->has_limits |= place->upper > 0;
+	}
+	return NULL;
+}
+
 static const char *load_services(struct pk_tables *tables, const struct pk_source *from)
 {
 	__u32 count = COUNT(&from->services, struct pk_raw_service), i;
-	__u32 places = COUNT(&from->places, struct pk_place);
-	const char *wrong = NULL;
+	const char *wrong = load_places(tables, from);
 
 	tables->services = calloc(count + 1, sizeof(*tables->services));
-	tables->places = calloc(places + 1, sizeof(*tables->places));
-	tables->heaps = calloc(places + 1, sizeof(*tables->heaps));
-	if (!tables->services || !tables->places || !tables->heaps)
+	if (!tables->services)
 		return no_memory;
-	memcpy(tables->places, from->places.data, places * sizeof(*tables->places));
-	for (i = 0; i < places; i++)
-		if (tables->places[i].tally >= from->tally_count || !tables->places[i].weight)
-			return "a place has no tally or no weight";
 	for (i = 0; i < count && !wrong; i++)
 		wrong = load_service(tables, from, i);
 	return wrong;
@@ -192,6 +211,24 @@ static const char *load_hops(struct pk_engine *engine, struct pk_tables *tables,
 	return wrong;
 }
 
+static const char *load_removed(struct pk_tables *tables, const struct pk_source *from)
+{
+	const struct pk_raw_removed *raw = from->removed.data;
+	__u32 count = COUNT(&from->removed, *raw), i;
+
+	if (!count)
+		return NULL;
+	tables->removed = calloc(from->tally_count + 1, 1);
+	if (!tables->removed)
+		return no_memory;
+	for (i = 0; i < count; i++) {
+		if (raw[i].tally >= from->tally_count || raw[i].policy > PK_ON_REMOVE_KEEP)
+			return "a removed backend has no tally or an unknown policy";
+		tables->removed[raw[i].tally] = (__u8)raw[i].policy;
+	}
+	return NULL;
+}
+
 static const char *load_ports(struct pk_tables *tables, const struct pk_source *from)
 {
 	const struct pk_raw_port *raw = from->ports.data;
@@ -237,7 +274,8 @@ static const char *load(struct pk_engine *engine, struct pk_tables *tables,
 	       (wrong = load_set(&tables->appliances, secret, &from->appliances)) ||
 	       (wrong = load_set(&tables->own, secret, &from->own)) ||
 	       (wrong = load_set(&tables->snat, secret, &from->snat)) ||
-	       (wrong = load_hops(engine, tables, from)) || (wrong = load_ports(tables, from)));
+	       (wrong = load_hops(engine, tables, from)) || (wrong = load_ports(tables, from)) ||
+	       (wrong = load_removed(tables, from)));
 	return wrong;
 }
 

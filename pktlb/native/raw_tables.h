@@ -18,11 +18,11 @@ struct pk_raw_end {
 
 struct pk_raw_service {
 	__u8 vip[16];
-	__u8 mode, scheduler, flags; /* enum pk_service_flag */
-	__u8 fields, prefix4, prefix6;
-	__u16 zero;
+	__u8 scheduler, flags; /* enum pk_service_flag */
+	__u8 fields, prefix4, prefix6, persist4, persist6, zero;
 	__u32 standing, first_place, place_count;
 	__u32 slots; /* place in the list of slot arrays, or PK_ABSENT */
+	__u32 persist; /* ms */
 } __attribute__((packed));
 
 struct pk_raw_tally { /* one that was not there before */
@@ -44,6 +44,10 @@ struct pk_raw_port {
 	__u8 address[2][16];
 } __attribute__((packed));
 
+struct pk_raw_removed {
+	__u32 tally, policy; /* enum pk_on_remove */
+} __attribute__((packed));
+
 struct pk_array {
 	const void *data;
 	size_t bytes;
@@ -52,7 +56,7 @@ struct pk_array {
 struct pk_source {
 	struct pk_array services, places, tallies, standings; /* standings: numbers that start anew */
 	struct pk_array spans, replies; /* struct pk_raw_span: of services, and who sends replies */
-	struct pk_array own, snat, direct, appliances, hops, ports;
+	struct pk_array own, snat, direct, appliances, hops, ports, removed;
 	struct pk_array hash_key;
 	const struct pk_array *slots; /* arrays of __u32 that outlive the tables */
 	__u32 slots_count;

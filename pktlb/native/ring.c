@@ -41,11 +41,9 @@ static int set_option(int fd, int option, const void *value, socklen_t size)
 	return setsockopt(fd, SOL_PACKET, option, value, size) ? errno : 0;
 }
 
-static int map_ring(struct pk_ring *ring, __u32 mtu)
+static struct tpacket_req geometry(struct pk_ring *ring, __u32 mtu)
 {
-	struct tpacket_req request;
 	__u32 blocks;
-	int error;
 
 	ring->slot_size = slot_size_for(mtu);
 	ring->slots_a_block = 64; /* so that blocks are whole pages */
@@ -54,11 +52,12 @@ static int map_ring(struct pk_ring *ring, __u32 mtu)
 	if (blocks * ring->block_size > RING_BYTES)
 		blocks = RING_BYTES / ring->block_size + 1;
 	ring->slots = blocks * ring->slots_a_block;
-	request = (struct tpacket_req){ ring->block_size, blocks, ring->slot_size, ring->slots };
-	error = set_option(ring->fd, PACKET_RX_RING, &request, sizeof(request));
-	if (error)
-		return error;
 	ring->bytes = (size_t)blocks * ring->block_size;
+	return (struct tpacket_req){ ring->block_size, blocks, ring->slot_size, ring->slots };
+}
+
+static int map_ring(struct pk_ring *ring)
+{
 	ring->map = mmap(NULL, ring->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
 			 ring->fd, 0);
 	if (ring->map != MAP_FAILED)
@@ -70,6 +69,7 @@ static int map_ring(struct pk_ring *ring, __u32 mtu)
 int pk_ring_open(struct pk_ring *ring, int fd, __u32 mtu)
 {
 	int version = TPACKET_V2, any = 1, error;
+	struct tpacket_req request;
 
 	*ring = (struct pk_ring){ .fd = fd, .long_frames = malloc((size_t)PK_LONG * LONGEST) };
 	if (!ring->long_frames)
@@ -77,7 +77,33 @@ int pk_ring_open(struct pk_ring *ring, int fd, __u32 mtu)
 	error = set_option(fd, PACKET_VERSION, &version, sizeof(version));
 	if (!error)
 		error = set_option(fd, PACKET_COPY_THRESH, &any, sizeof(any));
-	return error ? error : map_ring(ring, mtu);
+	request = geometry(ring, mtu);
+	if (!error)
+		error = set_option(fd, PACKET_RX_RING, &request, sizeof(request));
+	return error ? error : map_ring(ring);
+}
+
+int pk_ring_take_over(struct pk_ring *ring, int fd, __u32 mtu, __u32 head)
+{
+	*ring = (struct pk_ring){ .fd = fd, .long_frames = malloc((size_t)PK_LONG * LONGEST) };
+	if (!ring->long_frames)
+		return ENOMEM;
+	geometry(ring, mtu);
+	if (head >= ring->slots)
+		return EINVAL;
+	ring->head = head;
+	return map_ring(ring);
+}
+
+__u32 pk_ring_leave(struct pk_ring *ring)
+{
+	__u32 head = ring->head;
+
+	if (ring->map)
+		munmap(ring->map, ring->bytes);
+	free(ring->long_frames);
+	*ring = (struct pk_ring){ .fd = -1 };
+	return head;
 }
 
 void pk_ring_close(struct pk_ring *ring)

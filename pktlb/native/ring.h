@@ -32,6 +32,10 @@ struct pk_ring {
 int pk_ring_open(struct pk_ring *ring, int fd, __u32 mtu);
 /* The socket is as it was before. */
 void pk_ring_close(struct pk_ring *ring);
+/* Go away and leave the ring with the socket, so that frames wait in it; the head is where whoever
+ * takes it over, with the same MTU, goes on. */
+__u32 pk_ring_leave(struct pk_ring *ring);
+int pk_ring_take_over(struct pk_ring *ring, int fd, __u32 mtu, __u32 head);
 
 /* Up to `most` frames, fewer where long ones are among them; errors are counted by number. They are
  * the caller's, with PK_HEADROOM bytes in front, until they are released. */

@@ -19,6 +19,20 @@ void pk_standings_free(struct pk_standings *all)
 	pk_release(all->standings, PK_MAX_STANDINGS * sizeof(*all->standings));
 }
 
+void pk_standings_swap(struct pk_standings *all, const struct pk_tables *tables)
+{
+	all->version = tables->version;
+	all->limits = tables->has_limits ? tables : NULL;
+}
+
+/* Whether a backend takes no new flows: it came to its upper threshold, and not back below the lower
+ * one. */
+static int is_full(const struct pk_place *place, const struct pk_tally *tally)
+{
+	return place->upper && (tally->active >= place->upper ||
+				(tally->was_full && tally->active >= place->lower));
+}
+
 /* What is divided by the weight: flows, with the new one counted in but for PK_LC. */
 static __u64 delay(const struct pk_service *service, const struct pk_tally *tally)
 {
@@ -27,7 +41,7 @@ static __u64 delay(const struct pk_service *service, const struct pk_tally *tall
 	return tally->active + 1ull;
 }
 
-/* The idle ones first, for PK_NQ; then the least delay for its weight, compared as exact
+/* Full ones last; the idle ones first, for PK_NQ; then the least delay for its weight, compared as exact
  * fractions; then the longest not chosen; then the first. */
 static int comes_before(const struct pk_standings *all, const struct pk_service *service, __u32 a,
 			__u32 b)
@@ -36,6 +50,8 @@ static int comes_before(const struct pk_standings *all, const struct pk_service 
 	const struct pk_tally *ta = &all->tallies[pa->tally], *tb = &all->tallies[pb->tally];
 	__u64 mine = delay(service, ta) * pb->weight, theirs = delay(service, tb) * pa->weight;
 
+	if (is_full(pa, ta) != is_full(pb, tb))
+		return !is_full(pa, ta);
 	if (service->scheduler == PK_NQ && !ta->active != !tb->active)
 		return !ta->active;
 	if (mine != theirs)
@@ -107,17 +123,6 @@ static __u32 least(struct pk_standings *all, const struct pk_service *service)
 	return service->heap[0];
 }
 
-/* An address with only its first bits kept. */
-static void put_prefix(__u8 *to, const struct pk_addr *addr, __u32 size, __u32 bits)
-{
-	__u32 whole = bits / 8;
-
-	memset(to, 0, size);
-	memcpy(to, addr->byte, whole < size ? whole : size);
-	if (whole < size && bits % 8)
-		to[whole] = (__u8)(addr->byte[whole] & 0xff00 >> bits % 8);
-}
-
 /* What of a packet is hashed, in 37 bytes at most; returns how many. */
 static __u32 hashed(const struct pk_service *service, const struct pk_key *key, const __u8 *frame,
 		    __u8 *to)
@@ -131,8 +136,8 @@ static __u32 hashed(const struct pk_service *service, const struct pk_key *key, 
 		return 6;
 	}
 	if (service->fields == PK_BY_SOURCE) {
-		put_prefix(to, &key->source, size,
-			   size == 4 ? service->prefix4 : service->prefix6);
+		pk_write_prefix(to, &key->source, size,
+				size == 4 ? service->prefix4 : service->prefix6);
 		return size;
 	}
 	memcpy(ends[0], key->source.byte, size);
@@ -160,19 +165,27 @@ static __u32 by_hash(const struct pk_tables *tables, const struct pk_service *se
 	return service->slots[pk_siphash(&tables->hash_key, data, length) % service->slot_count];
 }
 
+/* By chance, but the same in both engines. */
+static __u64 draw_by_picks(const struct pk_tables *tables, __u64 picks)
+{
+	__u8 number[8];
+	__u32 i;
+
+	for (i = 0; i < 8; i++)
+		number[i] = (__u8)(picks >> 8 * i);
+	return pk_siphash(&tables->hash_key, number, 8);
+}
+
 /* The better of two, drawn in proportion to their weights (Mitzenmacher, "The Power of Two Choices
  * in Randomized Load Balancing", 2001). */
 static __u32 of_two(const struct pk_standings *all, const struct pk_tables *tables,
 		    const struct pk_service *service)
 {
-	__u64 picks = all->standings[service->standing].picks, draw;
+	__u64 draw = draw_by_picks(tables, all->standings[service->standing].picks);
+	const struct pk_tally *one, *other;
 	const struct pk_place *a, *b;
-	__u32 first, second, at, i;
-	__u8 number[8];
+	__u32 first, second, at;
 
-	for (i = 0; i < 8; i++)
-		number[i] = (__u8)(picks >> 8 * i);
-	draw = pk_siphash(&tables->hash_key, number, 8);
 	first = service->slots[(__u32)draw % service->slot_count];
 	at = (__u32)(draw >> 32) % service->slot_count;
 	second = service->slots[at];
@@ -180,10 +193,35 @@ static __u32 of_two(const struct pk_standings *all, const struct pk_tables *tabl
 		second = service->slots[(at + 1) % service->slot_count];
 	a = &service->places[first];
 	b = &service->places[second];
-	if ((__u64)all->tallies[b->tally].active * a->weight <
-	    (__u64)all->tallies[a->tally].active * b->weight)
-		return second;
-	return first;
+	one = &all->tallies[a->tally];
+	other = &all->tallies[b->tally];
+	if (is_full(a, one) != is_full(b, other))
+		return is_full(a, one) ? second : first;
+	return (__u64)other->active * a->weight < (__u64)one->active * b->weight ? second : first;
+}
+
+/* Instead of a full one: the next that is not, from one drawn by chance on; PK_ABSENT: all are. */
+static __u32 not_full(const struct pk_standings *all, const struct pk_tables *tables,
+		      const struct pk_service *service, const struct pk_key *key,
+		      const __u8 *frame)
+{
+	__u32 count = service->place_count, step, place, length;
+	__u8 data[40];
+	__u64 draw;
+
+	if (service->scheduler == PK_BY_HASH) {
+		length = hashed(service, key, frame, data);
+		data[length] = 0;
+		draw = pk_siphash(&tables->hash_key, data, length + 1);
+	} else {
+		draw = draw_by_picks(tables, all->standings[service->standing].picks);
+	}
+	for (step = 0; step < count; step++) {
+		place = (__u32)((draw % count + step) % count);
+		if (!is_full(&service->places[place], &all->tallies[service->places[place].tally]))
+			return place;
+	}
+	return PK_ABSENT;
 }
 
 static __u32 choose(struct pk_standings *all, const struct pk_tables *tables,
@@ -204,22 +242,36 @@ static __u32 choose(struct pk_standings *all, const struct pk_tables *tables,
 	}
 }
 
-__u32 pk_pick(struct pk_standings *all, const struct pk_tables *tables,
-	      const struct pk_service *service, const struct pk_key *key, const __u8 *frame)
+const struct pk_place *pk_pick(struct pk_standings *all, const struct pk_tables *tables,
+			       const struct pk_service *service, const struct pk_key *key,
+			       const __u8 *frame)
 {
 	const struct pk_service *heaped;
 	struct pk_tally *tally;
-	__u32 number;
+	__u32 place;
 
 	if (!service->place_count)
-		return PK_ABSENT;
-	number = service->places[choose(all, tables, service, key, frame)].tally;
-	tally = &all->tallies[number];
+		return NULL;
+	place = choose(all, tables, service, key, frame);
+	tally = &all->tallies[service->places[place].tally];
+	if (is_full(&service->places[place], tally)) {
+		place = not_full(all, tables, service, key, frame);
+		if (place == PK_ABSENT)
+			return NULL;
+		tally = &all->tallies[service->places[place].tally];
+	}
 	tally->turn = ++all->standings[service->standing].picks;
 	heaped = heap_of(all, tally);
 	if (heaped)
 		sift_down(all, heaped, tally->heap_at);
-	return number;
+	return &service->places[place];
+}
+
+int pk_tally_is_full(const struct pk_standings *all, __u32 number)
+{
+	__u32 place = all->limits ? all->limits->place_of[number] : PK_ABSENT;
+
+	return place != PK_ABSENT && is_full(&all->limits->places[place], &all->tallies[number]);
 }
 
 void pk_tally_count(struct pk_standings *all, __u32 number, int by)
@@ -227,7 +279,9 @@ void pk_tally_count(struct pk_standings *all, __u32 number, int by)
 	struct pk_tally *tally = &all->tallies[number];
 	const struct pk_service *heaped = heap_of(all, tally);
 
+	tally->was_full = (__u32)pk_tally_is_full(all, number);
 	tally->active += (__u32)by;
+	tally->was_full = (__u32)pk_tally_is_full(all, number);
 	if (!heaped)
 		return;
 	if (by > 0)

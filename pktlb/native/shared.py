@@ -12,12 +12,14 @@ from pktlb.native._core import ERRORS
 
 _STOP: Final = 0
 _STARTED: Final = 1
-_TUN: Final = 2
+_ROUNDS: Final = 2
+_TUN: Final = 3
 _PORTS: Final = _TUN + ERRORS
 
 _RECEIVED: Final = 0
 _REOPEN: Final = 1
-_RECEIVE: Final = 2
+_RING: Final = 2
+_RECEIVE: Final = 3
 _SEND: Final = _RECEIVE + ERRORS
 _PORT_SIZE: Final = _SEND + ERRORS
 
@@ -36,6 +38,14 @@ class Shared:
     def started(self) -> bool:
         return bool(self.words[_STARTED])
 
+    def rounds(self) -> int:
+        """How often it has looked for frames."""
+        return self.words[_ROUNDS]
+
+    def rouse(self) -> None:
+        """Have it look once more, though there may be nothing."""
+        os.eventfd_write(self.wake, 1)
+
     def stop(self) -> None:
         self.words[_STOP] = 1
         os.eventfd_write(self.wake, 1)
@@ -48,6 +58,14 @@ class Shared:
     def received(self, port: int) -> int:
         """Frames that came in at a port, by place."""
         return self.words[_PORTS + port * _PORT_SIZE + _RECEIVED]
+
+    def ring(self, port: int) -> int:
+        """Where a worker that has ended left the ring of a port, by place; 0: it has none."""
+        return self.words[_PORTS + port * _PORT_SIZE + _RING]
+
+    def give_ring(self, port: int, ring: int) -> None:
+        """Have a worker that has not started yet go on with a ring that another one has left."""
+        self.words[_PORTS + port * _PORT_SIZE + _RING] = ring
 
     def tun_errors(self) -> Iterator[tuple[int, int]]:
         """Error numbers, and how often each was met."""

@@ -6,6 +6,8 @@
 
 #include "arena.h"
 
+#define CLAIMED 0xffffffff
+
 static __u32 no_memory; /* of a pool that has nothing to give */
 
 static size_t pool_bytes(const struct pk_snat *snat, __u8 is_ipv6)
@@ -81,6 +83,7 @@ static int compare_addresses(const void *a, const void *b)
 	return memcmp(a, b, sizeof(struct pk_addr));
 }
 
+/* Of an endpoint that was given out. */
 static __u32 number_of(const struct pk_snat *snat, __u8 is_ipv6, const struct pk_addr *address,
 		       __be16 port)
 {
@@ -104,4 +107,44 @@ void pk_snat_give_back(struct pk_snat *snat, __u32 pool_number, const struct pk_
 		pool->first = given;
 	pool->last = given;
 	pool->waiting++;
+}
+
+int pk_snat_claim(struct pk_snat *snat, __u32 pool_number, const struct pk_addr *address,
+		  __be16 port)
+{
+	struct pk_pool *pool = &snat->pools[pool_number];
+	__u32 count = snat->address_count[pool->is_ipv6], number;
+
+	if (!pool->next || pool->next == &no_memory ||
+	    !bsearch(address, snat->addresses[pool->is_ipv6], count, sizeof(*address),
+		     compare_addresses) ||
+	    snat->port_number[port] >= snat->port_count ||
+	    snat->ports[snat->port_number[port]] != port)
+		return 0;
+	number = number_of(snat, pool->is_ipv6, address, port);
+	if (pool->next[number] == CLAIMED)
+		return 0;
+	pool->next[number] = CLAIMED;
+	if (pool->fresh <= number)
+		pool->fresh = number + 1;
+	return 1;
+}
+
+void pk_snat_settle(struct pk_snat *snat)
+{
+	struct pk_pool *pool;
+	__u32 i, number;
+
+	for (i = 0; i < PK_MAX_POOLS && snat->pools[i].next; i++) {
+		pool = &snat->pools[i];
+		for (number = 0; number < pool->fresh; number++) {
+			if (pool->next[number] == CLAIMED)
+				continue;
+			if (pool->waiting++)
+				pool->next[pool->last] = number;
+			else
+				pool->first = number;
+			pool->last = number;
+		}
+	}
 }

@@ -52,4 +52,9 @@ int pk_snat_take(struct pk_snat *snat, __u32 pool, struct pk_addr *address, __be
 void pk_snat_give_back(struct pk_snat *snat, __u32 pool, const struct pk_addr *address,
 		       __be16 port);
 
+/* Of flows that come from an earlier process: this endpoint is taken. False where it is not one of
+ * the pool's. When all are known, `settle` makes the rest of each pool ready to be given out. */
+int pk_snat_claim(struct pk_snat *snat, __u32 pool, const struct pk_addr *address, __be16 port);
+void pk_snat_settle(struct pk_snat *snat);
+
 #endif

@@ -20,6 +20,9 @@ struct pk_step {
 /* Of a packet that tells its flow; and of one whose flow is known. */
 enum pk_reason pk_packet(const struct pk_step *s);
 enum pk_reason pk_of_flow(const struct pk_step *s, __u32 number);
+/* Of one whose flow was killed, or whose backend was removed: PK_FORWARDED where it goes on as
+ * ever, PK_OPENED where another backend can take over, else what it ends in. */
+enum pk_reason pk_course_of(const struct pk_step *s, __u32 number, int from_client);
 /* Where a packet goes: what rewriting needs. */
 enum pk_reason pk_to_backend(const struct pk_step *s, struct pk_flow *flow, enum pk_reason reason);
 enum pk_reason pk_to_client(const struct pk_step *s, const struct pk_flow *flow,
@@ -41,10 +44,12 @@ int pk_is_held(const struct pk_step *s);
 enum pk_reason pk_fragment_of(struct pk_step *s);
 enum pk_reason pk_error_of(struct pk_step *s);
 
-/* A flow to the backend with this tally, not in the table yet; 0 where no source port is free
+/* A flow to the backend with this place, not in the table yet; 0 where no source port is free
  * towards it. `flags`: PK_FLOW_SINGLE or PK_FLOW_PARTS, or 0. */
-int pk_flow_prepare(const struct pk_step *s, const struct pk_service *service, __u32 tally,
-		    __u8 flags, struct pk_flow *flow);
+/* What translation towards the backend adds to a sum over addresses, and over ports as well. */
+void pk_flow_note_deltas(const struct pk_tally *tally, struct pk_flow *flow);
+int pk_flow_prepare(const struct pk_step *s, const struct pk_service *service,
+		    const struct pk_place *place, __u8 flags, struct pk_flow *flow);
 /* The flow of an earlier datagram from the same client to the same backend, or PK_ABSENT. */
 __u32 pk_flow_of_single(const struct pk_step *s, __u32 tally);
 
@@ -81,6 +86,14 @@ static inline int pk_is_in(const struct pk_step *s, const struct pk_map *map, co
 	struct pk_end end = pk_end_of(addr, family);
 
 	return pk_map_find(map, &s->tables->secret, &end) != PK_ABSENT;
+}
+
+/* How a connection is to end, if it is: it was killed, or its backend removed. */
+static inline enum pk_on_remove pk_fate_of(const struct pk_step *s, const struct pk_flow *flow)
+{
+	if (flow->mode & PK_FLOW_KILLED)
+		return PK_ON_REMOVE_RESET;
+	return s->tables->removed ? s->tables->removed[flow->tally] : PK_NOT_REMOVED;
 }
 
 static inline int pk_is_directed(const struct pk_step *s, const struct pk_flow *flow)

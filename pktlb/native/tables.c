@@ -18,6 +18,8 @@ void pk_tables_free(struct pk_tables *tables)
 	free(tables->heaps);
 	free(tables->hops);
 	free(tables->hop_of);
+	free(tables->place_of);
+	free(tables->removed);
 	free(tables->ports);
 	free(tables);
 }

@@ -16,7 +16,13 @@
 enum pk_mode { PK_NAT, PK_DSR, PK_TUNNEL };
 enum pk_scheduler { PK_RR, PK_LC, PK_SED, PK_NQ, PK_P2C, PK_BY_HASH };
 enum pk_fields { PK_BY_MAC, PK_BY_SOURCE, PK_BY_ADDRESSES, PK_BY_FLOW };
-enum pk_service_flag { PK_ONE_PACKET = 1, PK_PICK_UP = 2, PK_IS_ANY = 4, PK_SYMMETRIC = 8 };
+enum pk_service_flag {
+	PK_ONE_PACKET = 1, PK_PICK_UP = 2, PK_IS_ANY = 4, PK_SYMMETRIC = 8,
+	PK_DIRECT = 16 /* some of its backends answer in its name */
+};
+
+/* What becomes of the open TCP connections of a backend that was removed. */
+enum pk_on_remove { PK_NOT_REMOVED, PK_ON_REMOVE_RESET, PK_ON_REMOVE_DROP, PK_ON_REMOVE_KEEP };
 
 /* How a frame reaches the next machine on its way. */
 struct pk_hop {
@@ -29,14 +35,19 @@ struct pk_hop {
 /* One backend of a service that takes new flows. */
 struct pk_place {
 	__u32 tally;
-	__u32 weight; /* positive */
+	__u32 weight;       /* positive */
+	__u32 upper, lower; /* with so many open flows it is full, until there are fewer than so
+			     * many; 0: never */
+	__u32 mode;
 };
 
 struct pk_service {
 	struct pk_addr vip;
-	__u8 mode, scheduler;
+	__u8 scheduler;
 	__u8 fields, prefix4, prefix6, symmetric; /* PK_BY_HASH: of what */
-	__u8 one_packet, pick_up, is_any;
+	__u8 persist4, persist6; /* so many bits of an address are one client... */
+	__u32 persist;           /* ms: ...that stays with its backend for so long; 0: it does not */
+	__u8 one_packet, pick_up, is_any, direct;
 	__u32 standing;
 	__u32 place_count;
 	const struct pk_place *places;
@@ -68,11 +79,14 @@ struct pk_tables {
 	__u32 *heaps;
 	struct pk_hop *hops;
 	const struct pk_hop **hop_of; /* by tally; NULL where there is no way */
+	__u32 *place_of;              /* by tally; PK_ABSENT where it takes no new flows */
+	__u8 *removed;                /* by tally: enum pk_on_remove; NULL where nobody was */
 	__u32 tally_count;
 	struct pk_port *ports;
 	__u32 port_count;
 	__u32 own_low, own_high; /* ports of the machine's own connections, half open */
 	__u8 has_snat[2]; /* of IPv4, and of IPv6 */
+	__u8 has_limits;  /* some place may be full */
 	__u64 version; /* one more with each swap */
 };
 

@@ -10,7 +10,7 @@ such a program cannot walk, are let through by their address alone.
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -64,6 +64,7 @@ _ADDRESS_AT: Final = {
     (16, Side.SOURCE): IP + 8,
     (16, Side.DESTINATION): IP + 24,
 }
+_SIZES: Final = (4, 16)
 _EXTENSIONS: Final = (0, 43, 44, 60)
 "Hop-by-hop, routing, fragment, destination options (RFC 8200, section 4)."
 
@@ -104,6 +105,7 @@ _Code = list[Instruction | _Branch | str]
 "Instructions, and labels between them."
 _Words = list[tuple[int, int]]
 "Ranges of words, both ends included, in order and apart from each other."
+_ANY_WORD: Final[_Words] = [(0, _BY_ADDRESS - 1)]
 
 
 def _assemble(code: _Code) -> list[Instruction]:
@@ -140,32 +142,73 @@ NOTHING: Final[Program] = (_REJECTED,)
 "Lets no frame through."
 
 
-def compile_filters(matches: Sequence[Match]) -> list[Program]:
+def compile_filters(matches: Sequence[Match]) -> Sequence[Program]:
     """Untagged IPv4 and IPv6 to this host with one of these ends, and errors of ICMP.
 
     The first program compares whole ends, the next only their addresses, the last is `EVERYTHING`
     and leaves the rest to the datapath: the kernel holds only so many instructions, and how many is
     not known before it is asked. Those that it never holds are left out.
     """
-    groups = _grouped(matches)
-    anything = {key: {a: [(0, _BY_ADDRESS - 1)] for a in each} for key, each in groups.items()}
-    programs = (_program(groups), _program(anything), EVERYTHING)
-    return [program for program in programs if len(program) <= MAX_INSTRUCTIONS]
+    ends = {side: frozenset(m.ends for m in matches if m.side is side) for side in Side}
+    return Filters().programs(ends)
 
 
 _Groups = dict[tuple[int, Side], dict[bytes, _Words]]
 "The wanted words of each address, by its length and side."
 
 
-def _grouped(matches: Iterable[Match]) -> _Groups:
-    groups: _Groups = {}
-    for side, vip in matches:
-        of_side = groups.setdefault((len(vip.address), side), {})
-        of_side.setdefault(vip.address, []).extend(_words(vip))
-    return {
-        key: {address: _joined(words) for address, words in of_side.items()}
-        for key, of_side in groups.items()
-    }
+class Filters:
+    """What `compile_filters` makes, from one set of ends to the next: only what differs is worked
+    out anew."""
+
+    def __init__(self) -> None:
+        self._ends: dict[Side, frozenset[Vip]] = {}
+        self._groups: _Groups = {(size, side): {} for size in _SIZES for side in Side}
+        self._addresses: dict[tuple[int, Side], frozenset[bytes]] = {}
+        self._by_address: Program = ()
+        self._programs: Sequence[Program] = (EVERYTHING,)
+
+    def programs(self, ends: Mapping[Side, frozenset[Vip]]) -> Sequence[Program]:
+        """For the ends that are wanted of each side; the same object as long as they are."""
+        if ends != self._ends:
+            for side in Side:
+                self._regroup(side, self._ends.get(side, frozenset()), ends[side])
+            self._ends = dict(ends)
+            self._programs = self._compiled()
+        return self._programs
+
+    def _regroup(self, side: Side, before: frozenset[Vip], after: frozenset[Vip]) -> None:
+        touched = {vip.address for vip in before ^ after}
+        near: dict[bytes, _Words] = {address: [] for address in touched}
+        for vip in after if touched else ():
+            if vip.address in touched:
+                near[vip.address].extend(_words(vip))
+        for address, words in near.items():
+            of_side = self._groups[len(address), side]
+            if words:
+                of_side[address] = _joined(words)
+            else:
+                of_side.pop(address, None)
+
+    def _compiled(self) -> Sequence[Program]:
+        addresses = {key: frozenset(of_side) for key, of_side in self._groups.items()}
+        if addresses != self._addresses:
+            self._addresses = addresses
+            self._by_address = _unless_long(
+                {key: dict.fromkeys(each, _ANY_WORD) for key, each in addresses.items()}
+            )
+        programs = (_unless_long(self._groups), self._by_address, EVERYTHING)
+        return [program for program in programs if program]
+
+
+def _unless_long(groups: _Groups) -> Program:
+    """The program, in the order of the addresses; empty if the kernel never holds it. Most of those
+    are recognised before they are made: an end takes two instructions at least."""
+    each = [words for of_side in groups.values() for words in of_side.values()]
+    if 2 * sum(map(len, each)) > MAX_INSTRUCTIONS:
+        return ()
+    program = _program({key: dict(sorted(of_side.items())) for key, of_side in groups.items()})
+    return program if len(program) <= MAX_INSTRUCTIONS else ()
 
 
 def _words(vip: Vip) -> _Words:
@@ -311,7 +354,7 @@ def _address(at: int, address: bytes, other: str, first: bool) -> _Code:
 def _described(words: _Words, place: int, done: str) -> _Code:
     """Accepts an end with one of these words, or by its address; else the side is done with, for
     its address is in no other group."""
-    if words == [(0, _BY_ADDRESS - 1)]:
+    if words == _ANY_WORD:
         return [_ACCEPTED]
     code: _Code = [_do(_LOAD_MEMORY, place)]
     for low, high in [*words, (_BY_ADDRESS, _BY_ADDRESS)]:

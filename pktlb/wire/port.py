@@ -10,7 +10,7 @@ import errno
 import socket
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from pktlb.datapath.frame import VNET_LENGTH, Frame, unpack_offload
 from pktlb.errors import refused
@@ -39,37 +39,68 @@ class _FilterProgram(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
 
 
+class Inherited(NamedTuple):
+    """What another process has left of a port."""
+
+    sockets: Sequence[int]
+    "File descriptors, one for each worker."
+    rings: Sequence[int]
+    "See `Port.rings`."
+    mtu: int
+    "Of the link when the rings were made."
+
+
 class Port:
     """Frames in from and out to one interface. Errors on the way are counted, never raised."""
 
     def __init__(
-        self, index: int, name: str, mtu: int, programs: Sequence[Program], workers: int = 1
+        self,
+        index: int,
+        name: str,
+        mtu: int,
+        programs: Sequence[Program],
+        workers: int = 1,
+        inherited: "Inherited | None" = None,
     ) -> None:
         """Open on interface `index`, with the first of the filters that the kernel takes.
 
         A socket a worker: the kernel spreads the frames over them, those of one direction of a
-        flow always to the same one. `KernelError` where the kernel refuses.
+        flow always to the same one. Those that another process has left are gone on with, and
+        what waits in them. `KernelError` where the kernel refuses.
         """
         self.index: Final = index
         self.name: Final = name
-        self.mtu: Final = mtu
+        self.mtu: Final = inherited.mtu if inherited else mtu
         self.errors: Counter[str] = Counter()
         "Failed receives and sends by what the kernel said, such as ENOBUFS."
         self._buffer = bytearray(_LONGEST)
         self.sockets: Final[list[socket.socket]] = []
         "One for each worker."
+        self.rings = [0] * workers
+        "Where each worker that is not at work has left its ring; 0: it has none."
         try:
-            group = 0
-            for _ in range(workers):
-                self.sockets.append(_open(index))
-                if workers > 1:
-                    group = _join(self.sockets[-1], group)
-            for raw in self.sockets:
-                _attach_first(raw, programs)
+            if inherited:
+                self.sockets.extend(socket.socket(fileno=fd) for fd in inherited.sockets)
+                self.rings = list(inherited.rings)
+            else:
+                self._open_all(workers)
+            self.attach(programs)
         except OSError as error:
             self.close()
             raise refused(f"cannot open a raw socket on {name}", error, "CAP_NET_RAW") from error
         self._socket: Final = self.sockets[0]
+
+    def _open_all(self, workers: int) -> None:
+        group = 0
+        for _ in range(workers):
+            self.sockets.append(_open(self.index))
+            if workers > 1:
+                group = _join(self.sockets[-1], group)
+
+    def attach(self, programs: Sequence[Program]) -> None:
+        """From the next frame on, this filter: the first one that the kernel takes."""
+        for raw in self.sockets:
+            _attach_first(raw, programs)
 
     def fileno(self) -> int:
         return self._socket.fileno()

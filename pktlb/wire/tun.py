@@ -23,10 +23,14 @@ _ETHERNET: Final = 14
 class Tun:
     """Packets into the kernel, through a device that must be brought up by who opens it."""
 
-    def __init__(self, name: str) -> None:
-        """Create the device `name`; `KernelError` where the kernel refuses."""
+    def __init__(self, name: str, inherited: int | None = None) -> None:
+        """Create the device `name`, or go on with one that another process has left;
+        `KernelError` where the kernel refuses."""
         self.name: Final = name
         self.errors: Counter[str] = Counter()
+        if inherited is not None:
+            self._file = inherited
+            return
         try:
             self._file = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:

@@ -23,6 +23,7 @@ from tests.bench import (
     frames,
     idle,
     latency,
+    many,
     memory,
     plot,
     report,
@@ -44,6 +45,7 @@ MEASURES: Final[dict[str, Callable[[Settings], None]]] = {
     "workers": workers.measure,
     "memory": memory.measure,
     "idle": idle.measure,
+    "many": many.measure,
     "engine": engine.measure,
 }
 

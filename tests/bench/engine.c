@@ -131,15 +131,16 @@ static void load_tables(struct bench *b)
 	}
 	for (s = 0; s < b->services; s++) {
 		services[s] = (struct pk_raw_service){
-			.mode = (__u8)b->mode,
 			.scheduler = (__u8)b->scheduler, .standing = s,
+			.flags = b->mode == PK_NAT ? 0 : PK_DIRECT,
 			.first_place = s * b->backends, .place_count = b->backends };
 		put_address(services[s].vip, b->family, vip(s));
 		spans[s] = span(b->family, vip(s), 80, s);
 		for (i = 0; i < b->backends; i++) {
 			__u32 pair = s * b->backends + i;
 
-			places[pair] = (struct pk_place){ pair, 1 };
+			places[pair] = (struct pk_place){ .tally = pair, .weight = 1,
+							  .mode = b->mode };
 			tallies[pair] = (struct pk_raw_tally){ end(b->family, backend(i), 8080,
 								   PK_UDP), pair, s, i };
 		}

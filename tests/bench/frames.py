@@ -25,6 +25,8 @@ SINK: Final = (
     "add set netdev sink servers_ip {{ type ipv4_addr; counter; elements = {{ {ipv4} }}; }}",
     "add set netdev sink servers_ip6 {{ type ipv6_addr; counter; elements = {{ {ipv6} }}; }}",
     "add chain netdev sink sink {{ type filter hook ingress device {ifname} priority 0; }}",
+    # A question for a MAC that was known before is put to the address of the server itself.
+    "add rule netdev sink sink meta l4proto ipv6-icmp accept",
     "add rule netdev sink sink ip daddr @servers_ip drop",
     "add rule netdev sink sink ip6 daddr @servers_ip6 drop",
     "add rule netdev sink sink meta l4proto {{ udp, 4, 41 }} drop",
@@ -47,6 +49,7 @@ def measure(settings: Settings) -> None:
             alternate(settings.rounds, ready, partial(probe, settings, flows))
         for turn in ready:
             check_shares(settings, turn)
+            check_reachable(settings, turn)
 
 
 def title(flows: int) -> str:
@@ -127,3 +130,9 @@ def check_shares(settings: Settings, turn: Turn) -> None:
     settings.ledger.detail("shares of the servers", turn.name, counts)
     if min(counts.values()) < 0.9 * max(counts.values()):
         settings.ledger.note(f"{turn.name} did not give all servers the same: {counts}")
+
+
+def check_reachable(settings: Settings, turn: Turn) -> None:
+    """Say so if a server was given up meanwhile: its share of the frames went nowhere."""
+    if turn.process and "cannot be reached" in turn.process.stderr:
+        settings.ledger.note(f"{turn.name} could not reach its servers all the time")

@@ -28,6 +28,8 @@ WORKERS: Final = "two workers"
 MISSING: Final = "numbered datagrams lost or twice"
 MEMORY: Final = "memory a flow, 1,000,000 flows"
 IDLE: Final = "CPU when idle"
+LOAD: Final = f"load of 1,000 services {TIMES} 20 backends"
+CHANGE: Final = "a change of one of them"
 FRAME_ALONE: Final = "engine alone, a frame"
 INSERT_ALONE: Final = "engine alone, new flows"
 ALONE: Final = {
@@ -107,6 +109,8 @@ TARGETS: Final = (
     ),
     Target(INSERT_ALONE, "new flows" + OVER_IPV6, SAME, True, "new flows"),
     Target(IDLE, NATIVE, 0.05),
+    Target(LOAD, NATIVE, 2),
+    Target(CHANGE, NATIVE, 50),
     Target(FRAME_ALONE, "1,000 flows", 60),
     Target(FRAME_ALONE, "1,000,000 flows", 150),
     Target(FRAME_ALONE, "1,000 flows, 10,000 services", FLAT, times="1,000 flows"),

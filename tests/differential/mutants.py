@@ -4,9 +4,9 @@ A mutant is the reference with one name of the datapath replaced for as long as 
 """
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pktlb.datapath import (
@@ -15,27 +15,33 @@ from pktlb.datapath import (
     forward,
     fragment,
     icmp,
+    indirect,
     limit,
     opening,
     packet,
+    pin,
     pipeline,
     related,
+    reset,
     rewrite,
     schedule,
     segment,
     snat,
     tables,
+    tally,
     trail,
+    ways,
 )
 from pktlb.datapath.frame import Frame
-from pktlb.datapath.keys import destination
+from pktlb.datapath.keys import FlowKey, destination
 from pktlb.datapath.outcome import Outcome
 from pktlb.datapath.pipeline import Dataplane, Limits
-from pktlb.datapath.schedule import Standing
+from pktlb.datapath.schedule import Chosen, Standing
 from pktlb.datapath.siphash import siphash
 from pktlb.datapath.tables import ServiceTable, Tables
 from pktlb.datapath.tcp import ONE_WAY, TWO_WAY, State
-from pktlb.model import Mode, Reason, Scheduler
+from pktlb.datapath.ways import Ways
+from pktlb.model import Mode, OnRemove, Reason, Scheduler
 from tests.differential.scene import EIGHTH
 
 
@@ -82,9 +88,26 @@ class _Wrong(Dataplane):
         with self._mutant.at_work():
             return super().expire(now, most)
 
+    def dump(self, now: float) -> bytes:
+        with self._mutant.at_work():
+            return super().dump(now)
+
+    def load(self, data: bytes, now: float) -> int:
+        with self._mutant.at_work():
+            return super().load(data, now)
+
+    def kill(self, keys: Iterable[FlowKey]) -> int:
+        with self._mutant.at_work():
+            return super().kill(keys)
+
 
 _find, _expire = flow.FlowTable.find, flow.FlowTable.expire
 _deltas, _hashed = flow._deltas, schedule.hashed
+_hold, _release, _is_over = pin.Pins.hold, pin.Pins.release, pin._is_over
+_fate, _course, _answer_reset = reset.fate, reset.course, reset.answer
+_instead = reset.instead
+_off_course = Dataplane._off_course
+_not_full, _standing_adapt = schedule._not_full, schedule.Standing.adapt
 
 
 class _Headers:
@@ -117,6 +140,87 @@ def _other_picker(
 
 def _give_back_first(self: snat.SourcePorts, backend: Any, endpoint: Any) -> None:
     self._pools[backend].returned.appendleft(endpoint)
+
+
+def _first_not_full(table: ServiceTable, standing: Standing, *rest: bytes) -> int | None:
+    places = range(len(table.backends))
+    return next((p for p in places if not standing.tally(table.backends[p]).full), None)
+
+
+def _stay_anywhere(table: ServiceTable, tally: Any) -> Chosen:
+    return Chosen(tally.backend, tally, table.mode)
+
+
+def _release_unseen(self: pin.Pins, pin: Any, seen: float) -> None:
+    _release(self, pin, pin.seen)
+
+
+def _release_first(self: pin.Pins, pin: Any, seen: float) -> None:
+    _release(self, pin, seen)
+    if not pin.refs:
+        self._idle.move_to_end(pin.key, last=False)
+
+
+def _hold_as_it_was(self: pin.Pins, table: Any, client: bytes, tally: Any, now: float) -> Any:
+    before = self._pins.get(pin._key(table, client))
+    return _hold(self, table, client, before.tally if before else tally, now)
+
+
+def _hold_at_first(self: pin.Pins, table: Any, client: bytes, tally: Any, now: float) -> Any:
+    before = self._pins.get(pin._key(table, client))
+    life, seen = (before.life_s, before.seen) if before else (table.persist_s, now)
+    held = _hold(self, table, client, tally, now)
+    held.life_s, held.seen = life, seen
+    return held
+
+
+def _fate_of_killed(flow: Any, tables: Tables) -> OnRemove | None:
+    return OnRemove.RESET if flow.killed else None
+
+
+def _fate_of_removed(flow: Any, tables: Tables) -> OnRemove | None:
+    return tables.removed.get((flow.tally.service, flow.tally.backend))
+
+
+def _fate_instead(wrong: OnRemove, other: OnRemove) -> Callable[[Any, Tables], OnRemove | None]:
+    def fate(flow: Any, tables: Tables) -> OnRemove | None:
+        found = _fate(flow, tables)
+        return other if found is wrong else found
+
+    return fate
+
+
+def _course_of_parts(flow: Any, view: Any, tables: Tables) -> reset.Course:
+    return _course(flow, view._replace(fragment=None), tables)
+
+
+def _course_of_stream(flow: Any, view: Any, tables: Tables) -> reset.Course:
+    course = _course(flow, view, tables)
+    cut = flow.any and course is reset.Course.MOVES and flow.state is not State.DATAGRAMS
+    return reset.Course.IS_RESET if cut else course
+
+
+def _reset_and_open(
+    self: Dataplane, frame: Frame, view: Any, flow: Any, course: reset.Course, now: float
+) -> Outcome:
+    state = flow.state
+    outcome = _off_course(self, frame, view, flow, course, now)
+    if outcome.reason is Reason.RESET and state is not State.CLOSED:
+        self._flows.move(flow, state)
+        flow.tally.add(1)
+    return outcome
+
+
+def _reset_one_end(
+    self: Dataplane, frame: Frame, view: Any, flow: Any, course: reset.Course, now: float
+) -> Outcome:
+    outcome = _off_course(self, frame, view, flow, course, now)
+    frames = outcome.frames[:1] if outcome.reason is Reason.RESET else outcome.frames
+    return Outcome(outcome.reason, frames)
+
+
+def _reset_without_counting(frame: Frame, view: Any) -> Frame:
+    return _answer_reset(frame, view._replace(tcp_flags=view.tcp_flags & ~3))
 
 
 UNREACHED: Final = {
@@ -159,11 +263,40 @@ MUTANTS: Final = [
            _other_picker(Scheduler.P2C, lambda table, standing, data, secret: table.slots[
                siphash(secret, standing.picks.to_bytes(8, "little"))
                % (1 << 32) % len(table.slots)])),
-    Mutant("no prefix is cut", schedule, "_masked", lambda address, prefix: address),
+    Mutant("who is full takes more", tally.Tally, "full", property(lambda self: False)),
+    Mutant("who is full is so until fewer than its maximum", tally.Tally, "full",
+           property(lambda self: 0 < self.thresholds[0] <= self.active)),
+    Mutant("who is full is so below the lower threshold", tally.Tally, "full",
+           property(lambda self: self.thresholds[0] > 0 and (
+               self.active >= self.thresholds[0]
+               or (self.was_full and self.active >= self.thresholds[1] - 1)))),
+    Mutant("instead of a full one the first is taken", schedule, "_not_full", _first_not_full),
+    Mutant("the choice instead of a full one is the hash's", schedule, "_not_full",
+           lambda table, standing, data, secret: _not_full(table, standing, data[:-1], secret)),
+    Mutant("all backends have their service's mode", tables.ServiceTable, "mode_at",
+           lambda self, place: self.mode),
+    Mutant("who takes no flows does not count", schedule.Standing, "adapt",
+           lambda self, table: _standing_adapt(self, table and replace(table, members=()))),
+    Mutant("all of a frame counts", ways, "IP", 0),
+    Mutant("pins live an eighth of a second longer", pin, "_is_over",
+           lambda pin, now: _is_over(pin, now - EIGHTH)),
+    Mutant("pins live an eighth of a second less", pin, "_is_over",
+           lambda pin, now: _is_over(pin, now + EIGHTH)),
+    Mutant("pins age while they have flows", pin, "_is_over",
+           lambda pin, now: now - pin.seen >= pin.life_s),
+    Mutant("each address is a client of its own", pin, "masked", lambda address, prefix: address),
+    Mutant("pins begin to age at the last new flow", pin.Pins, "release", _release_unseen),
+    Mutant("who has just left is forgotten first", pin.Pins, "release", _release_first),
+    Mutant("a pin stays what it was", pin.Pins, "hold", _hold_as_it_was),
+    Mutant("a pin lasts as long as its first flow said", pin.Pins, "hold", _hold_at_first),
+    Mutant("a client stays where no flows are taken", pipeline, "stay", _stay_anywhere),
+    Mutant("nobody stays", pipeline, "stay", lambda table, tally: None),
+    Mutant("expiry leaves pins alone", pin.Pins, "expire", lambda self, now, most: 0),
+    Mutant("no prefix is cut", schedule, "masked", lambda address, prefix: address),
     Mutant("both directions hash differently", pipeline, "hashed",
            lambda fields, key, frame: _hashed(fields._replace(symmetric=False), key, frame)),
-    Mutant("gone services leave their counts behind", schedule.Schedulers, "adapt",
-           lambda self, tables: None),
+    Mutant("gone services leave their counts behind", schedule.Schedulers, "_forget",
+           lambda self, kept: None),
     Mutant("PSH stays on each piece", segment, "PSH", 0),
     Mutant("FIN stays on each piece", segment, "FIN", 0),
     Mutant("CWR stays on each piece", segment, "CWR", 0),
@@ -189,9 +322,9 @@ MUTANTS: Final = [
     Mutant("a quotation is not translated", related, "_translate_quoted", lambda *all: None),
     Mutant("a translated error keeps its checksum", related, "_finish", lambda *all: None),
     Mutant("all errors about tunnels are told", forward.Forwarder, "relay", _relay),
-    Mutant("whoever is at the end of a tunnel does not matter", Dataplane, "_is_tunnel",
+    Mutant("whoever is at the end of a tunnel does not matter", indirect.Indirect, "_is_tunnel",
            staticmethod(lambda flow, around: flow.mode is Mode.TUNNEL)),
-    Mutant("the VIP speaks to everybody", Dataplane, "_answerer",
+    Mutant("the VIP speaks to everybody", Ways, "_answerer",
            lambda self, frame, flow, from_client: destination(flow.key).address),
     Mutant("what is dialled is never given to the backend", opening, "_dialled",
            lambda backend, key: backend),
@@ -211,7 +344,8 @@ MUTANTS: Final = [
            lambda self, fragment: False),
     Mutant("a complete packet is remembered", trail.Trail, "complete",
            property(lambda self: False)),
-    Mutant("fragments all are whole", Dataplane, "_is_held", lambda self, frame, view: False),
+    Mutant("fragments all are whole", indirect.Indirect, "_is_held",
+           lambda self, frame, view: False),
     Mutant("what was there is spread again", Dataplane, "_was_there", lambda self, frame: False),
     Mutant("SYN+ACK is picked up", pipeline, "is_under_way", lambda flags: bool(flags & 0x10)),
     Mutant("what is picked up is always open", pipeline, "taken_up",
@@ -228,6 +362,26 @@ MUTANTS: Final = [
            {4: 0xFFFF - 21, 16: 0xFFFF}),
     Mutant("the longest packet in IPv6 is a byte shorter", forward, "LONGEST_INSIDE",
            {4: 0xFFFF - 20, 16: 0xFFFE}),
+    Mutant("nobody was removed", reset, "fate", _fate_of_killed),
+    Mutant("nobody was killed", reset, "fate", _fate_of_removed),
+    Mutant("what is to be dropped is reset", reset, "fate",
+           _fate_instead(OnRemove.DROP, OnRemove.RESET)),
+    Mutant("what is to be kept is reset", reset, "fate",
+           _fate_instead(OnRemove.KEEP, OnRemove.RESET)),
+    Mutant("later fragments are as whole packets", reset, "course", _course_of_parts),
+    Mutant("connections through next hops are reset", reset, "course", _course_of_stream),
+    Mutant("who was removed hears of no end", Ways, "_has_way", lambda *all: False),
+    Mutant("there is always a way", Ways, "_has_way", lambda *all: True),
+    Mutant("a connection that was reset stays open", Dataplane, "_off_course", _reset_and_open),
+    Mutant("SYN and FIN are not counted where they are reset", reset, "answer",
+           _reset_without_counting),
+    Mutant("a reset does not acknowledge", reset, "answer",
+           lambda frame, view: _answer_reset(frame, view._replace(tcp_flags=0x10))),
+    Mutant("only the sender hears of a reset", Dataplane, "_off_course", _reset_one_end),
+    Mutant("a reset that goes on does not acknowledge", reset, "instead",
+           lambda frame, view: _instead(frame, view._replace(tcp_flags=0))),
+    Mutant("replies are killed as well", flow.FlowTable, "of_client",
+           lambda self, key: self._flows.get(key)),
     *(
         Mutant(f"{name} misses {state.name}, {event.name}", pipeline, name,
                {each: to for each, to in table.items() if each != (state, event)})

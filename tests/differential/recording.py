@@ -92,7 +92,8 @@ class Recording:
         weights = (1,) * len(backends)
         slots = policy.weighted_cycle(weights)
         dialled = Vip(vip.address, vip.port, vip.port, (proto,))
-        return ServiceTable(dialled, mode, Scheduler.RR, backends, weights, slots)
+        return ServiceTable(dialled, mode, Scheduler.RR, backends, weights, slots,
+                            direct=mode is not Mode.NAT)  # fmt: skip
 
 
 def _endpoint(text: str) -> Endpoint:

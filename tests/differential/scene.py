@@ -7,7 +7,7 @@ a service may be dialled at an address that stands in for clients.
 from collections.abc import Iterator, Sequence
 from enum import Enum
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from pktlb import policy
 from pktlb.datapath.pipeline import SOURCE_PORTS, Limits
@@ -18,6 +18,7 @@ from pktlb.model import (
     HashFields,
     HashOn,
     Mode,
+    OnRemove,
     Proto,
     Scheduler,
     Timeouts,
@@ -91,6 +92,7 @@ class Scene:
         self.ports = {index: self._port() for index in INDEXES}
         self.hops = {address: self._hop(address) for address in BACKENDS}
         self.services: dict[ServiceKey, ServiceTable] = {}
+        self.removed: dict[tuple[ServiceKey, Endpoint], OnRemove] = {}
         pool = {Kind.ANY: (0, 0, 1, 2, 3), Kind.CROWDED: (0,), Kind.VAST: (4,)}[self.kind]
         self.snat = frozenset(rng.sample(POOL, rng.choice(pool)))
         self.hash_key = rng.randbytes(16)
@@ -120,6 +122,7 @@ class Scene:
             own_ports=self.own_ports,
             spread=self.spread,
             appliances=frozenset(self.appliances()),
+            removed=dict(self.removed),
         )
 
     def appliances(self) -> Iterator[bytes]:
@@ -134,7 +137,7 @@ class Scene:
         changes = [
             self.add_service, self.add_service, self.alter_service, self.alter_service,
             self.remove_service, self.toggle_hop, self.toggle_hop, self.toggle_port,
-            self.shuffle_own, self.change_key, self.change_pool, self.add_any,
+            self.shuffle_own, self.change_key, self.change_pool, self.add_any, self.alter_removed,
         ]  # fmt: skip
         for _ in range(self.rng.choice([1, 1, 2, 5])):
             self.rng.choice(changes)()
@@ -161,6 +164,19 @@ class Scene:
         old = self._any_service()
         if old is not None and len(self.services) > 1:
             del self.services[old.key]
+            self._note_removed(old, ())
+
+    def alter_removed(self) -> None:
+        """What becomes of somebody's connections is different, or he is forgotten; seldom he is
+        still there, as if control were wrong."""
+        old = self._any_service()
+        if old is not None and old.members and self.rng.random() < 0.2:
+            self.removed[old.key, self.rng.choice(old.members)] = self._policy()
+        for gone in list(self.removed):
+            if self.rng.random() < 0.3:
+                del self.removed[gone]
+            elif self.rng.random() < 0.3:
+                self.removed[gone] = self._policy()
 
     def toggle_hop(self) -> None:
         """The way to a backend is lost, or found, perhaps elsewhere."""
@@ -198,7 +214,11 @@ class Scene:
         return Endpoint(vip.address, port), rng.choice(protos)
 
     def nat_services(self) -> list[ServiceTable]:
-        return [each for each in self.services.values() if each.mode is Mode.NAT]
+        return [
+            each
+            for each in self.services.values()
+            if each.mode is Mode.NAT or Mode.NAT in each.modes
+        ]
 
     def macs_to(self, index: int, mac: bytes) -> bytes:
         """The first bytes of a frame from `mac` to the balancer."""
@@ -237,10 +257,15 @@ class Scene:
         wanted = [Endpoint(address, port) for address in rng.sample(machines, count)]
         if wanted and port not in (0, 80) and mode is Mode.NAT and rng.random() < 0.1:
             wanted.append(Endpoint(wanted[0].address, 80))  # two servers of one machine
+        members = wanted
         if rng.random() < 0.7:
             wanted = [b for b in wanted if b.address in self.hops]  # as control does it
+        if rng.random() < 0.2:
+            wanted = [b for b in wanted if rng.random() < 0.7]
+        modes = self._modes(vip, mode, wanted)
         weights = tuple(self._weight() for _ in wanted)
-        scheduler = rng.choice((*Scheduler, Scheduler.HASH, Scheduler.HASH))
+        thresholds = self._thresholds(wanted)
+        scheduler = rng.choice((*Scheduler, Scheduler.P2C if thresholds else Scheduler.HASH))
         hash_on = HASHES.get(scheduler, HashOn())
         if scheduler is Scheduler.HASH:
             hash_on = self._hash_on()
@@ -248,8 +273,53 @@ class Scene:
             vip, mode, scheduler, tuple(wanted), weights, self._slots(scheduler, wanted, weights),
             hash_on, one_packet=rng.random() < 0.2,
             pick_up=scheduler in HASHES or rng.random() < 0.2,
+            members=tuple(members), modes=modes, thresholds=thresholds,
+            direct=mode is not Mode.NAT or bool(set(modes) - {Mode.NAT}), **self._persistence(vip),
         )  # fmt: skip
+        before = self.services.get(table.key)
         self.services[table.key] = table
+        if before:
+            self._note_removed(before, table.members)
+
+    def _note_removed(self, before: ServiceTable, members: Sequence[Endpoint]) -> None:
+        """Control says what becomes of the flows of those who left, or has nothing to say."""
+        for backend in before.members:
+            self.removed.pop((before.key, backend), None)
+            if backend not in members and self.rng.random() < 0.8:
+                self.removed[before.key, backend] = self._policy()
+
+    def _policy(self) -> OnRemove:
+        return self.rng.choice((OnRemove.RESET, OnRemove.RESET, OnRemove.DROP, OnRemove.KEEP))
+
+    def _modes(self, vip: Vip, mode: Mode, backends: list[Endpoint]) -> tuple[Mode, ...]:
+        """Seldom each has one of its own; only a tunnel goes to another family."""
+        if vip.any or self.rng.random() < 0.8:
+            return ()
+        return tuple(
+            self.rng.choice(tuple(Mode)) if len(b.address) == len(vip.address) else Mode.TUNNEL
+            for b in backends
+        )
+
+    def _thresholds(self, backends: list[Endpoint]) -> tuple[tuple[int, int], ...]:
+        if self.rng.random() < 0.7:
+            return ()
+        uppers = [self.rng.choice((0, 1, 2, 3, 4, 10)) for _ in backends]
+        return tuple((upper, self.rng.randint(0, upper + 1)) for upper in uppers)
+
+    def _persistence(self, vip: Vip) -> dict[str, Any]:
+        """Mostly as it was, where there was any."""
+        rng = self.rng
+        old = next((each for each in self.services.values() if each.vip == vip), None)
+        if old is not None and old.persist_s and rng.random() < 0.8:
+            names = ("persist_s", "persist4", "persist6")
+            return {name: getattr(old, name) for name in names}
+        if rng.random() < 0.7:
+            return {}
+        return {
+            "persist_s": rng.choice((1, 1, 2, 5, 40)),
+            "persist4": rng.choice((32, 32, 31, 24, 9, 0)),
+            "persist6": rng.choice((128, 128, 127, 64, 1, 0)),
+        }
 
     def _hash_on(self) -> HashOn:
         rng = self.rng

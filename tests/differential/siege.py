@@ -32,7 +32,7 @@ def steps(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
     ):
         kinds.append(_go_round)
     if roomy and scene.snat and len(scene.limits.source_ports) > CROWD:
-        kinds += [_use_up] * 4
+        kinds += [_use_up] * 20
     if scene.rng.random() < 0.1:
         kinds.append(_scatter)
     kinds += [_dial_the_pool] if scene.snat else [_take_all_ports] * 4
@@ -120,7 +120,8 @@ def _use_up(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
     services = [each for each in scene.nat_services() if each.backends]
     if not services:
         return
-    talk.vip, talk.proto = _dial(scene.rng.choice(services))
+    alone = [each for each in services if len(each.backends) == 1 and not any(each.thresholds)]
+    talk.vip, talk.proto = _dial(scene.rng.choice(alone or services))
     for port in range(10_000, 10_000 + CROWD):
         yield _arrival(_opening(talk, port, now, scene), now)
     later = now + max(scene.limits.timeouts.syn, scene.limits.timeouts.udp)

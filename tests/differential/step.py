@@ -1,4 +1,4 @@
-"""One step of a life: a frame arrives, the tables are swapped, or time is given for expiry.
+"""One step of a life: a frame arrives, tables are swapped, flows expire, or an engine starts anew.
 
 Steps are plain values. A list of them can be replayed by any engine, and some of them left out.
 """
@@ -6,7 +6,7 @@ Steps are plain values. A list of them can be replayed by any engine, and some o
 from typing import NamedTuple
 
 from pktlb.datapath.frame import Frame, Offload
-from pktlb.datapath.keys import address_of, port_of
+from pktlb.datapath.keys import FlowKey, address_of, format_key, port_of
 from pktlb.datapath.pipeline import Limits
 from pktlb.datapath.tables import ServiceTable, Tables
 from pktlb.model import HASHES, format_address
@@ -39,7 +39,21 @@ class Expiry(NamedTuple):
     most: int
 
 
-Step = Arrival | Swap | Expiry
+class Restart(NamedTuple):
+    """What one engine remembers, a new one goes on with."""
+
+    now: float
+    crossed: bool
+    "Of the other kind: what both lose at one end only is seen; what one loses at both, else."
+
+
+class Kill(NamedTuple):
+    """The flows of these keys are killed."""
+
+    keys: tuple[FlowKey, ...]
+
+
+Step = Arrival | Swap | Expiry | Restart | Kill
 
 
 def tell(step: Step) -> str:
@@ -51,6 +65,10 @@ def tell(step: Step) -> str:
             return f"swap to {tell_tables(step.tables)}"
         case Expiry():
             return f"at {step.now:.3f} expire, at most {step.most}"
+        case Restart():
+            return f"at {step.now:.3f} both start anew{', from each other' * step.crossed}"
+        case Kill():
+            return f"kill {', '.join(map(format_key, step.keys))}"
 
 
 def tell_frame(given: Frame) -> str:
@@ -66,6 +84,7 @@ def tell_tables(tables: Tables) -> str:
     services = [
         f"{each.vip} {each.mode.name} {each.scheduler.name} {tell_options(each)}"
         f"{' '.join(f'{b}*{w}' for b, w in zip(each.backends, each.weights, strict=True))} "
+        f"of {' '.join(map(str, each.members))} "
         f"slots {list(each.slots[:12])}{'...' if len(each.slots) > 12 else ''}"
         for each in tables.all_services
     ]
@@ -85,6 +104,10 @@ def tell_tables(tables: Tables) -> str:
         f"replies {' '.join(replies)}",
         f"snat {' '.join(map(format_address, sorted(tables.snat)))}",
         f"own {' '.join(map(format_address, sorted(tables.own)))} ports {tables.own_ports}",
+        *(
+            f"removed {key.hex()} {gone} {policy.name}"
+            for (key, gone), policy in tables.removed.items()
+        ),
         f"hash key {tables.hash_key.hex()}",
         f"spread {sorted(tables.spread)} not from {[m.hex() for m in sorted(tables.appliances)]}",
     ]
@@ -98,6 +121,13 @@ def tell_options(each: ServiceTable) -> str:
         *(["one packet"] if each.one_packet else []),
         *(["pick up"] if each.pick_up else []),
         *([f"by {on}"] if each.scheduler in HASHES else []),
+        *([f"modes {[mode.name for mode in each.modes]}"] if each.modes else []),
+        *([f"thresholds {each.thresholds}"] if each.thresholds else []),
+        *(
+            [f"persist {each.persist_s} s by /{each.persist4} /{each.persist6}"]
+            if each.persist_s
+            else []
+        ),
     ]
     return "".join(f"{word} " for word in told)
 

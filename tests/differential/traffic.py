@@ -12,7 +12,7 @@ from typing import Final
 
 from pktlb.datapath.flow import Flow
 from pktlb.datapath.frame import NO_OFFLOAD
-from pktlb.datapath.keys import destination, source
+from pktlb.datapath.keys import destination, reversed_key, source
 from pktlb.datapath.outcome import Outcome
 from pktlb.datapath.tcp import State
 from pktlb.model import Endpoint, Proto, Reason, Verdict
@@ -26,9 +26,10 @@ from tests.differential.scene import (
     NO_INDEX,
     NUMBERS,
     OWN,
+    Kind,
     Scene,
 )
-from tests.differential.step import Arrival, Expiry, Step, Swap
+from tests.differential.step import Arrival, Expiry, Kill, Step, Swap
 from tests.differential.talk import ODD_FLAGS, Talk
 from tests.differential.wire import ACK, HEADER, ICMPS, LONGEST, SYN, Packet
 from tests.packets import packed
@@ -74,8 +75,10 @@ class Traffic:
             self._in_parts: 50,
             self._between_anybody: 100,
             self._expire: 40,
+            self._kill: 8,
+            self._of_the_doomed: 40,
             self._noise: 20,
-            self._besiege: 2,
+            self._besiege: 10 if self.scene.kind is Kind.VAST else 2,
         }
         self._kinds, self._shares = list(kinds), list(accumulate(kinds.values()))
         self._waits = self.rng.choice(((EIGHTH,), WAITS[:4], WAITS))
@@ -130,6 +133,26 @@ class Traffic:
     def _expire(self, flows: Iterable[Flow]) -> Step:
         return Expiry(self.now, self.rng.choice((0, 1, 1, 2, 3, 1000)))
 
+    def _kill(self, flows: Iterable[Flow]) -> Step:
+        """An operator ends some flows, and perhaps one that is not there."""
+        found = list(islice(flows, 50))
+        some = self.rng.sample(found, min(len(found), self.rng.choice((1, 1, 2, 5))))
+        keys = [flow.key for flow in some]
+        if some and self.rng.random() < 0.3:
+            keys.append(some[0].reverse or reversed_key(some[0].key))
+        self._queue.extend(map(self._of_flow, some))
+        return Kill(tuple(keys))
+
+    def _of_the_doomed(self, flows: Iterable[Flow]) -> Step:
+        """A packet of a flow that was killed, or whose backend was removed."""
+        removed = self.scene.removed
+        found = [
+            flow
+            for flow in islice(flows, 200)
+            if flow.killed or (flow.tally.service, flow.tally.backend) in removed
+        ]
+        return self._of_flow(self.rng.choice(found)) if found else self._continue(flows)
+
     def _noise(self, flows: Iterable[Flow]) -> Step:
         index = self.rng.choice((*INDEXES, NO_INDEX))
         data = bytes(strange.noise(self.rng))
@@ -137,7 +160,7 @@ class Traffic:
 
     def _besiege(self, flows: Iterable[Flow]) -> Step:
         self._queue.extend(siege.steps(self._talk(), self.scene, self.now))
-        self.now = max([self.now, *(s.now for s in self._queue if not isinstance(s, Swap))])
+        self.now = max([self.now, *(s.now for s in self._queue if not isinstance(s, Swap | Kill))])
         return self._queue.popleft() if self._queue else self._continue(flows)
 
     def _talk(self) -> Talk:
@@ -320,6 +343,11 @@ class Traffic:
         self.now = max(self.now, self._end_of(flow) + rng.choice((-EIGHTH, 0.0, 0.0, EIGHTH)))
         if rng.random() < 0.3:
             return Expiry(self.now, rng.choice((1, 2, 1000)))
+        return self._of_flow(flow)
+
+    def _of_flow(self, flow: Flow) -> Arrival:
+        """A packet of it, from either side."""
+        rng = self.rng
         key = flow.key if flow.reverse is None or rng.random() < 0.5 else flow.reverse
         index = rng.choice(INDEXES)
         packet = self._packet(source(key), destination(key), key[-1], b"\2later", index)

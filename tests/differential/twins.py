@@ -10,7 +10,7 @@ from pktlb.datapath.pipeline import Dataplane, Limits
 from pktlb.datapath.tables import Tables
 from pktlb.datapath.tcp import State
 from pktlb.model import Reason
-from tests.differential.step import Arrival, Expiry, Step, Swap, tell_frame
+from tests.differential.step import Arrival, Expiry, Kill, Restart, Step, Swap, tell_frame
 from tests.gateway import Engine, Plane
 
 LOOK_EVERY: Final = 64
@@ -35,7 +35,8 @@ class Twins:
     """An engine of each kind, with the same tables and limits."""
 
     def __init__(self, pair: Pair, tables: Tables, limits: Limits, every: int = LOOK_EVERY) -> None:
-        self.reference: Final = pair.reference(tables, limits)
+        self._pair, self._tables, self._limits = pair, tables, limits
+        self.reference = pair.reference(tables, limits)
         self._other = pair.other(tables, limits)
         self._every = every
         self._taken = 0
@@ -43,6 +44,11 @@ class Twins:
     def take(self, step: Step) -> Outcome | None:
         """Let both take a step; the reference's outcome, where the step is a frame."""
         self._taken += 1
+        if isinstance(step, Restart):
+            self._start_anew(step)
+            return None
+        if isinstance(step, Swap):
+            self._tables = step.tables
         ours, theirs = act(self.reference, step), act(self._other, step)
         outcome = ours if isinstance(ours, Outcome) else None
         if tell_apart(ours) != tell_apart(theirs):
@@ -54,9 +60,24 @@ class Twins:
             self.look()
         return outcome
 
+    def _start_anew(self, step: Restart) -> None:
+        """Each is followed by one that goes on from what it, or the other, has handed over."""
+        now = step.now
+        ours, theirs = self.reference.dump(now), self._other.dump(now)
+        if step.crossed:
+            ours, theirs = theirs, ours
+        self.reference = self._pair.reference(self._tables, self._limits)
+        self._other = self._pair.other(self._tables, self._limits)
+        self._compare(
+            "flows taken over", self.reference.load(ours, now), self._other.load(theirs, now)
+        )
+        self.look()
+
     def look(self) -> None:
         """Compare what the engines remember."""
         self._compare("counts", told_counts(self.reference), told_counts(self._other))
+        self._compare("number of pins", self.reference.pin_count, self._other.pin_count)
+        self._compare("tallies", told_tallies(self.reference), told_tallies(self._other))
         ours, theirs = told_flows(self.reference), told_flows(self._other)
         if ours != theirs:
             left, right = (sorted(map(tell_flow, each)) for each in (ours - theirs, theirs - ours))
@@ -80,8 +101,12 @@ def act(engine: Plane, step: Step) -> Result:
                 return engine.handle(step.frame(), step.now)
             case Expiry():
                 return engine.expire(step.now, step.most)
+            case Kill():
+                return engine.kill(step.keys)
             case Swap():
                 engine.swap(step.tables)
+            case Restart():
+                raise TypeError("this takes two engines")
     except Exception as error:
         return error
     return None
@@ -110,6 +135,14 @@ def result(given: Result) -> str:
 def told_counts(engine: Plane) -> dict[str, int]:
     counts = engine.counts
     return {reason.name: counts[reason] for reason in Reason if counts[reason]}
+
+
+def told_tallies(engine: Plane) -> list[str]:
+    """A line for each backend of a service."""
+    return sorted(
+        f"{service.hex()} {backend} {count}"
+        for (service, backend), count in engine.tallies().items()
+    )
 
 
 def told_flows(engine: Plane) -> set[tuple[Any, ...]]:

@@ -12,8 +12,8 @@ CORPUS: Final = HERE / "corpus"
 CASES: Final = HERE / "cases"
 
 _ENGINE: Final = (
-    "carry_out", "decide", "ends", "engine", "flow", "icmp", "indirect", "map", "opening",
-    "packet", "raw_tables", "schedule", "segment", "snat", "tables", "trail",
+    "carry_out", "course", "decide", "ends", "engine", "flow", "icmp", "indirect", "map", "opening",
+    "packet", "pin", "raw_tables", "reset", "schedule", "segment", "snat", "tables", "trail",
 )  # fmt: skip
 "The engine as far as it needs neither sockets nor Python."
 _SOURCES: Final = {

@@ -3,7 +3,8 @@
 #include "world.h"
 
 struct recount {
-	__u32 flows[TALLIES], active[TALLIES];
+	__u32 flows[TALLIES], active[TALLIES], pins[TALLIES];
+	__u32 *refs; /* of flows, by pin */
 	__u32 out[SERVICES * BACKENDS]; /* of source endpoints, by pool */
 	__u32 count, ways, ways_back;
 };
@@ -42,9 +43,13 @@ static void check_queues(struct world *world, struct recount *sum)
 			age = world->engine.now - flow->seen;
 			CHECK(age <= older);
 			older = age;
-			CHECK(flow->tally < TALLIES && world->tallies[flow->tally] != FREE);
+			CHECK(flow->tally < TALLIES && world->tallies[flow->tally]);
 			sum->flows[flow->tally]++;
 			sum->active[flow->tally] += state != PK_CLOSED;
+			CHECK(flow->pin == PK_ABSENT || flow->pin < world->engine.pins.used);
+			if (flow->pin != PK_ABSENT)
+				sum->refs[flow->pin]++;
+			CHECK(!(flow->mode & PK_FLOW_KILLED) || flow->proto == PK_TCP);
 			sum->ways += !(flow->mode & PK_FLOW_SINGLE);
 			sum->ways_back += PK_MODE(flow) == PK_NAT;
 			if (flow->mode & PK_FLOW_ALLOTTED)
@@ -127,7 +132,14 @@ static void check_pools(const struct world *world, const struct recount *sum)
 	}
 }
 
-/* Idle ones first for PK_NQ; fewest flows a weight, with the new one in but for PK_LC; then the
+static int is_full(const struct pk_place *place, const struct pk_tally *tally)
+{
+	if (!place->upper || tally->active < place->lower)
+		return place->upper && tally->active >= place->upper;
+	return tally->was_full || tally->active >= place->upper;
+}
+
+/* Full ones last; idle ones first for PK_NQ; fewest flows a weight, with the new one in but for PK_LC; then the
  * longest not chosen, then the first. */
 static int is_before(const struct pk_tally *tallies, const struct pk_service *service, __u32 a,
 		     __u32 b)
@@ -137,6 +149,8 @@ static int is_before(const struct pk_tally *tallies, const struct pk_service *se
 	__u64 one = service->scheduler != PK_LC;
 	__u64 mine = (ta->active + one) * pb->weight, theirs = (tb->active + one) * pa->weight;
 
+	if (is_full(pa, ta) != is_full(pb, tb))
+		return is_full(pb, tb);
 	if (service->scheduler == PK_NQ && (!ta->active || !tb->active)) {
 		mine = ta->active;
 		theirs = tb->active;
@@ -161,15 +175,65 @@ static void check_heap(const struct pk_standings *all, const struct pk_service *
 	}
 }
 
-static void check_tallies(const struct world *world, const struct recount *sum)
+/* Each frame of a flow has been counted, unless it was none for its way in the end. */
+static void check_traffic(struct world *world, __u64 packets_in, __u64 packets_out)
+{
+	__u64 counts[PK_REASON_COUNT], sent, unfit;
+
+	pk_engine_counts(&world->engine, counts);
+	sent = counts[PK_OPENED] + counts[PK_PICKED_UP] + counts[PK_FORWARDED];
+	unfit = counts[PK_TOO_BIG] + counts[PK_UNSEGMENTABLE] + counts[PK_UNANSWERED];
+	CHECK(packets_in >= sent && packets_in <= sent + unfit);
+	CHECK(packets_out >= counts[PK_RETURNED] && packets_out <= counts[PK_RETURNED] + unfit);
+}
+
+/* The queue of those without flows, all others with as many as they count, each of them found. */
+static void check_pins(struct world *world, struct recount *sum)
+{
+	const struct pk_pins *pins = &world->engine.pins;
+	__u32 at, before = pins->capacity, waiting = 0, found = 0, number, left = 0;
+
+	CHECK(pins->count <= pins->capacity && pins->used <= pins->capacity);
+	for (at = pins->pin[before].after; at != pins->capacity; at = pins->pin[at].after) {
+		CHECK(at < pins->used && ++waiting <= pins->count);
+		CHECK(pins->pin[at].before == before && !pins->pin[at].refs);
+		before = at;
+	}
+	CHECK(pins->pin[pins->capacity].before == before);
+	for (number = 0; number <= pins->mask; number++)
+		for (at = pins->hashed[number]; at; at = pins->pin[at - 1].next) {
+			const struct pk_pin *pin = &pins->pin[at - 1];
+
+			CHECK(at <= pins->used && ++found <= pins->count);
+			CHECK(pin->refs == sum->refs[at - 1] && pin->life);
+			CHECK(pin->tally < TALLIES && world->tallies[pin->tally]);
+			CHECK(world->engine.standings.tallies[pin->tally].standing == pin->standing);
+			sum->pins[pin->tally]++;
+			waiting += pin->refs > 0;
+		}
+	CHECK(found == pins->count && waiting == pins->count);
+	for (at = pins->freed; at != PK_ABSENT; at = pins->pin[at].next)
+		CHECK(at < pins->used && ++left <= pins->used);
+	CHECK(left + pins->count == pins->used);
+}
+
+static void check_tallies(struct world *world, const struct recount *sum)
 {
 	const struct pk_standings *all = &world->engine.standings;
+	__u64 packets_in = world->gone_in, packets_out = world->gone_out;
 	__u32 i;
 
 	for (i = 0; i < TALLIES; i++) {
-		CHECK(all->tallies[i].flows == sum->flows[i] || world->tallies[i] == FREE);
-		CHECK(all->tallies[i].active == sum->active[i] || world->tallies[i] == FREE);
+		const struct pk_tally *tally = &all->tallies[i];
+
+		if (!world->tallies[i])
+			continue;
+		CHECK(tally->flows == sum->flows[i] && tally->active == sum->active[i]);
+		CHECK(tally->pins == sum->pins[i] && tally->connections >= tally->flows);
+		packets_in += tally->packets_in;
+		packets_out += tally->packets_out;
 	}
+	check_traffic(world, packets_in, packets_out);
 	for (i = 0; i < world->loaded->service_count; i++) {
 		const struct pk_service *service = &world->loaded->tables->services[i];
 
@@ -225,11 +289,14 @@ void check_world(struct world *world)
 {
 	struct recount *sum = must(calloc(1, sizeof(*sum)));
 
+	sum->refs = must(calloc(world->engine.pins.capacity, sizeof(*sum->refs)));
 	check_queues(world, sum);
+	check_pins(world, sum);
 	check_records(&world->engine.flows, sum);
 	check_index(&world->engine.flows, sum);
 	check_pools(world, sum);
 	check_tallies(world, sum);
 	check_trails(world);
+	free(sum->refs);
 	free(sum);
 }

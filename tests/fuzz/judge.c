@@ -71,6 +71,86 @@ static void judge_answer(const struct trial *t, const struct sent *sent)
 		CHECK(t->reason != PK_TTL_EXPIRED || t->view.ttl <= 1);
 }
 
+/* A reset as short as it can be, for whom the packet came from. */
+static void judge_reset(const struct trial *t, const struct sent *sent)
+{
+	const __u8 *was = t->shot->before, *theirs = was + t->view.transport, *mine;
+	__u8 family = t->view.key.family, flags = t->view.tcp_flags;
+	__u32 size = pk_size(family), at = PK_IP + pk_ends_at(family);
+	struct pk_header header = outcome_header(sent->data, sent->length);
+	__u8 rest[4] = { 0, PK_TCP, 0, 20 };
+
+	mine = sent->data + header.transport;
+	CHECK(t->view.kind <= PK_FIRST && t->view.key.proto == PK_TCP && !(flags & PK_RST));
+	CHECK(pk_is_host(&t->view.key.source, family) && !((was[0] | was[6]) & 1));
+	CHECK(sent->port == t->shot->was.port && !sent->offload.flags && !sent->offload.gso_type);
+	CHECK(!memcmp(sent->data, was + 6, 6) && !memcmp(sent->data + 6, was, 6));
+	CHECK(header.family == family && header.proto == PK_TCP && !header.fragmented);
+	CHECK(header.transport == PK_IP + pk_header_size(family) && header.end - header.transport == 20);
+	CHECK(!memcmp(sent->data + at, was + at + size, size));
+	CHECK(!memcmp(sent->data + at + size, was + at, size));
+	CHECK(pk_load16(mine) == pk_load16(theirs + 2) && pk_load16(mine + 2) == pk_load16(theirs));
+	CHECK(pk_fold(pk_sum(mine, 20, pk_sum(rest, 4, pk_sum(sent->data + at, 2 * size, 0)))) ==
+	      0xffff);
+	CHECK(mine[12] == 0x50 && mine[13] == (flags & PK_ACK ? PK_RST : PK_RST | PK_ACK));
+	if (flags & PK_ACK)
+		CHECK(!memcmp(mine + 4, theirs + 8, 4) && !pk_be32(mine + 8));
+	else
+		CHECK(!pk_be32(mine + 4) &&
+		      pk_be32(mine + 8) - pk_be32(theirs + 4) ==
+			      t->view.end - t->view.payload + !!(flags & PK_SYN) + (flags & PK_FIN));
+}
+
+static int begin(struct trial *t, const struct shot *shot, enum pk_reason reason)
+{
+	t->shot = shot;
+	t->before = shot->before + PK_IP;
+	t->reason = reason;
+	return pk_parse(shot->before, shot->was.length, &t->view) == PK_FORWARDED;
+}
+
+/* The RST that its sender might have sent instead of a TCP packet; how many bytes. */
+static __u32 make_instead(const struct trial *t, __u8 *made)
+{
+	const __u8 *was = t->shot->before;
+	__u8 family = t->view.key.family;
+	__u32 head = pk_header_size(family), ends = pk_ends_at(family), at = PK_IP + head;
+	__u8 *ip = made + PK_IP, *tcp = made + at, rest[4] = { 0, PK_TCP, 0, 20 };
+
+	memcpy(made, was, PK_IP + 1);
+	memset(ip, 0, head + 20);
+	ip[0] = family == 4 ? 0x45 : 0x60;
+	ip[family == 4 ? 3 : 5] = family == 4 ? 40 : 20;
+	ip[6] = family == 4 ? 0x40 : PK_TCP;
+	ip[family == 4 ? 8 : 7] = 64;
+	if (family == 4)
+		ip[9] = PK_TCP;
+	memcpy(ip + ends, was + PK_IP + ends, 2 * pk_size(family));
+	if (family == 4)
+		pk_store16(ip + 10, pk_checksum(ip, 20, 0));
+	memcpy(tcp, was + t->view.transport, 12);
+	tcp[12] = 0x50;
+	tcp[13] = PK_RST | (t->view.tcp_flags & PK_ACK);
+	if (!(tcp[13] & PK_ACK))
+		memset(tcp + 8, 0, 4);
+	pk_store16(tcp + 16, pk_checksum(tcp, 20,
+					 pk_sum(rest, 4, pk_sum(ip + ends, 2 * pk_size(family), 0))));
+	return at + 20;
+}
+
+/* What goes on to the other end, if anything does: as if it had come in. How many frames. */
+static __u32 judge_instead(struct trial *t, const struct sent *sent, __u32 count)
+{
+	__u8 made[PK_IP + 60];
+	struct shot shot = { .before = made, .was = { .data = made, .port = t->shot->was.port } };
+
+	if (!count)
+		return 0;
+	shot.was.length = make_instead(t, made);
+	CHECK(begin(t, &shot, PK_RESET));
+	return outcome_check(t, sent, count);
+}
+
 /* What an error about our tunnel becomes: one about the packet inside. */
 static void judge_relayed(const struct trial *t, const struct sent *sent)
 {
@@ -95,14 +175,6 @@ struct trial *judge_open(const struct world *world)
 
 	t->world = world;
 	return t;
-}
-
-static int begin(struct trial *t, const struct shot *shot, enum pk_reason reason)
-{
-	t->shot = shot;
-	t->before = shot->before + PK_IP;
-	t->reason = reason;
-	return pk_parse(shot->before, shot->was.length, &t->view) == PK_FORWARDED;
 }
 
 /* An error that quotes IP in IP, which was taken to be about the packet around. */
@@ -145,6 +217,10 @@ __u32 judge(struct trial *t, const struct shot *shot, enum pk_reason reason, int
 		own = 1;
 	} else if (verdict == SEND) {
 		own = outcome_check(t, sent, count);
+	} else if (reason == PK_RESET) {
+		CHECK(count);
+		judge_reset(t, sent);
+		own = 1 + judge_instead(t, sent + 1, count - 1);
 	} else if (verdict == ANSWER && count) {
 		judge_answer(t, sent);
 		own = 1;

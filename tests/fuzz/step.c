@@ -323,6 +323,9 @@ static void happen(struct flight *f, struct input *in)
 		expire(world, detail);
 	} else if (event == SWAP) {
 		world_swap(world, in, NULL);
+	} else if (event == CLOCK_BACK && detail & 8) { /* one event, so that inputs mean what they meant */
+		if (f->in_count)
+			pk_engine_kill(&world->engine, &f->in[detail % RING % f->in_count], 1);
 	} else if (event == CLOCK_BACK) {
 		f->back = take(in);
 	}

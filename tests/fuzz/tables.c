@@ -8,7 +8,7 @@
 
 #define MOST_RECORDS 8u
 #define SLOTS 3u
-#define PARTS 12u /* of a source, from `services` on, with the hash key behind them */
+#define PARTS 13u /* of a source, from `services` on, with the hash key behind them */
 
 /* So many records as the input wants, in memory of exactly their size. */
 static void draw(struct pk_array *array, size_t record, struct input *in)
@@ -28,11 +28,13 @@ static void check_service(const struct pk_tables *tables, const struct pk_servic
 {
 	__u32 i;
 
-	CHECK(service->mode <= PK_TUNNEL && service->scheduler <= PK_BY_HASH);
+	CHECK(service->scheduler <= PK_BY_HASH);
+	CHECK(service->persist4 <= 32 && service->persist6 <= 128);
 	CHECK(service->fields <= PK_BY_FLOW && service->prefix4 <= 32 && service->prefix6 <= 128);
 	CHECK(service->standing < PK_MAX_STANDINGS);
 	for (i = 0; i < service->place_count; i++) {
 		CHECK(service->places[i].tally < tables->tally_count && service->places[i].weight);
+		CHECK(service->places[i].mode <= PK_TUNNEL);
 		service->heap[i] = i;
 	}
 	if (!service->place_count || service->scheduler == PK_LC ||
@@ -78,10 +80,13 @@ static void check_tables(const struct pk_tables *tables, const struct pk_source 
 	check_spans(tables, &tables->service_at, &source->spans, (__u32)services);
 	check_spans(tables, &tables->replies, &source->replies, 1);
 	for (i = 0; i < tables->tally_count && i < 256; i++) {
+		CHECK(!tables->removed || tables->removed[i] <= PK_ON_REMOVE_KEEP);
 		const struct pk_hop *hop = tables->hop_of[i];
 
 		CHECK(!hop || (hop >= tables->hops && hop < tables->hops + hops));
 		CHECK(!hop || hop->mtu >= 68);
+		CHECK(tables->place_of[i] == PK_ABSENT ||
+		      tables->places[tables->place_of[i]].tally == i);
 	}
 	for (i = 0; i < tables->port_count; i++)
 		CHECK(tables->ports[i].mtu >= 68 && pk_port_of(tables, tables->ports[i].index));
@@ -112,6 +117,7 @@ int LLVMFuzzerTestOneInput(const __u8 *data, size_t size)
 		sizeof(__u32), sizeof(struct pk_raw_span), sizeof(struct pk_raw_span),
 		sizeof(struct pk_raw_end), sizeof(struct pk_raw_end), sizeof(struct pk_raw_end),
 		sizeof(struct pk_raw_end), sizeof(struct pk_raw_hop), sizeof(struct pk_raw_port),
+		sizeof(struct pk_raw_removed),
 	};
 	struct pk_tables *tables;
 	const char *wrong;

@@ -127,7 +127,9 @@ static void wait_a_little(void)
 static void control(void)
 {
 	__u64 counts[PK_REASON_COUNT];
-	__u32 pairs[2 * TALLIES], seed = 1, i;
+	__u32 seed = 1, i;
+	int found;
+	struct pk_told_tally told[TALLIES];
 	struct pk_flow flows[16];
 	__u8 choices[80];
 
@@ -143,8 +145,13 @@ static void control(void)
 		atomic_store_explicit(&clock_ms, world.now, memory_order_relaxed);
 		pk_engine_expire(&world.engine, world.now, 64);
 		pk_engine_counts(&world.engine, counts);
-		pk_engine_tallies(&world.engine, 0, TALLIES, pairs);
-		pk_engine_flows(&world.engine, chance(&seed) % 64, 16, flows);
+		pk_engine_tallies(&world.engine, 0, TALLIES, told);
+		found = pk_engine_flows(&world.engine, chance(&seed) % 64, 16, flows);
+		for (i = 0; (int)i < found && i < 2; i++) {
+			struct pk_key key = pk_flow_key(&flows[i]);
+
+			pk_engine_kill(&world.engine, &key, 1);
+		}
 		sched_yield();
 	}
 }

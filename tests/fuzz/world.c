@@ -15,12 +15,18 @@ struct draft {
 	struct pk_raw_end own[4], snat[4], direct[SERVICES], appliances[BACKENDS];
 	struct pk_raw_hop hops[BACKENDS];
 	struct pk_raw_port ports[4];
+	struct pk_raw_removed removed[SERVICES * BACKENDS];
 	struct pk_array slots[SERVICES];
 	__u32 service_count, place_count, tally_count, standing_count, span_count, reply_count;
 	__u32 own_count, snat_count, direct_count, appliance_count, hop_count, port_count;
+	__u32 removed_count;
 	__u32 meaning[SERVICES]; /* place in `services`, or NONE */
 	int kept[SERVICES][BACKENDS];
+	__u32 modes[SERVICES][BACKENDS];
 };
+
+/* What the upper bits of a service's backends say about it. */
+enum more { PERSISTS = 0x1000, LIMITED = 0x2000, MIXED = 0x4000, HALF_IDLE = 0x8000 };
 
 static const __u32 mtus[8] = { 1500, 1500, 1280, 68, 84, 576, 9000, 65535 };
 
@@ -110,10 +116,10 @@ static __u32 tally_of(struct world *world, struct draft *draft, __u32 service, _
 
 	draft->kept[service][backend] = 1;
 	if (world->tally[service][backend] == NONE) {
-		while (world->tallies[number] != FREE)
+		while (world->tallies[number])
 			number++;
 		CHECK(number < TALLIES);
-		world->tallies[number] = BOUND;
+		world->tallies[number] = 1;
 		world->tally[service][backend] = number;
 		draft->tallies[draft->tally_count++] = (struct pk_raw_tally){
 			world_backend(backend, service), number, world->standing[service],
@@ -124,16 +130,45 @@ static __u32 tally_of(struct world *world, struct draft *draft, __u32 service, _
 }
 
 /* Only a tunnel and a mere next hop may be of the other family. */
-static int may_serve(const struct pk_raw_service *raw, __u32 service, __u32 backend)
+static int may_serve(enum pk_mode mode, __u32 service, __u32 backend)
 {
-	return raw->mode == PK_TUNNEL || service == ANY ||
+	return mode == PK_TUNNEL || service == ANY ||
 	       world_backend(backend, service).family == world_dialled(service)->family;
+}
+
+/* Its backends; those that are members only take no new flows. Returns how many do. */
+static __u32 draft_places(struct world *world, struct draft *draft, __u32 s, __u32 what,
+			  __u32 backends)
+{
+	__u32 i, mode, tally, count = 0, upper, lower;
+
+	for (i = 0; i < BACKENDS; i++) {
+		mode = s == ANY ? PK_DSR : (what + (backends & MIXED ? i : 0)) % 3;
+		if (!(backends >> i & 1) || !may_serve(mode, s, i))
+			continue;
+		tally = tally_of(world, draft, s, i);
+		draft->modes[s][i] = mode;
+		if (backends & HALF_IDLE && i % 2)
+			continue;
+		upper = backends & LIMITED ? (what + i) % 4 : 0;
+		lower = upper - (upper && i % 3);
+		draft->places[draft->place_count++] = (struct pk_place){
+			tally, 1 + (i + (what >> 5)) % 5, upper, lower, mode
+		};
+		count++;
+	}
+	return count;
+}
+
+static int is_direct(__u32 service, __u32 what, __u32 backends)
+{
+	return service == ANY || what % 3 != PK_NAT || backends & MIXED;
 }
 
 static void draft_service(struct world *world, struct draft *draft, struct loaded *loaded,
 			  struct input *in, __u32 s)
 {
-	__u32 what = take(in), how = take(in), backends = take16(in), count = 0, i;
+	__u32 what = take(in), how = take(in), backends = take16(in), count, i;
 	struct pk_raw_service *raw = &draft->services[draft->service_count];
 	const struct dialled *dialled = world_dialled(s);
 	__u32 *slots = loaded->slots[s];
@@ -143,24 +178,20 @@ static void draft_service(struct world *world, struct draft *draft, struct loade
 	if (what % 8 == 7)
 		return; /* this service is not there */
 	draft->meaning[s] = draft->service_count;
-	*raw = (struct pk_raw_service){ .mode = s == ANY ? PK_DSR : (__u8)(what % 3),
-					.scheduler = (__u8)((what >> 3) % 6),
-					.flags = (__u8)((how & 0x0b) | (s == ANY ? PK_IS_ANY : 0)),
+	*raw = (struct pk_raw_service){ .scheduler = (__u8)((what >> 3) % 6),
+					.flags = (__u8)((how & 0x0b) | (s == ANY ? PK_IS_ANY : 0) |
+							(is_direct(s, what, backends) ? PK_DIRECT : 0)),
 					.fields = how >> 4 & 3,
 					.prefix4 = (__u8)(how >> 6) * 10u,
 					.prefix6 = (__u8)(how >> 6) * 42u,
+					.persist4 = 31 + (how >> 4 & 1),
+					.persist6 = 127 + (how >> 4 & 1),
+					.persist = backends & PERSISTS ? (1 + how) << 7 : 0,
 					.standing = standing_of(world, draft, s),
 					.first_place = draft->place_count,
 					.slots = draft->service_count };
 	memcpy(raw->vip, vip.byte, s == ANY ? 0 : 16);
-	for (i = 0; i < BACKENDS; i++) {
-		if (!(backends >> i & 1) || !may_serve(raw, s, i))
-			continue;
-		draft->places[draft->place_count++] = (struct pk_place){
-			tally_of(world, draft, s, i), 1 + (i + (what >> 5)) % 5
-		};
-		count++;
-	}
+	count = draft_places(world, draft, s, what, backends);
 	for (i = 0; count && i < MOST_SLOTS; i++)
 		slots[i] = i * 7 % count;
 	raw->place_count = count;
@@ -195,13 +226,13 @@ static void draft_ends_of(struct draft *draft, __u32 s, __u32 backend)
 	const struct dialled *dialled = world_dialled(s);
 	struct pk_raw_end vip = place_end(dialled->number, dialled->family, 0, 0);
 	struct pk_raw_end end = world_backend(backend, s);
-	int nat = draft->services[draft->meaning[s]].mode == PK_NAT;
+	int direct = draft->services[draft->meaning[s]].flags & PK_DIRECT;
 
 	if (!backend)
 		put_spans(draft->spans, &draft->span_count, &vip, dialled, draft->meaning[s]);
-	if (!backend && !nat)
+	if (!backend && direct)
 		draft->direct[draft->direct_count++] = vip;
-	if (draft->kept[s][backend] && nat)
+	if (draft->kept[s][backend] && draft->modes[s][backend] == PK_NAT)
 		put_spans(draft->replies, &draft->reply_count, &end, dialled, 0);
 }
 
@@ -262,6 +293,19 @@ static void draft_ways(struct world *world, struct draft *draft, struct input *i
 	}
 }
 
+/* What becomes of those who have a number, but are no longer of their service. */
+static void draft_removed(const struct world *world, struct draft *draft, __u32 choice)
+{
+	__u32 s, i;
+
+	for (s = 0; s < SERVICES; s++)
+		for (i = 0; i < BACKENDS; i++)
+			if (world->tally[s][i] != NONE && !draft->kept[s][i])
+				draft->removed[draft->removed_count++] = (struct pk_raw_removed){
+					world->tally[s][i], (choice + s + i) % (PK_ON_REMOVE_KEEP + 1)
+				};
+}
+
 static struct pk_tables *load(struct world *world, struct draft *draft, struct input *in)
 {
 	static const __u8 key[16];
@@ -277,6 +321,7 @@ static struct pk_tables *load(struct world *world, struct draft *draft, struct i
 	}
 	for (i = 0; i < (own >> 2) % 4; i++)
 		draft->own[draft->own_count++] = place_end(FIRST_VIP + i, 4 + i % 2 * 2, 0, 0);
+	draft_removed(world, draft, own);
 	source.own_low = 40002;
 	source.own_high = 40002 + (own >> 4);
 #define PART(part, count) \
@@ -293,6 +338,7 @@ static struct pk_tables *load(struct world *world, struct draft *draft, struct i
 	PART(appliances, appliance_count);
 	PART(hops, hop_count);
 	PART(ports, port_count);
+	PART(removed, removed_count);
 #undef PART
 	tables = pk_tables_load(&world->engine, &source, &wrong);
 	if (!tables)
@@ -300,7 +346,7 @@ static struct pk_tables *load(struct world *world, struct draft *draft, struct i
 	return must(tables);
 }
 
-/* Numbers of those who are gone: of a backend when its last open flow is, for others later. */
+/* Numbers of those who are gone: of a backend when its last flow and its last pin are. */
 static void forget(struct world *world, const struct draft *draft)
 {
 	const struct pk_tally *tallies = world->engine.standings.tallies;
@@ -311,8 +357,11 @@ static void forget(struct world *world, const struct draft *draft)
 		left = draft->meaning[s] != NONE;
 		for (i = 0; i < BACKENDS; i++) {
 			number = world->tally[s][i];
-			if (number != NONE && !draft->kept[s][i] && !tallies[number].active) {
-				world->tallies[number] = LEAVING;
+			if (number != NONE && !draft->kept[s][i] && !tallies[number].flows &&
+			    !tallies[number].pins) {
+				world->gone_in += tallies[number].packets_in;
+				world->gone_out += tallies[number].packets_out;
+				world->tallies[number] = 0;
 				world->tally[s][i] = NONE;
 			}
 			left += draft->kept[s][i] || world->tally[s][i] != NONE;
@@ -322,9 +371,6 @@ static void forget(struct world *world, const struct draft *draft)
 			world->standing[s] = NONE;
 		}
 	}
-	for (number = 0; number < TALLIES; number++)
-		if (world->tallies[number] == LEAVING && !tallies[number].flows)
-			world->tallies[number] = FREE;
 	pthread_mutex_unlock(&world->engine.lock);
 }
 

@@ -20,8 +20,6 @@
 #define WORKERS 2u
 #define NONE 0xffffffffu
 
-enum bound { FREE, BOUND, LEAVING };
-
 /* Tables, and what has to live as long. */
 struct loaded {
 	struct pk_tables *tables;
@@ -43,7 +41,8 @@ struct world {
 	__u32 port_mtu[4]; /* by index; 0 where the port is not there */
 	__u32 tally[SERVICES][BACKENDS], standing[SERVICES]; /* numbers, or NONE */
 	__u32 pool[SERVICES][BACKENDS], pools;
-	enum bound tallies[TALLIES];
+	int tallies[TALLIES];     /* whether the number is taken */
+	__u64 gone_in, gone_out;  /* packets of those that were given back */
 	int standings[STANDINGS]; /* whether the number is taken */
 	__u32 now;
 };

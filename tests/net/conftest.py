@@ -20,16 +20,33 @@ ENGINES = {
 }
 ANY_ENGINE = {
     "test_guard",
+    "test_ipvsadm",
+    "test_many_changes",
     "test_next_hops",
     "test_placement",
     "test_services_page",
+    "test_systemd",
+    "test_systemd_page",
     "test_command_line",
     "test_decap",
     "test_labs",
     "test_readme",
+    "test_operating_page",
+    "test_removal",
     "test_workers",
 }
 "About control, which is the same for each engine; everything else is tried on all."
+PATIENT = {
+    "test_beside_the_kernel",
+    "test_disturbances",
+    "test_http",
+    "test_lifecycle",
+    "test_schedulers",
+    "test_strange_frames",
+    "test_transfers",
+    "test_udp",
+}
+"Those that take long with the reference engine: `make load` tries them."
 SPREAD = {"test_fragments_on_the_wire", "test_http", "test_transfers", "test_udp"}
 "Also tried with several workers."
 
@@ -39,6 +56,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if module not in ANY_ENGINE:
         engines = [name for name in ENGINES if name != "workers" or module in SPREAD]
         metafunc.parametrize("lab_engine", engines, indirect=True)
+
+
+def is_left_to_long_runs(item: pytest.Item) -> bool:
+    """What engines do is compared frame by frame elsewhere; these are about sockets, signals."""
+    call = getattr(item, "callspec", None)
+    name = call.params.get("lab_engine") if call else None
+    return name == "workers" or (name == "python" and item.path.stem in PATIENT)
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +82,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if HERE not in item.path.parents:
             continue
         item.add_marker(pytest.mark.net)
+        if is_left_to_long_runs(item):
+            item.add_marker(pytest.mark.load)
         if os.geteuid() != 0 and os.environ.get("PKTLB_NEED_NET") != "1":
             item.add_marker(pytest.mark.skip(reason="network namespaces need root"))
 

@@ -1,6 +1,7 @@
 """The machine changes under pktlb: MACs, neighbours, backends that come and go, addresses, MTUs."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from netns.host import Host
 from netns.server import blocks, sha256_of_bytes
 from netns.waiting import wait_until
 from tests.net.conftest import MODES
+from tests.net.topologies import BOTH
 from tests.net.world import EACH_ALONE, World, serving
 
 ON_LINK = pytest.mark.parametrize("world", ["nat", "dsr"], indirect=True)
@@ -17,6 +19,19 @@ ON_LINK = pytest.mark.parametrize("world", ["nat", "dsr"], indirect=True)
 
 NEW_MAC = "02:00:00:00:aa:aa"
 SIZE = 5_000_000
+
+GIVEN_UP = re.compile(r"^(\S+) .*FAILED", re.MULTILINE)
+"Addresses in what `ip monitor neigh` says."
+
+BROADCAST_ONLY = """
+table netdev deaf {
+chain in {
+    type filter hook ingress device eth0 priority 0
+    arp operation request ether daddr != ff:ff:ff:ff:ff:ff drop
+    icmpv6 type nd-neighbor-solicit ip6 daddr != ff00::/8 drop
+}
+}
+"""
 
 
 @pytest.mark.parametrize(
@@ -59,6 +74,26 @@ def test_a_flushed_neighbour_table_loses_nothing(world: World) -> None:
     assert "NO_NEXT_HOP" not in balancer.stderr
 
 
+def test_a_backend_that_answers_no_question_to_its_last_mac_keeps_its_traffic() -> None:
+    """As when questions or answers are lost in an overload: the kernel gives it up after three."""
+    with serving(BOTH["nat"]) as world:
+        balancer = world.balance()
+        for backend in world.backends:
+            backend.rules(BROADCAST_ONLY)
+        watch = world.balancer.start("ip", "monitor", "neigh")
+
+        def kernel_gave_all_up() -> bool:
+            for url in world.topology.urls:
+                assert world.who(3, url) == {"a": 1, "b": 1, "c": 1}
+            return len(set(GIVEN_UP.findall(watch.stdout))) == 2 * len(world.backends)
+
+        wait_until(kernel_gave_all_up, 12, "the backends' addresses in both families have failed")
+        world.serves_again(1, "they are found again")
+        assert balancer.stop() == 0
+        for trouble in ("cannot be reached", "NO_NEXT_HOP", "NO_BACKEND"):
+            assert trouble not in balancer.stderr
+
+
 @pytest.mark.parametrize("world", ["nat"], indirect=True)
 def test_a_neighbour_that_is_set_by_hand_is_left_alone(world: World) -> None:
     """The others are asked every few seconds; to see that they were is to see that it was not."""
@@ -91,7 +126,7 @@ def test_a_backend_that_goes_away_takes_no_new_connections(world: World) -> None
     balancer = world.balance()
     leaving = world.lab.hosts["c"]
     route = switch_off(leaving)
-    world.serves_again(12, "connections go to the others only")
+    world.serves_again(15, "connections go to the others only")
     assert world.who(6) == {"a": 3, "b": 3}
     assert "backend 10.0.2.13 cannot be reached" in balancer.stderr
     switch_on(leaving, route)

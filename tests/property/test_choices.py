@@ -7,12 +7,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pktlb.datapath.flow import Tally
 from pktlb.datapath.frame import Frame
 from pktlb.datapath.keys import FlowKey, flow_key
 from pktlb.datapath.schedule import Schedulers, hashed
 from pktlb.datapath.siphash import siphash
 from pktlb.datapath.tables import ServiceTable
+from pktlb.datapath.tally import Tally
 from pktlb.model import Endpoint, HashFields, HashOn, Mode, Proto, Scheduler
 from pktlb.policy import MAGLEV_SLOTS, maglev_table, weighted_cycle
 from tests.gateway import HASH_KEY, service

@@ -4,9 +4,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pktlb.datapath import checksum
-from pktlb.datapath.flow import Flow, FlowTable, Tally
+from pktlb.datapath.flow import Flow, FlowTable
 from pktlb.datapath.keys import FlowKey, destination, endpoint_key, flow_key
 from pktlb.datapath.snat import SourcePorts
+from pktlb.datapath.tally import Tally
 from pktlb.datapath.tcp import State
 from pktlb.model import Endpoint, Mode, Proto, Timeouts
 from tests.oracle import SlowFlow, SlowFlowTable, SlowSourcePorts, slow_checksum, slow_sum

@@ -1,7 +1,8 @@
 """The flow table: both directions, idle times, room, and what it tells those who ask."""
 
-from pktlb.datapath.flow import Flow, FlowTable, Tally
+from pktlb.datapath.flow import Flow, FlowTable
 from pktlb.datapath.keys import flow_key
+from pktlb.datapath.tally import Tally
 from pktlb.datapath.tcp import State
 from pktlb.model import Mode, Proto, Timeouts
 from tests.packets import backend, client, vip

@@ -42,19 +42,31 @@ def under(module: str, parents: frozenset[str]) -> bool:
 CONTROL = frozenset(
     {"pktlb.cli", "pktlb.config", "pktlb.control", "pktlb.daemon", "pktlb.decap", "pktlb.engine"}
     | {
+        "pktlb.conflicts",
+        "pktlb.document",
         "pktlb.engines",
         "pktlb.failover",
+        "pktlb.file",
         "pktlb.health",
         "pktlb.host",
         "pktlb.l7",
+        "pktlb.objects",
         "pktlb.plan",
         "pktlb.service",
         "pktlb.policy",
+        "pktlb.settings",
+        "pktlb.validation",
     }
 )
 DATAPATH = frozenset({"pktlb.datapath"})
 MODEL = frozenset({"pktlb.model"})
 PKTLB = frozenset({"pktlb"})
+
+RUNNING = frozenset(
+    {"pktlb.control", "pktlb.daemon", "pktlb.datapath", "pktlb.engine", "pktlb.engines"}
+    | {"pktlb.host", "pktlb.native", "pktlb.plan", "pktlb.wire"}
+)
+"What moves packets, and what is in the process that does."
 
 RULES = [
     Rule("the datapath knows only itself and the model", "pktlb.datapath", PKTLB, DATAPATH | MODEL),
@@ -69,11 +81,27 @@ RULES = [
     Rule("the wire knows nothing of control", "pktlb.wire", CONTROL),
     Rule("only one module speaks netlink", "pktlb", frozenset({"pyroute2"}),
          spares=frozenset({"pktlb.host.netlink"})),
+    Rule("only the tables of a file and who looks after them know pydantic", "pktlb",
+         frozenset({"pydantic", "pydantic_core"}),
+         spares=frozenset({"pktlb.settings", "pktlb.validation"})),
+    Rule("what a file says is understood without the machine", "pktlb.document",
+         IMPURE | frozenset({"pktlb.host", "pktlb.daemon"})),
+    Rule("only completions know shtab", "pktlb", frozenset({"shtab"}),
+         spares=frozenset({"pktlb.cli.completion"})),
     Rule("scapy stays out of the product", "pktlb", frozenset({"scapy"})),
     Rule("the host knows neither the daemon nor the commands", "pktlb.host",
          frozenset({"pktlb.cli", "pktlb.daemon"})),
+    Rule("the control socket knows nothing of what it controls", "pktlb.control", frozenset(
+         {"pktlb.balancer", "pktlb.cli", "pktlb.daemon", "pktlb.datapath", "pktlb.engine"}
+         | {"pktlb.engines", "pktlb.host", "pktlb.native", "pktlb.operation", "pktlb.wire"})),
+    Rule("only the server of the control socket knows aiohttp", "pktlb", frozenset({"aiohttp"}),
+         spares=frozenset(f"pktlb.control.{name}" for name in ("request", "routes", "server"))),
+    Rule("commands that ask load no server", "pktlb.control.client", frozenset(
+         {"aiohttp", "asyncio", "pktlb.config", "pktlb.model", "pktlb.file", "pydantic"})),
     Rule("nobody knows the commands", "pktlb", frozenset({"pktlb.cli"}),
          spares=frozenset({"pktlb.cli", "pktlb.__main__"})),
+    Rule("ipvsadm's commands know the balancer by its API alone", "pktlb.ipvsadm", RUNNING),
+    Rule("an import looks at nothing that runs", "pktlb.importer", RUNNING),
     Rule("the product knows neither labs nor tests", "pktlb", frozenset({"netns", "tests"})),
 ]  # fmt: skip
 
@@ -165,9 +193,18 @@ BREACHES = [
     ("pktlb.wire.port", "import pktlb.host.netlink"),
     ("pktlb.host.guard", "from pyroute2 import IPRoute"),
     ("pktlb.host.guard", "from pktlb import daemon"),
+    ("pktlb.document", "import pydantic"),
+    ("pktlb.control.server", "from pydantic import BaseModel"),
+    ("pktlb.document", "from pktlb.host import machine"),
+    ("pktlb.cli.main", "import shtab"),
     ("pktlb.daemon", "import scapy.all as s"),
     ("pktlb.daemon", "from pktlb.cli.main import main"),
+    ("pktlb.ipvsadm.table", "from pktlb.control.operator import Counts"),
+    ("pktlb.importer.output", "from pktlb import plan"),
     ("pktlb.cli.walk", "from netns import lab"),
+    ("pktlb.control.views", "from pktlb.operation import Operation"),
+    ("pktlb.control.client", "import asyncio"),
+    ("pktlb.cli.status", "def f():\n    from aiohttp import web"),
 ]
 
 
@@ -183,6 +220,7 @@ PERMITTED = [
     ("pktlb.datapath.flow", "from . import checksum"),
     ("pktlb.datapath.flow", "from collections import OrderedDict\nimport struct"),
     ("pktlb.model", "import socket"),
+    ("pktlb.settings", "from pydantic import BaseModel"),
     ("pktlb.host.netlink", "from pyroute2 import IPRoute"),
     ("pktlb.cli.run", "from pktlb import daemon\nfrom pktlb.cli import flags"),
     ("pktlb.__main__", "from pktlb.cli.main import main"),

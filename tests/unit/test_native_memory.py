@@ -52,7 +52,7 @@ def test_a_pool_of_source_ports_costs_what_was_used_of_it() -> None:
 def plane_of_one_service() -> NativeDataplane:
     backend = Endpoint(bytes([10, 0, 2, 11]), 1000)
     dialled = Vip(*vip().endpoint, vip().port, (Proto.UDP,))
-    service = ServiceTable(dialled, Mode.DSR, Scheduler.RR, (backend,), (1,), (0,))
+    service = ServiceTable(dialled, Mode.DSR, Scheduler.RR, (backend,), (1,), (0,), direct=True)
     tables = Tables.of(
         [service],
         [],

@@ -1,10 +1,11 @@
-"""MACs of next hops: taken over, kept while asked for again, forgotten on failure."""
+"""MACs of next hops: taken over, kept while asked for again, forgotten when nobody answers."""
 
 from pktlb.host.machine import Machine, Neighbour
 from pktlb.host.neighbours import NextHopMacs
 
 WAY = (3, b"\x0a\x00\x02\x0b")
 OLD, NEW = b"\x02\0\0\0\0\1", b"\x02\0\0\0\0\2"
+FAILED, ASKED = Neighbour(b"", True), Neighbour(b"", False)
 
 
 def machine(neighbour: Neighbour | None) -> Machine:
@@ -27,12 +28,49 @@ def test_the_last_mac_is_kept_while_the_kernel_asks_again() -> None:
     assert known.macs == {WAY: OLD}
 
 
-def test_a_neighbour_that_does_not_answer_is_forgotten() -> None:
+def test_the_kernel_is_asked_for_what_it_does_not_know_at_all() -> None:
+    known = NextHopMacs()
+    assert known.update(machine(None), [WAY])
+    assert not known.update(machine(Neighbour(b"", False)), [WAY])
+    assert not known.update(machine(Neighbour(OLD, False)), [WAY])
+    assert known.update(machine(None), [WAY])
+
+
+def test_a_neighbour_that_does_not_answer_is_forgotten_when_it_was_asked_once_more() -> None:
     known = NextHopMacs()
     known.update(machine(Neighbour(OLD, False)), [WAY])
-    known.update(machine(Neighbour(b"", True)), [WAY])
+    assert known.update(machine(FAILED), [WAY])
+    assert known.macs == {WAY: OLD}
+    assert not known.update(machine(ASKED), [WAY])
+    assert known.macs == {WAY: OLD}
+    assert known.update(machine(FAILED), [WAY]), "it may be back any moment"
     assert known.macs == {}
     known.update(machine(None), [WAY])
+    assert known.macs == {}
+
+
+def test_one_that_answers_when_asked_once_more_is_as_good_as_before() -> None:
+    known = NextHopMacs()
+    for mac in (OLD, NEW):
+        known.update(machine(Neighbour(mac, False)), [WAY])
+        assert known.update(machine(FAILED), [WAY])
+        known.update(machine(ASKED), [WAY])
+        assert known.macs == {WAY: mac}
+
+
+def test_doubt_outlives_an_entry_that_is_flushed() -> None:
+    known = NextHopMacs()
+    known.update(machine(Neighbour(OLD, False)), [WAY])
+    known.update(machine(FAILED), [WAY])
+    known.update(machine(None), [WAY])
+    assert known.macs == {WAY: OLD}
+    known.update(machine(FAILED), [WAY])
+    assert known.macs == {}
+
+
+def test_one_that_was_never_known_is_not_asked_for_again_at_once() -> None:
+    known = NextHopMacs()
+    assert not known.update(machine(FAILED), [WAY])
     assert known.macs == {}
 
 

@@ -10,6 +10,7 @@ from pktlb.datapath.tables import NextHop, PortInfo
 from pktlb.errors import ConfigError
 from pktlb.host.machine import Address, Link, Machine, Route
 from pktlb.host.netlink import _packed as packed
+from pktlb.layout import Layout, next_hop
 from pktlb.model import HASHES, Backend, Endpoint, Mode, Scheduler, Service, Vip
 from pktlb.wire.filter import EVERYTHING, NOTHING
 
@@ -129,12 +130,10 @@ def test_a_machine_without_an_address_on_the_way_is_told_so() -> None:
 
 
 def test_a_next_hop_is_the_gateway_where_there_is_one_and_the_route_limits_the_size() -> None:
-    hop = plan.next_hop(MACHINE, FAR, {(3, GATEWAY): MAC_A})
+    hop = next_hop(MACHINE, FAR, {(3, GATEWAY): MAC_A})
     assert hop == NextHop(3, MAC_A + LAN.mac, 1300, LAN_SOURCE)
-    assert plan.next_hop(MACHINE, A, {(3, A): MAC_A}) == NextHop(
-        3, MAC_A + LAN.mac, 1400, LAN_SOURCE
-    )
-    assert plan.next_hop(MACHINE, A, {}) is None
+    assert next_hop(MACHINE, A, {(3, A): MAC_A}) == NextHop(3, MAC_A + LAN.mac, 1400, LAN_SOURCE)
+    assert next_hop(MACHINE, A, {}) is None
 
 
 def test_ipv6_has_no_broadcast_address() -> None:
@@ -149,14 +148,14 @@ def test_both_families_have_a_place() -> None:
     assert placement.addresses == ((VIP, 2), (VIP6, 2))
     assert (placement.device_addresses, placement.ipv6) == ((VIP,), True)
     assert not plan.place(Config((service(A),)), MACHINE).ipv6
-    tables = plan.lay_out(config, placement, MACHINE, {(3, A): MAC_A, (3, A6): MAC_A})
+    tables = Layout().tables(config, placement, MACHINE, {(3, A): MAC_A, (3, A6): MAC_A})
     assert tables.hops[A6] == NextHop(3, MAC_A + LAN.mac, 1400, LAN6)
     assert {service.vip.address for service in tables.all_services} == {VIP, VIP6}
 
 
 def test_the_other_family_in_a_tunnel_has_an_outer_header_of_its_own() -> None:
     config = Config((service(A6, mode=Mode.TUNNEL),))
-    tables = plan.lay_out(config, plan.place(config, MACHINE), MACHINE, {(3, A6): MAC_A})
+    tables = Layout().tables(config, plan.place(config, MACHINE), MACHINE, {(3, A6): MAC_A})
     assert tables.hops[A6].source == LAN6
 
 
@@ -165,7 +164,7 @@ def test_errors_come_from_an_address_of_the_interface_itself() -> None:
     placement = plan.place(config, MACHINE)
     added = [Address(VIP, 32, 2), Address(VIP6, 128, 2)]
     machine = replace(MACHINE, addresses=[*added, *MACHINE.addresses])
-    ports = plan.lay_out(config, placement, machine, {}).ports
+    ports = Layout().tables(config, placement, machine, {}).ports
     assert ports == {
         2: PortInfo(WAN.mac, 1500, {4: bytes([10, 0, 1, 1]), 16: WAN6}),
         3: PortInfo(LAN.mac, 1400, {4: LAN_SOURCE, 16: LAN6}),
@@ -177,19 +176,19 @@ def test_without_one_they_come_from_another_address_of_the_machine() -> None:
     placement = plan.place(config, MACHINE)
     rest = [a for a in MACHINE.addresses if a.link != 2 or a.address == LINK_LOCAL]
     addresses = [Address(bytes([10, 0, 2, 100]), 32, 3), *rest]
-    ports = plan.lay_out(config, placement, replace(MACHINE, addresses=addresses), {}).ports
+    ports = Layout().tables(config, placement, replace(MACHINE, addresses=addresses), {}).ports
     assert ports[2].addresses == {4: LAN_SOURCE, 16: LAN6}
 
 
 def test_backends_that_cannot_be_reached_or_weigh_nothing_take_no_new_flows() -> None:
     config = Config((service(A, B),))
     placement = plan.place(config, MACHINE)
-    tables = plan.lay_out(config, placement, MACHINE, {(3, A): MAC_A})
+    tables = Layout().tables(config, placement, MACHINE, {(3, A): MAC_A})
     (table,) = tables.all_services
     assert table.backends == (Endpoint(A, 80),)
     assert list(table.slots) == [0]
     idle = Config((service(A, weight=0),))
-    tables = plan.lay_out(idle, plan.place(idle, MACHINE), MACHINE, {(3, A): MAC_A})
+    tables = Layout().tables(idle, plan.place(idle, MACHINE), MACHINE, {(3, A): MAC_A})
     assert tables.all_services[0].backends == ()
     assert A in tables.hops
 
@@ -198,7 +197,7 @@ def test_what_a_service_says_reaches_the_datapath() -> None:
     on = HASHES[Scheduler.SOURCE]
     said = replace(service(A), hash_on=on, one_packet=True, pick_up=True)
     config = Config((said,))
-    (table,) = plan.lay_out(config, plan.place(config, MACHINE), MACHINE, {}).all_services
+    (table,) = Layout().tables(config, plan.place(config, MACHINE), MACHINE, {}).all_services
     assert (table.hash_on, table.one_packet, table.pick_up) == (on, True, True)
 
 
@@ -213,7 +212,7 @@ def test_what_a_service_says_reaches_the_datapath() -> None:
 def test_each_scheduler_has_the_slots_that_it_needs(scheduler: Scheduler, slots: int) -> None:
     config = Config((replace(service(A, B), scheduler=scheduler),))
     macs = {(3, A): MAC_A, (3, B): MAC_A}
-    (table,) = plan.lay_out(config, plan.place(config, MACHINE), MACHINE, macs).all_services
+    (table,) = Layout().tables(config, plan.place(config, MACHINE), MACHINE, macs).all_services
     assert len(table.slots) == slots
 
 
@@ -225,7 +224,7 @@ def test_a_route_that_moves_to_an_interface_that_is_not_read_counts_as_unreachab
         links={**MACHINE.links, 4: Link(4, "dmz", LAN.mac, 1500, True)},
         routes={A: Route(4, None, LAN_SOURCE, False, None)},
     )
-    assert plan.lay_out(config, placement, other, {(4, A): MAC_A}).hops == {}
+    assert Layout().tables(config, placement, other, {(4, A): MAC_A}).hops == {}
 
 
 def test_services_with_the_same_machines_share_a_maglev_table_and_keep_it() -> None:
@@ -236,12 +235,13 @@ def test_services_with_the_same_machines_share_a_maglev_table_and_keep_it() -> N
     config = Config(services)
     placement = plan.place(config, MACHINE)
     macs = {(3, A): MAC_A, (3, B): MAC_A}
-    tables = plan.lay_out(config, placement, MACHINE, macs)
+    layout = Layout()
+    tables = layout.tables(config, placement, MACHINE, macs)
     shared = {id(table.slots) for table in tables.all_services}
     assert len(shared) == 1
-    again = plan.lay_out(config, placement, MACHINE, macs, tables)
+    again = layout.tables(config, placement, MACHINE, macs)
     assert {id(table.slots) for table in again.all_services} == shared
-    fewer = plan.lay_out(config, placement, MACHINE, {(3, A): MAC_A}, tables)
+    fewer = layout.tables(config, placement, MACHINE, {(3, A): MAC_A})
     assert shared.isdisjoint(id(table.slots) for table in fewer.all_services)
 
 
@@ -255,7 +255,7 @@ def test_names_say_which_machines_are_the_same() -> None:
         )
         config = Config((replace(service(), scheduler=Scheduler.MAGLEV, backends=backends),))
         macs = {(3, A): MAC_A, (3, B): MAC_A}
-        (table,) = plan.lay_out(config, plan.place(config, MACHINE), MACHINE, macs).all_services
+        (table,) = Layout().tables(config, plan.place(config, MACHINE), MACHINE, macs).all_services
         sides.append(table.slots)
     assert sides[0] == sides[1]
 
@@ -265,10 +265,10 @@ def test_a_machine_that_leaves_does_not_rename_the_others() -> None:
     config = Config((replace(service(), scheduler=Scheduler.MAGLEV, backends=both),))
     placement = plan.place(config, MACHINE)
     macs = {(3, A): MAC_A, (3, B): MAC_A}
-    (before,) = plan.lay_out(config, placement, MACHINE, macs).all_services
+    (before,) = Layout().tables(config, placement, MACHINE, macs).all_services
     idle = (both[0], replace(both[1], weight=0), both[2])
     config = Config((replace(config.services[0], backends=idle),))
-    (after,) = plan.lay_out(config, placement, MACHINE, macs).all_services
+    (after,) = Layout().tables(config, placement, MACHINE, macs).all_services
     moved = sum(
         before.backends[b] != after.backends[a]
         for b, a in zip(before.slots, after.slots, strict=True)
@@ -280,7 +280,7 @@ def test_a_machine_that_leaves_does_not_rename_the_others() -> None:
 def test_backends_on_one_machine_are_told_apart_by_their_ports() -> None:
     both = (Backend(Endpoint(A, 80)), Backend(Endpoint(A, 81)))
     config = Config((replace(service(A), scheduler=Scheduler.SOURCE, backends=both),))
-    tables = plan.lay_out(config, plan.place(config, MACHINE), MACHINE, {(3, A): MAC_A})
+    tables = Layout().tables(config, plan.place(config, MACHINE), MACHINE, {(3, A): MAC_A})
     (table,) = tables.all_services
     assert set(table.slots) == {0, 1}
 
@@ -289,11 +289,12 @@ def test_replies_are_held_back_in_nat_mode_only() -> None:
     nat, dsr = Config((service(A),)), Config((service(A, mode=Mode.DSR),))
     vip, reply = Vip(VIP, 80, 80, TCP), Vip(A, 80, 80, TCP)
     held = plan.guard(nat, plan.place(nat, MACHINE))
-    assert (held.services, held.replies, held.returns) == ([vip], [reply], [])
+    assert [*held.services, *held.replies, *held.returns] == [vip, reply]
     assert held.owned == ((VIP, 2),)
     held = plan.guard(dsr, plan.place(dsr, MACHINE))
-    assert (held.services, held.replies, held.returns) == ([vip], [], [vip])
-    assert plan.lay_out(nat, plan.place(nat, MACHINE), MACHINE, {}).replies.addresses == {A}
+    assert held.services == held.returns == {vip}
+    assert not held.replies
+    assert Layout().tables(nat, plan.place(nat, MACHINE), MACHINE, {}).replies.addresses == {A}
 
 
 def test_replies_come_from_the_ports_that_were_dialled() -> None:
@@ -303,7 +304,7 @@ def test_replies_come_from_the_ports_that_were_dialled() -> None:
     whole = replace(ranged, vip=Vip(VIP), backends=(Backend(Endpoint(B, 0)),))
     config = Config((ranged, whole))
     replies = plan.guard(config, plan.place(config, MACHINE)).replies
-    assert replies == [Vip(A, 80, 90, TCP), Vip(B)]
+    assert replies == {Vip(A, 80, 90, TCP), Vip(B)}
 
 
 def test_whatever_is_forwarded_is_read_where_it_was_said_and_sent_where_the_backends_are() -> None:
@@ -314,9 +315,10 @@ def test_whatever_is_forwarded_is_read_where_it_was_said_and_sent_where_the_back
     assert placement.addresses == ()
     assert (placement.device_addresses, placement.ipv6) == ((bytes([10, 0, 1, 1]),), True)
     held = plan.guard(config, placement)
-    assert (held.devices, held.services, held.returns, held.forwarded) == (["wan"], [], [], True)
-    assert plan.filters(config, placement) == {2: [EVERYTHING], 3: [NOTHING]}
-    tables = plan.lay_out(config, placement, MACHINE, {(3, A): MAC_A})
+    assert (held.devices, held.forwarded) == (("wan",), True)
+    assert not held.services | held.returns
+    assert plan.filters(placement, []) == {2: [EVERYTHING], 3: [NOTHING]}
+    tables = Layout().tables(config, placement, MACHINE, {(3, A): MAC_A})
     assert tables.any is not None
     assert tables.any.backends == (Endpoint(A, 0),)
     assert (set(tables.spread), set(tables.appliances)) == ({2}, {MAC_A})

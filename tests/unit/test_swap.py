@@ -84,7 +84,11 @@ def test_a_service_that_is_gone_for_good_leaves_nothing_behind(engine: Engine) -
     gateway.receive(tcp(client(1), vip(), "R"))
     gateway.engine.swap(tables())
     gateway.engine.swap(both)
-    assert gateway.sends(syn(2))[1].dst == backend("a").address, "the round begins anew"
+    assert gateway.sends(syn(2), now=1.0)[1].dst == backend("b").address, "there is a flow still"
+    assert gateway.engine.expire(100.0) == 2
+    gateway.engine.swap(tables())
+    gateway.engine.swap(both)
+    assert gateway.sends(syn(3), now=100.0)[1].dst == backend("a").address, "the round begins anew"
 
 
 def test_the_round_goes_on_when_tables_are_swapped(engine: Engine) -> None:

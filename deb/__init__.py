@@ -1,0 +1,1 @@
+"""Makes the Debian package and the manual; no part of either."""

@@ -1,0 +1,28 @@
+"""Where the control socket of a balancer is. Imports next to nothing: each command needs it."""
+
+import os
+from typing import Final
+
+from pktlb.errors import ConfigError
+
+DIRECTORY: Final = "/run/pktlb"
+ENVIRONMENT: Final = "PKTLB_SOCKET"
+DEFAULT_NAME: Final = "default"
+_MAX_PATH: Final = 107
+"`sun_path` holds so many bytes and a zero."
+_MAX_NAME: Final = 64
+
+
+def socket_path(name: str = DEFAULT_NAME, given: str | None = None) -> str:
+    """The path that was configured, else the environment's, else the one of the balancer's name."""
+    path = given or os.environ.get(ENVIRONMENT)
+    if not path:
+        allowed = name.isascii() and name.replace("-", "").replace("_", "").replace(".", "")
+        if not allowed or not allowed.isalnum() or name[0] == "." or len(name) > _MAX_NAME:
+            raise ConfigError(
+                f"--name {name}: expected 1..{_MAX_NAME} letters, digits, and - _ . between them"
+            )
+        path = f"{DIRECTORY}/{name}.sock"
+    if "\0" in path or len(os.fsencode(path)) > _MAX_PATH:
+        raise ConfigError(f"control socket {path}: expected a path of {_MAX_PATH} bytes at most")
+    return path

@@ -1,0 +1,116 @@
+"""What a request says, checked: its query, its body, and the answer to it."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+from aiohttp import web
+
+from pktlb.control.connection import Connection, Connections
+from pktlb.control.operator import Operator
+from pktlb.control.refusal import BadRequestError, TooLargeError
+from pktlb.control.views import View
+
+MAX_BODY: Final = 1 << 20
+MAX_FILE: Final = 16 << 20
+
+OPERATOR: Final = web.AppKey("operator", Operator)
+CONNECTIONS: Final = web.AppKey("connections", Connections)
+_TRUTH: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+
+def operator_of(request: web.Request) -> Operator:
+    """The balancer that is asked."""
+    return request.app[OPERATOR]
+
+
+def connection_of(request: web.Request) -> Connection:
+    """The connection, which knows what aiohttp does not."""
+    connection = request.app[CONNECTIONS].of(request.transport)
+    if connection is None:
+        raise ConnectionResetError("the client is gone")
+    return connection
+
+
+def watching(request: web.Request) -> AbstractContextManager[None]:
+    """What is done in here stops when the client goes; all else is done whoever hears of it."""
+    return connection_of(request).watching()
+
+
+async def read_body(request: web.Request, most: int) -> bytes:
+    """The body, if it is not too large."""
+    if (request.content_length or 0) > most:
+        raise TooLargeError(f"expected a body of {most} bytes at most")
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > most:
+            raise TooLargeError(f"expected a body of {most} bytes at most")
+    return bytes(body)
+
+
+def query_of(request: web.Request, allowed: Iterable[str] = ()) -> dict[str, str]:
+    """The query, whose names are known and stand once."""
+    names, found = set(allowed), dict[str, str]()
+    for name, value in request.query.items():
+        if name not in names:
+            raise BadRequestError(f"{name}: expected {', '.join(sorted(names)) or 'no query'}")
+        if name in found:
+            raise BadRequestError(f"{name}: expected once")
+        found[name] = value
+    return found
+
+
+def is_set(query: dict[str, str], name: str) -> bool:
+    """Whether a switch is on."""
+    value = query.get(name, "0")
+    if value not in _TRUTH:
+        raise BadRequestError(f"{name} {value}: expected 1 or 0")
+    return _TRUTH[value]
+
+
+def is_dry(request: web.Request) -> bool:
+    """Of a request that knows no other query: whether it is only to say what it would do."""
+    return is_set(query_of(request, ["dry_run"]), "dry_run")
+
+
+def object_of(request: web.Request) -> object:
+    """The JSON value in the body."""
+    try:
+        found = json.loads(
+            connection_of(request).body, object_pairs_hook=_once, parse_constant=_refuse_constant
+        )
+        json.dumps(found, ensure_ascii=False).encode()  # no half of a surrogate pair
+    except RecursionError as error:
+        raise BadRequestError("body: expected JSON that is not nested so deep") from error
+    except ValueError as error:
+        raise BadRequestError(f"body: expected JSON: {error}") from error
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice in an object")
+    return found
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+def text_of(request: web.Request) -> str:
+    """The text in the body."""
+    try:
+        text: str = connection_of(request).body.decode()
+    except UnicodeDecodeError as error:
+        raise BadRequestError(f"body: expected UTF-8: {error}") from error
+    return text
+
+
+async def answer(make: Callable[[], View], status: int = 200) -> web.Response:
+    """A view as JSON; made in a thread, for it may be long, and frames must not wait for it."""
+    body = await asyncio.to_thread(lambda: json.dumps(make()).encode() + b"\n")
+    return web.Response(body=body, status=status, content_type="application/json")

@@ -1,0 +1,88 @@
+"""Backends of a service: added, changed, removed, at once or when their last flow has ended."""
+
+import asyncio
+from typing import Final
+
+from aiohttp import web
+
+from pktlb.config import Config, parse_number
+from pktlb.control import changes, views
+from pktlb.control.operator import Removal
+from pktlb.control.request import answer, is_dry, is_set, object_of, operator_of, query_of, watching
+from pktlb.control.routes.route import Route, change
+from pktlb.file import backend_of, changed_backend
+
+MAX_WITHIN_S: Final = 31 * 86400
+
+
+async def add(request: web.Request) -> web.Response:
+    dry_run, wanted = is_dry(request), object_of(request)
+
+    def edit(config: Config) -> Config:
+        found = changes.services_named(config, request.match_info["name"])
+        return changes.with_changed(
+            config,
+            [changes.with_backend(service, backend_of(wanted, service)) for service in found],
+        )
+
+    return await change(request, edit, dry_run)
+
+
+async def update(request: web.Request) -> web.Response:
+    dry_run, wanted = is_dry(request), object_of(request)
+
+    def edit(config: Config) -> Config:
+        return changes.with_changed(
+            config,
+            [
+                changes.with_changed_backend(
+                    service, backend, changed_backend(backend, service, wanted)
+                )
+                for service, backend in _named(request, config)
+            ],
+        )
+
+    return await change(request, edit, dry_run)
+
+
+async def remove(request: web.Request) -> web.Response:
+    query = query_of(request, ["dry_run", "drain", "within"])
+    dry_run, drain = is_set(query, "dry_run"), is_set(query, "drain")
+    within = None
+    if "within" in query:
+        within = float(parse_number(query["within"], 0, MAX_WITHIN_S, "seconds for within"))
+    if drain and not dry_run:
+        return await _remove_when_idle(request, within)
+
+    def edit(config: Config) -> Config:
+        return changes.with_changed(
+            config,
+            [changes.without_backend(service, b) for service, b in _named(request, config)],
+        )
+
+    return await change(request, edit, dry_run)
+
+
+async def _remove_when_idle(request: web.Request, within_s: float | None) -> web.Response:
+    """Without a port, an address can be several ends, each in another service of the name."""
+    operator = operator_of(request)
+    gone = {backend.endpoint for _, backend in _named(request, operator.config)}
+    name = request.match_info["name"]
+    with watching(request):
+        done = await asyncio.gather(
+            *(operator.remove_when_idle(name, end, within_s) for end in gone)
+        )
+    whole = Removal(sum(each.flows_cut for each in done), max(each.waited_s for each in done))
+    return await answer(lambda: views.removal(whole))
+
+
+def _named(request: web.Request, config: Config) -> list[changes.Member]:
+    found = changes.services_named(config, request.match_info["name"])
+    return changes.backends_at(found, request.match_info["address"])
+
+
+ROUTES: Final = (
+    Route("POST", "/v1/services/{name}/backends", add),
+    Route("PATCH", "/v1/services/{name}/backends/{address}", update),
+    Route("DELETE", "/v1/services/{name}/backends/{address}", remove),
+)

@@ -1,0 +1,35 @@
+"""One route: a method, a path, and what is done."""
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from aiohttp import web
+
+from pktlb.control import views
+from pktlb.control.changes import Edit
+from pktlb.control.operator import Change
+from pktlb.control.request import MAX_BODY, answer, operator_of
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Route(NamedTuple):
+    """Whoever can connect may read; all else takes the right to change things."""
+
+    method: str
+    path: str
+    handler: Handler
+    max_body: int = MAX_BODY
+
+
+async def change(request: web.Request, edit: Edit, dry_run: bool) -> web.Response:
+    """Do it, or say what it would do."""
+    operator = operator_of(request)
+    async with operator.changing:
+        wanted = edit(operator.config)
+        made = await (operator.plan(wanted) if dry_run else operator.apply(wanted))
+    return await tell(made, dry_run)
+
+
+async def tell(made: Change, dry_run: bool) -> web.Response:
+    return await answer(lambda: views.change(made, dry_run))

@@ -1,0 +1,73 @@
+"""Services: listed, added, changed, removed. Their objects have the keys of the file."""
+
+from typing import Final
+
+from aiohttp import web
+
+from pktlb.config import Config
+from pktlb.control import changes, views
+from pktlb.control.request import answer, is_dry, object_of, operator_of, query_of
+from pktlb.control.routes.route import Route, change
+from pktlb.file import changed_service, service_object, service_of
+
+
+async def listed(request: web.Request) -> web.Response:
+    query_of(request)
+    config = operator_of(request).config
+    return await answer(
+        lambda: {
+            "version": views.VERSION,
+            "services": [service_object(service, config) for service in config.services],
+        }
+    )
+
+
+async def shown(request: web.Request) -> web.Response:
+    query_of(request)
+    config = operator_of(request).config
+    found = changes.services_named(config, request.match_info["name"])
+    return await answer(
+        lambda: {
+            "version": views.VERSION,
+            "services": [service_object(service, config) for service in found],
+        }
+    )
+
+
+async def add(request: web.Request) -> web.Response:
+    dry_run, wanted = is_dry(request), object_of(request)
+
+    def edit(config: Config) -> Config:
+        return changes.with_services(config, service_of(wanted, config))
+
+    return await change(request, edit, dry_run)
+
+
+async def update(request: web.Request) -> web.Response:
+    dry_run, wanted = is_dry(request), object_of(request)
+
+    def edit(config: Config) -> Config:
+        found = changes.services_named(config, request.match_info["name"])
+        changed = [changed_service(service, wanted, config) for service in found]
+        return changes.with_changed(config, changed)
+
+    return await change(request, edit, dry_run)
+
+
+async def remove(request: web.Request) -> web.Response:
+    dry_run = is_dry(request)
+
+    def edit(config: Config) -> Config:
+        found = changes.services_named(config, request.match_info["name"])
+        return changes.without_services(config, found)
+
+    return await change(request, edit, dry_run)
+
+
+ROUTES: Final = (
+    Route("GET", "/v1/services", listed),
+    Route("POST", "/v1/services", add),
+    Route("GET", "/v1/services/{name}", shown),
+    Route("PATCH", "/v1/services/{name}", update),
+    Route("DELETE", "/v1/services/{name}", remove),
+)

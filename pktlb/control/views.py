@@ -1,0 +1,162 @@
+"""The balancer's values as JSON. Keys that are here stay; new ones come at the end."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from pktlb.control.operator import (
+    BackendStatus,
+    Change,
+    Counts,
+    Event,
+    FlowView,
+    Removal,
+    ServiceStatus,
+)
+from pktlb.model import Reason, format_proto
+
+View = dict[str, Any]
+
+VERSION: Final = 1
+COUNTED: Final = (
+    "active", "inactive", "connections", "packets_in", "bytes_in", "packets_out", "bytes_out",
+)  # fmt: skip
+"What is counted for each backend; a service has the sums."
+
+
+def status(services: Iterable[ServiceStatus], counts: Counts) -> View:
+    """How everything stands: `GET /v1/status`."""
+    return {
+        "version": VERSION,
+        "services": [_service(each) for each in services],
+        "flows": counts.flows,
+        "reasons": _reasons(counts),
+        "engine": counts.engine,
+        "workers": counts.workers,
+        "interfaces": list(counts.interfaces),
+        "uptime_s": round(counts.uptime_s, 3),
+        "pins": counts.pins,
+        "max_flows": counts.max_flows,
+    }
+
+
+def _service(status: ServiceStatus) -> View:
+    service = status.service
+    return {
+        "name": service.label,
+        "vip": str(service.vip),
+        "mode": service.mode.value,
+        "scheduler": service.scheduler.value,
+        "backends": [_backend(status, each) for each in status.backends],
+        "persist": service.persist_s,
+    }
+
+
+def _backend(status: ServiceStatus, each: BackendStatus) -> View:
+    backend = each.backend
+    return {
+        "address": str(backend.endpoint),
+        "weight": backend.weight,
+        "state": each.state,
+        **{key: getattr(each, key) for key in COUNTED},
+        "name": backend.name,
+        "mode": status.service.mode_of(backend).value,
+        "weight_now": each.weight_now,
+        "drain": backend.drain,
+        "max_connections": backend.max_connections,
+        "resume_connections": backend.resume_connections,
+    }
+
+
+def _reasons(counts: Counts) -> dict[str, int]:
+    return {reason.name: counts.reasons.get(reason, 0) for reason in Reason}
+
+
+def stats(services: Iterable[ServiceStatus], counts: Counts, now: float) -> View:
+    """What was counted: `GET /v1/stats`."""
+    listed = [_counted(each) for each in services]
+    return {
+        "version": VERSION,
+        "time": now,
+        "uptime_s": round(counts.uptime_s, 3),
+        "totals": _sums(listed),
+        "services": listed,
+        "flows": counts.flows,
+        "reasons": _reasons(counts),
+        "trouble": dict(counts.trouble),
+    }
+
+
+def _counted(status: ServiceStatus) -> View:
+    backends = [
+        {"address": str(each.backend.endpoint), **{key: getattr(each, key) for key in COUNTED}}
+        for each in status.backends
+    ]
+    return {
+        "name": status.service.label,
+        "vip": str(status.service.vip),
+        **_sums(backends),
+        "backends": backends,
+    }
+
+
+def _sums(rows: Sequence[View]) -> View:
+    return {key: sum(row[key] for row in rows) for key in COUNTED}
+
+
+def change(made: Change, dry_run: bool) -> View:
+    """What a change does: the answer of every request that changes the configuration."""
+    return {
+        "version": VERSION,
+        "dry_run": dry_run,
+        "lines": list(made.lines),
+        "items": [
+            {
+                "action": item.action,
+                "what": item.what,
+                "service": item.service,
+                "backend": item.backend,
+                "detail": item.detail,
+            }
+            for item in made.items
+        ],
+        "flows_total": made.flows_total,
+        "flows_moved": made.flows_moved,
+        "flows_broken": made.flows_broken,
+        "clients_share": made.clients_share,
+        "restart": list(made.restart),
+    }
+
+
+def flow(each: FlowView) -> View:
+    """One flow."""
+    return {
+        "proto": format_proto(each.proto),
+        "client": str(each.client),
+        "vip": str(each.vip),
+        "service": each.service,
+        "backend": str(each.backend),
+        "mode": each.mode.value,
+        "state": each.state,
+        "idle_s": round(each.idle_s, 3),
+        "seen_as": None if each.seen_as is None else str(each.seen_as),
+    }
+
+
+def flows(shown: Iterable[FlowView], total: int) -> View:
+    """Some flows, and how many there are of them."""
+    return {"version": VERSION, "total": total, "flows": [flow(each) for each in shown]}
+
+
+def event(each: Event) -> View:
+    """One line of `GET /v1/events`."""
+    return {"time": each.time, "kind": each.kind, "text": each.text, "fields": dict(each.fields)}
+
+
+def removal(done: Removal) -> View:
+    """How the removal of a drained backend went."""
+    return {
+        "version": VERSION,
+        "dry_run": False,
+        "flows_cut": done.flows_cut,
+        "waited_s": round(done.waited_s, 3),
+    }

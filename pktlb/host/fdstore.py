@@ -1,0 +1,62 @@
+"""Descriptors that the service manager keeps from one run of a service to the next.
+
+See sd_pid_notify_with_fds(3) and sd_listen_fds_with_names(3): what is stored at the end of one
+process is open in the next one, from descriptor 3 on.
+"""
+
+import array
+import contextlib
+import os
+import socket
+from collections.abc import Mapping
+from typing import Final
+
+_FIRST: Final = 3
+_MARK: Final = "PKTLB_RESTARTING"
+"The path of the file, in the environment."
+
+
+def is_restarting() -> bool:
+    """Whether the service manager stops this service only to start it again: what is to be run
+    before it ends says so by a file (see `pktlb.host.unit`)."""
+    mark = os.environ.get(_MARK)
+    if not mark or not os.environ.get("NOTIFY_SOCKET"):
+        return False
+    try:
+        os.unlink(mark)
+    except OSError:
+        return False
+    return True
+
+
+def store(descriptors: Mapping[str, int]) -> None:
+    """Have the service manager keep descriptors, by name; `OSError` where that fails."""
+    for name, descriptor in descriptors.items():
+        _send(f"FDSTORE=1\nFDNAME={name}", descriptor)
+
+
+def remove(names: list[str]) -> None:
+    """It need not keep them any longer."""
+    for name in names:
+        with contextlib.suppress(OSError):
+            _send(f"FDSTOREREMOVE=1\nFDNAME={name}")
+
+
+def stored() -> dict[str, int]:
+    """What was kept for this process, by name; asked once."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return {}
+    names = os.environ.pop("LISTEN_FDNAMES", "").split(":")
+    count = os.environ.pop("LISTEN_FDS", "")
+    del os.environ["LISTEN_PID"]
+    if not count.isdecimal() or int(count) != len(names):
+        return {}
+    return {name: _FIRST + place for place, name in enumerate(names)}
+
+
+def _send(message: str, *descriptors: int) -> None:
+    path = os.environ["NOTIFY_SOCKET"]
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.connect("\0" + path[1:] if path[0] == "@" else path)
+        sender.sendmsg([message.encode()], rights if descriptors else [])

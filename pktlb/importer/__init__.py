@@ -1,0 +1,9 @@
+"""From IPVS and keepalived to pktlb's configuration file.
+
+    saved rules ──────────────────────► saved ──────┐
+    keepalived.conf ─► source ─► tree ─► keepalived ┴─► Draft ─► output (TOML)
+                                                        └─► notes: what could not be carried over
+
+A `Draft` holds services in the keys of the configuration file; only `output` turns them into a
+`Config`, by the same way that a file takes.
+"""

@@ -1,0 +1,1 @@
+"""What tests of the control socket share: an operator without a balancer, and its server."""

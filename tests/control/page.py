@@ -1,0 +1,55 @@
+"""docs/api.md as a list of requests and their answers."""
+
+import json
+import re
+from typing import Any, NamedTuple
+
+from netns.process import ROOT
+
+PAGE = (ROOT / "docs" / "api.md").read_text()
+SOCKET = "/run/pktlb/default.sock"
+_SECTION = re.compile(r"^### `([A-Z]+) (/v1\S*)`\n(.*?)(?=^##|\Z)", re.M | re.S)
+_EXAMPLE = re.compile(r"^```sh\n(curl .*?)\n```\n```(json|toml)\n(.*?)\n```", re.M | re.S)
+
+
+class Example(NamedTuple):
+    """A request of the page, and the answer that it shows."""
+
+    method: str
+    path: str
+    command: str
+    answer: str
+    is_json: bool
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+def sections() -> list[tuple[str, str]]:
+    """Methods and paths of the routes that the page is about."""
+    return [(method, path) for method, path, _ in _SECTION.findall(PAGE)]
+
+
+def examples() -> list[Example]:
+    """In the order of the page, which is one in which they work."""
+    return [
+        Example(method, path, command, answer, kind == "json")
+        for method, path, text in _SECTION.findall(PAGE)
+        for command, kind, answer in _EXAMPLE.findall(text)
+    ]
+
+
+def shape(value: Any, name: str = "") -> Any:
+    """What stays of an answer when its values change: keys in their order, and kinds of values."""
+    if name in ("reasons", "trouble", "fields"):
+        return "map"
+    if isinstance(value, dict):
+        return [(key, shape(each, key)) for key, each in value.items()]
+    if isinstance(value, list):
+        return [shape(each) for each in value[:1]]
+    return "number" if isinstance(value, (int, float)) and value is not True else "text"
+
+
+def fits(shown: str, found: str) -> None:
+    """An answer looks as the page says."""
+    assert shape(json.loads(shown)) == shape(json.loads(found))
