@@ -25,8 +25,8 @@ MAX_SECONDS: Final = 1_000_000
 MAX_SERVICES: Final = 65_536
 _MAX_INTERFACE_NAME: Final = 15
 _MAX_NAME: Final = 64
-_MAX_SOCKET_PATH: Final = 107
-"Of a Unix socket: `sun_path` holds so many bytes and a zero."
+_MAX_SOCKET_PATH: Final = 96
+"Of a Unix socket: `sun_path` holds 108 bytes; some are left for the name it is made under."
 _MAPPED: Final = bytes(10) + b"\xff\xff"
 _ITSELF: Final = (bytes(16), bytes(15) + b"\1")
 

@@ -38,7 +38,9 @@ def worker_count(asked: int | None, engine: str, interfaces: Sequence[str]) -> i
         return 1
     if asked is not None:
         return asked
-    return max(1, min(len(os.sched_getaffinity(0)), max(map(_receive_queues, interfaces))))
+    return max(
+        1, min(len(os.sched_getaffinity(0)), max(map(_receive_queues, interfaces), default=1))
+    )
 
 
 def _receive_queues(interface: str) -> int:

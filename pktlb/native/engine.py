@@ -59,7 +59,7 @@ class NativeEngine(Engine):
         self._failed: list[OSError] = []
 
     def start(self) -> None:
-        workers = min(len(port.sockets) for port in self._ports.values())
+        workers = min((len(port.sockets) for port in self._ports.values()), default=0)
         self._shared = [Shared(len(self._ports)) for _ in range(workers)]
         self._received.clear()
         for number, shared in enumerate(self._shared):
