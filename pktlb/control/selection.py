@@ -1,8 +1,9 @@
 """Which flows a request is about: the filters of its query, as one test of a flow."""
 
-import socket
 from collections.abc import Callable, Mapping
 from typing import Final
+
+from netaddr import INET_PTON, AddrFormatError, IPAddress, IPNetwork
 
 from pktlb.config import parse_number
 from pktlb.control.operator import FlowView
@@ -31,16 +32,13 @@ def _make(name: str, text: str) -> Select:
 
 
 def _client(text: str) -> Select:
-    network, slash, bits = text.partition("/")
-    if not slash:
+    if "/" not in text:
         return _at(text, lambda flow: flow.client)
-    address = _address(network)
-    width = 8 * len(address)
-    shift = width - parse_number(bits, 0, width, "bits of an address")
-    wanted = int.from_bytes(address, "big") >> shift
+    network = _network(text)
+    low, high, size = network.first, network.last, len(network.ip.packed)
     return lambda flow: (
-        len(flow.client.address) == len(address)
-        and int.from_bytes(flow.client.address, "big") >> shift == wanted
+        len(flow.client.address) == size
+        and low <= int.from_bytes(flow.client.address, "big") <= high
     )
 
 
@@ -55,11 +53,21 @@ def _at(text: str, end: Callable[[FlowView], Endpoint]) -> Select:
 
 def _address(text: str) -> bytes:
     """Any address: packets have come from whichever."""
-    bare = text[1:-1] if text[:1] == "[" and text[-1:] == "]" else text
     try:
-        return socket.inet_pton(socket.AF_INET6 if ":" in bare else socket.AF_INET, bare)
-    except (OSError, ValueError) as error:
+        return IPAddress(_bare(text), flags=INET_PTON).packed
+    except (AddrFormatError, ValueError) as error:
         raise ConfigError("expected an address such as 10.0.0.1 or 2001:db8::1") from error
+
+
+def _network(text: str) -> IPNetwork:
+    try:
+        return IPNetwork(_bare(text))
+    except (AddrFormatError, ValueError) as error:
+        raise ConfigError("expected a network such as 10.0.0.0/8 or 2001:db8::/32") from error
+
+
+def _bare(text: str) -> str:
+    return text[1:].replace("]", "", 1) if text[:1] == "[" and "]" in text else text
 
 
 def _proto(text: str) -> Select:

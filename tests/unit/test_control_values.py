@@ -76,6 +76,7 @@ SELECTED: list[tuple[dict[str, str], set[int]]] = [
     ({"client": "198.51.100.2:40003"}, set()),
     ({"client": "198.51.100.2/31"}, {2, 3}),
     ({"client": "0.0.0.0/0"}, {1, 2, 3, 4, 5}),
+    ({"client": "198.51.100.2/255.255.255.254"}, {2, 3}),
     ({"client": "::/0"}, set()),
     ({"backend": "10.0.2.11"}, {2, 4}),
     ({"backend": "10.0.2.12:8080", "min_idle": "4"}, {3, 5}),
@@ -97,8 +98,9 @@ def test_flows_are_selected_by_all_filters(query: dict[str, str], wanted: set[in
 @pytest.mark.parametrize(
     ("name", "value"),
     [("client", "x"), ("client", "1.2.3.4/33"), ("client", "1.2.3.4:0"), ("vip", ""),
-     ("vip", "1.2.3.4\0"), ("proto", "tpc"), ("proto", "256"), ("min_idle", "-1"),
-     ("min_idle", "1e3"), ("backend", "[::1"), ("client", "é")],
+     ("vip", "1.2.3.4\0"), ("vip", "1.2.3.4/32"), ("client", "[::/0"), ("proto", "tpc"),
+     ("proto", "256"), ("min_idle", "-1"), ("min_idle", "1e3"),
+     ("backend", "[::1"), ("client", "é")],
 )  # fmt: skip
 def test_a_filter_that_is_not_understood_is_refused(name: str, value: str) -> None:
     with pytest.raises(BadRequestError, match=name):
