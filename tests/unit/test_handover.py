@@ -12,7 +12,7 @@ from pktlb.model import Mode, Proto, Scheduler
 from tests.cases import each_world
 from tests.conftest import ENGINES
 from tests.gateway import Engine, Gateway, service, tables
-from tests.packets import DMZ, V4, Packet, World, tcp, udp, via
+from tests.packets import DMZ, V4, Packet, World, packed, tcp, udp, via
 
 KINDS = ("nat", "snat", "dsr", "tunnel", "persist", "one packet", "sed")
 NOW = 5.0
@@ -127,6 +127,23 @@ def test_a_service_that_is_gone_still_has_its_flows(engine: Engine) -> None:
     assert keys == {key for key, count in before.engine.tallies().items() if count.active}
 
 
+@pytest.mark.parametrize("other", ENGINES)
+def test_a_service_without_backends_goes_on_where_it_was(engine: Engine, other: str) -> None:
+    """How often it has picked is its own, not that of a backend, nor of a flow."""
+    nobody, both = tables(service(Mode.NAT, {})), tables(service(Mode.NAT, {"a": 1, "b": 1}))
+    before = Gateway(engine, both)
+    before.receive(tcp(V4.client(4000), V4.vip(), "S"), 0.0)
+    before.engine.expire(1000.0, 64)
+    before.engine.swap(nobody)
+    assert not before.engine.tallies()
+    after = Gateway(ENGINES[other], nobody)
+    assert after.engine.load(before.engine.dump(1000.0), 1000.0) == 0
+    after.goes_on(before)
+    after.engine.swap(both)
+    after.receive(tcp(V4.client(4001), V4.vip(), "S"), 1000.0)
+    assert [flow.backend.address for flow in after.engine.flows] == [packed(V4.backends["b"])]
+
+
 def test_the_idlest_are_left_out_where_there_is_less_room(engine: Engine) -> None:
     before = busy(engine, "nat", V4)
     after = Gateway(engine, laid_out("nat", V4), max_flows=4)
@@ -181,7 +198,7 @@ def test_records_that_cannot_be_flows_are_left_out(engine: Engine) -> None:
     line, _, records = data.partition(b"\n")
     total = len(before.engine.flows)
     for at_byte in range(FLOW.size):
-        for value in (5, 255):
+        for value in (0, 1, 5, 127, 255):
             changed = bytearray(records)
             changed[at_byte] = value
             after = Gateway(engine, laid_out("nat", V4), max_flows=64)
