@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -70,9 +71,12 @@ class Reader:
 
 
 @pytest.fixture
-def reader(nat_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
+def reader(nat_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    return Reader(nat_world, tmp_path)
+    reader = Reader(nat_world, tmp_path)
+    yield reader
+    for process in reader.going_on:  # one is in a namespace that the laboratory does not know
+        process.stop()
 
 
 def test_each_works_as_it_stands(reader: Reader) -> None:
