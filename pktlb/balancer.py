@@ -178,6 +178,10 @@ class Balancer:
     async def _change(self, wanted: Config, leaving: list[Leaver]) -> None:
         """Site and tables for the new state; the lock is held."""
         served = _served(wanted, leaving)
+        if self.site.suits(served):
+            self.config, self.leaving = wanted, leaving
+            await self._swap(served)
+            return
         placement = await self._placed(wanted, served)
         self.site.widen(served, placement, self._workers(self.engine.name, placement))
         self.engine.use(self.site.ports)

@@ -91,6 +91,14 @@ def is_direct(service: Service) -> bool:
     return footprint(service).is_direct
 
 
+def alike(before: Sequence[Service], after: Sequence[Service]) -> bool:
+    """Whether these need the same of the machine, one by one."""
+    return len(before) == len(after) and all(
+        old is new or (old.vip == new.vip and footprint(old) == footprint(new))
+        for old, new in zip(before, after, strict=True)
+    )
+
+
 def backend_addresses(services: Iterable[Service]) -> list[bytes]:
     """Each backend's address once."""
     return list(dict.fromkeys(chain.from_iterable(footprint(s).addresses for s in services)))

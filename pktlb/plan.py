@@ -32,7 +32,7 @@ class Placement:
     addresses: tuple[tuple[bytes, int], ...]
     "VIPs and SNAT addresses that the machine lacks, with the interface each goes to."
     device_addresses: tuple[bytes, ...]
-    "IPv4 addresses of the device through which the kernel is given packets back."
+    "IPv4 address of the device through which the kernel is given packets back, if it has any."
     ipv6: bool
     "Whether IPv6 packets are given back."
     own_ports: range
@@ -85,11 +85,11 @@ def place(config: Config, machine: Machine) -> Placement:
 def _addresses_of_device(
     machine: Machine, vips: Iterable[bytes], spread: Sequence[int]
 ) -> tuple[bytes, ...]:
-    """The VIPs, or whatever there is where none but `any` is."""
-    found = [vip for vip in vips if len(vip) == 4]
-    if not found and spread and (other := speaker(machine, spread[0], 4)):
-        found = [other]
-    return tuple(found)
+    """One is enough: the first VIP, or whatever there is where none but `any` is."""
+    found = next((vip for vip in vips if len(vip) == 4), None)
+    if not found and spread:
+        found = speaker(machine, spread[0], 4)
+    return (found,) if found else ()
 
 
 def guard(config: Config, placement: Placement, strays: Sequence[Service] = ()) -> Guard:

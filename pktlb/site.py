@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from pktlb import plan
 from pktlb.config import Config
 from pktlb.errors import KernelError
+from pktlb.footprint import alike
 from pktlb.host import device
 from pktlb.host.machine import Machine
 from pktlb.host.netlink import Kernel
@@ -102,6 +103,19 @@ class Site:
                 log.warning("%s was removed; adding it again", format_address(address))
                 await self._kernel.add_address(link, address)
 
+    def suits(self, served: Served) -> bool:
+        """Whether this needs nothing else of the machine: then the site is for it from now on."""
+        before = self._served
+        same = (
+            served.config.interfaces == before.config.interfaces
+            and served.config.vip_interface == before.config.vip_interface
+            and alike(before.config.services, served.config.services)
+            and alike(before.strays, served.strays)
+        )
+        if same:
+            self._served = served
+        return same
+
     def widen(self, served: Served, placement: Placement, workers: int) -> None:
         """Open, hold and let in what this needs, besides what is needed now. Where that fails,
         nothing has changed."""
@@ -174,7 +188,6 @@ def placed(config: Config, served: Served, machine: Machine, added: dict[bytes, 
         placement,
         ports=tuple(links.values()),
         addresses=(*placement.addresses, *kept.items()),
-        device_addresses=tuple(dict.fromkeys([*placement.device_addresses,
-                                              *(vip for vip in vips if len(vip) == 4)])),
+        device_addresses=placement.device_addresses or tuple(v for v in vips if len(v) == 4)[:1],
         ipv6=placement.ipv6 or any(len(vip) == 16 for vip in vips),
     )  # fmt: skip

@@ -94,11 +94,13 @@ def render_change(before: Guard, after: Guard) -> str:
     something, and one of each kind of what is at others: that says which sets there are.
     """
     touched = _touched(before, after)
-    others = _kinds(_at(before, touched, outside=True))
     old, new = _sets(_at(before, touched)), _sets(_at(after, touched))
-    staying = _sets(others).keys()
-    if _frame(before) != _frame(after) or old.keys() | staying != new.keys() | staying:
+    if _frame(before) != _frame(after):
         return render(after)
+    if old.keys() != new.keys():
+        staying = _sets(_kinds(_at(before, touched, outside=True))).keys()
+        if old.keys() | staying != new.keys() | staying:
+            return render(after)
     lines = []
     for name in sorted(old.keys() | new.keys()):
         was, now = old.get(name, ()), new.get(name, ())

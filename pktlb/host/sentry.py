@@ -15,7 +15,6 @@ log: Final = logging.getLogger(__name__)
 
 _REST: Final = 10
 "Pause after a look that found nothing to do, in terms of what it took: others are busy there."
-_REST_AT_MOST_S: Final = 1.0
 _FRAMES_FIRST_S: Final = 0.01
 _LOOK_ANYWAY_S: Final = 60.0
 
@@ -78,4 +77,4 @@ class Sentry:
                     begin = loop.time()
             except KernelError as error:
                 log.error("the guard is not in place: %s", error)
-            await asyncio.sleep(min(_REST * (loop.time() - begin), _REST_AT_MOST_S))
+            await asyncio.sleep(_REST * (loop.time() - begin))
