@@ -1,7 +1,7 @@
 """From what was asked for and what the machine is like to what should exist. Pure functions.
 
 `place` says where things go, once, at the start; `lay_out` makes the datapath's tables, again each
-time that the machine changes. What cannot be is a `ConfigError` that names the flag.
+time that the machine changes. What cannot be is a `ConfigError` that names the setting.
 """
 
 from collections.abc import Container, Iterable, Sequence
@@ -61,7 +61,7 @@ def place(config: Config, machine: Machine) -> Placement:
     ways = [machine.routes[address].link for address in backend_addresses(config.services)]
     for address in config.snat:
         homes[address] = owners.get(address) or _snat_link(networks, address, ways)
-    named = [_link_named(machine, name, "--interface") for name in config.interfaces]
+    named = [_link_named(machine, name, "interface") for name in config.interfaces]
     spread = named if any(service.vip.any for service in config.services) else []
     indexes = [*named, *ways] if spread else named or [*(homes[vip] for vip in vips), *ways]
     ports = tuple(_usable(machine.links[index]) for index in dict.fromkeys(indexes))
@@ -69,7 +69,7 @@ def place(config: Config, machine: Machine) -> Placement:
     _check_ways_read(config, machine, ports)
     if config.snat and not set(SOURCE_PORTS) - set(machine.own_ports):
         raise ConfigError(
-            "--snat: expected ports that are left for it, but net.ipv4.ip_local_port_range "
+            "snat: expected ports that are left for it, but net.ipv4.ip_local_port_range "
             f"is {machine.own_ports.start} {machine.own_ports.stop - 1}"
         )
     return Placement(
@@ -164,16 +164,16 @@ def _is_way(route: Route | None) -> bool:
 
 
 def _check_way(service: Service, backend: Backend, route: Route | None) -> None:
-    flag = f"--backend {backend.endpoint}"
+    what = f"backend {backend.endpoint}"
     if route is None:
-        raise ConfigError(f"{flag}: expected an address that this machine has a route to")
+        raise ConfigError(f"{what}: expected an address that this machine has a route to")
     if not route.source:
-        raise ConfigError(f"{flag}: expected this machine to have an address on the way to it")
+        raise ConfigError(f"{what}: expected this machine to have an address on the way to it")
     if route.local:
-        raise ConfigError(f"{flag}: expected another machine's address, this is one of our own")
+        raise ConfigError(f"{what}: expected another machine's address, this is one of our own")
     if service.mode_of(backend) is Mode.DSR and route.gateway:
         raise ConfigError(
-            f"{flag}: expected a backend on the same link in mode dsr, "
+            f"{what}: expected a backend on the same link in mode dsr, "
             f"this one is behind {format_address(route.gateway)} (mode tunnel can reach it)"
         )
 
@@ -182,21 +182,21 @@ def _vip_link(config: Config, machine: Machine, vip: bytes, owner: int | None) -
     """Where the VIP lives: where it is, where it was told to, or where its network is."""
     if machine.is_edge(vip):
         raise ConfigError(
-            f"--vip {format_address(vip)}: expected the address of a host, "
+            f"vip {format_address(vip)}: expected the address of a host, "
             "this is a network's own or its broadcast address"
         )
     if config.vip_interface:
-        return _link_named(machine, config.vip_interface, "--vip-interface")
+        return _link_named(machine, config.vip_interface, "vip_interface")
     home = owner or machine.connected(vip)
     if home is None:
         raise ConfigError(
-            f"--vip {format_address(vip)}: no interface has an address in its network; "
-            "expected --vip-interface IF"
+            f"vip {format_address(vip)}: no interface has an address in its network; "
+            "expected a vip_interface (--vip-interface IF)"
         )
     if not machine.links[home].mac and not config.interfaces:
         raise ConfigError(
-            f"--vip {format_address(vip)}: lives on {machine.links[home].name}; "
-            "expected --interface IF for each interface that clients and backends are behind"
+            f"vip {format_address(vip)}: lives on {machine.links[home].name}; "
+            "expected interfaces (--interface IF), each that clients or backends are behind"
         )
     return home
 
@@ -206,19 +206,19 @@ def _snat_link(machine: Machine, address: bytes, ways: Sequence[int]) -> int:
     return machine.connected(address) or ways[0]
 
 
-def _link_named(machine: Machine, name: str, flag: str) -> int:
+def _link_named(machine: Machine, name: str, what: str) -> int:
     link = machine.link_named(name)
     if link is None:
         there = ", ".join(sorted(link.name for link in machine.links.values()))
-        raise ConfigError(f"{flag} {name}: expected an interface of this machine ({there})")
-    return _usable(link, flag).index
+        raise ConfigError(f"{what} {name}: expected an interface of this machine ({there})")
+    return _usable(link, what).index
 
 
-def _usable(link: Link, flag: str = "--interface") -> Link:
+def _usable(link: Link, what: str = "interface") -> Link:
     if not link.mac or link.name == "lo":
-        raise ConfigError(f"{flag} {link.name}: expected an Ethernet interface")
+        raise ConfigError(f"{what} {link.name}: expected an Ethernet interface")
     if not link.up:
-        raise ConfigError(f"{flag} {link.name}: expected an interface that is up")
+        raise ConfigError(f"{what} {link.name}: expected an interface that is up")
     return link
 
 
@@ -229,6 +229,6 @@ def _check_ways_read(config: Config, machine: Machine, ports: Sequence[Link]) ->
         link = machine.routes[address].link
         if link not in opened:
             raise ConfigError(
-                f"--backend {format_address(address)}: is reached through "
-                f"{machine.links[link].name}, which needs its own --interface"
+                f"backend {format_address(address)}: is reached through "
+                f"{machine.links[link].name}, which is not among the interfaces"
             )

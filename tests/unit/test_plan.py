@@ -96,23 +96,23 @@ def test_snat_addresses_go_where_the_backends_ask_for_them() -> None:
 UNCONNECTED = bytes([203, 0, 113, 1])
 IMPOSSIBLE = [
     ("any router's", Config((service(A6, vip=packed("2001:db8:1::")),)), "2001:db8:1::: expected"),
-    ("no route", Config((service(UNCONNECTED),)), "--backend 203.0.113.1:80: expected an address"),
+    ("no route", Config((service(UNCONNECTED),)), "backend 203.0.113.1:80: expected an address"),
     ("own address", Config((service(LAN_SOURCE),)), "this is one of our own"),
     ("dsr behind a router", Config((service(FAR, mode=Mode.DSR),)), "is behind 10.0.2.254"),
-    ("vip of no network", Config((service(A, vip=UNCONNECTED),)), "expected --vip-interface IF"),
+    ("vip of no network", Config((service(A, vip=UNCONNECTED),)), "expected a vip_interface (--"),
     ("broadcast", Config((service(A, vip=bytes([10, 0, 1, 255])),)), "or its broadcast address"),
     ("network", Config((service(A, vip=bytes([10, 0, 1, 0])),)), "10.0.1.0: expected the address"),
-    ("no such interface", Config((service(A),), interfaces=("wam",)), "--interface wam: expected"),
+    ("no such interface", Config((service(A),), interfaces=("wam",)), "interface wam: expected"),
     ("lo", Config((service(A),), interfaces=("lo",)), "expected an Ethernet interface"),
-    ("no such vip interface", Config((service(A),), vip_interface="x"), "--vip-interface x"),
+    ("no such vip interface", Config((service(A),), vip_interface="x"), "vip_interface x"),
     ("backends' side left out", Config((service(A),), interfaces=("wan",)), "reached through lan"),
 ]
 
 
 @pytest.mark.parametrize(("config", "complaint"), [c[1:] for c in IMPOSSIBLE],
                          ids=[c[0] for c in IMPOSSIBLE])  # fmt: skip
-def test_what_cannot_be_names_the_flag(config: Config, complaint: str) -> None:
-    with pytest.raises(ConfigError, match="--") as caught:
+def test_what_cannot_be_names_the_setting(config: Config, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=r"^(vip|vip_interface|interface|backend) ") as caught:
         plan.place(config, MACHINE)
     assert complaint in str(caught.value)
 
