@@ -9,6 +9,7 @@ from pktlb.control.operator import Change, ChangeItem
 from pktlb.datapath.tables import ServiceKey, service_key
 from pktlb.leaving import Leaver
 from pktlb.model import Backend, Endpoint, HashOn, OnRemove, Proto, Service, Vip
+from pktlb.service import KEYS
 
 AT_START: Final = (
     "snat", "timeouts", "max_flows", "engine", "workers", "busy_poll_us", "realtime", "name",
@@ -132,7 +133,8 @@ def _called(service: Service) -> str:
 
 
 def _detail(name: str, before: object, after: object) -> str:
-    return f"{name} {_said(getattr(before, name))} -> {_said(getattr(after, name))}"
+    called = KEYS.get(name, name)
+    return f"{called} {_said(getattr(before, name))} -> {_said(getattr(after, name))}"
 
 
 def _said(value: Any) -> str:
@@ -140,6 +142,8 @@ def _said(value: Any) -> str:
         return value.fields.value
     if isinstance(value, tuple):
         return ",".join(map(_said, value)) or "none"
+    if isinstance(value, bool):
+        return str(value).lower()
     if value is None or value == "":
         return "default"
     return str(getattr(value, "value", value))

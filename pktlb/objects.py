@@ -12,7 +12,7 @@ from pktlb.conflicts import moves_ports
 from pktlb.errors import FileError
 from pktlb.model import HASHES, WHOLE_FLOW, Backend, HashFields, HashOn, Service, format_address
 from pktlb.problem import Problem, dotted, show
-from pktlb.service import picks_up
+from pktlb.service import KEYS, picks_up
 
 _NOWHERE: Final = Config(())
 
@@ -48,12 +48,9 @@ def service_object(service: Service, config: Config = _NOWHERE) -> dict[str, Any
     unasked = picks_up(service.scheduler, service.vip) and not moves_ports(service, config)
     if service.pick_up != unasked:
         found["pick_up"] = service.pick_up
-    for key, attribute in (
-        ("persist", "persist_s"), ("persist_prefix4", "persist4"),
-        ("persist_prefix6", "persist6"), ("slow_start", "slow_start_s"),
-    ):  # fmt: skip
+    for attribute in ("persist_s", "persist4", "persist6", "slow_start_s"):
         if getattr(service, attribute) != getattr(plain, attribute):
-            found[key] = getattr(service, attribute)
+            found[KEYS[attribute]] = getattr(service, attribute)
     if service.on_remove != plain.on_remove:
         found["on_remove"] = service.on_remove.value
     if service.backends:

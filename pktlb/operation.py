@@ -150,7 +150,7 @@ class Operation:
 
     async def reload(self) -> Change:
         change = await self.apply(await self.read_file(None))
-        text = f"reloaded {self.source}: {len(change.items)} changes"
+        text = f"reloaded {self.source}: changes: {len(change.items)}"
         log.info("%s", text)
         self._events.publish("reload", text, changes=len(change.items))
         return change

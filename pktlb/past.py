@@ -53,9 +53,9 @@ def _ports_of(state: bytes) -> Sequence[int]:
 def _take_over(plane: Plane, state: bytes) -> None:
     """The flows of an earlier process; without them is better than not at all."""
     try:
-        log.info("%d flows were taken over", plane.load(state, monotonic()))
+        log.info("flows taken over: %d", plane.load(state, monotonic()))
     except StateError as error:
-        log.error("no flows were taken over: %s", error)
+        log.error("no flows taken over: %s", error)
 
 
 def _limits(config: Config, own_ports: range, past: Sequence[int]) -> Limits:

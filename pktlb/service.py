@@ -10,6 +10,12 @@ from pktlb.errors import ConfigError
 from pktlb.model import HASHES, HashFields, HashOn, Proto, Scheduler, Vip
 from pktlb.problem import show
 
+KEYS: Final = {
+    "persist_s": "persist", "persist4": "persist_prefix4", "persist6": "persist_prefix6",
+    "slow_start_s": "slow_start", "hash_on": "hash",
+}  # fmt: skip
+"What is called otherwise in the file and the API than in the model."
+
 MAX_WEIGHT: Final = 65535
 MAX_BACKENDS: Final = 4096
 MAX_VIPS: Final = 4096

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from pktlb.cli.arguments import Parser
-from pktlb.cli.display import clean, emit
+from pktlb.cli.display import clean, counted, emit
 from pktlb.control.place import DEFAULT_NAME, socket_path
 
 View = dict[str, Any]
@@ -71,8 +71,8 @@ def describe(change: View) -> Iterable[str]:
     if moved or broken:
         move, end = ("would move", "would end") if change["dry_run"] else ("moved", "ended")
         yield (
-            f"of {change['flows_total']} flows, {moved} {move} to another backend and {broken} "
-            f"{end} ({change['clients_share']:.1%} of the clients)"
+            f"of {counted(change['flows_total'], 'flow')}, {moved} {move} to another backend "
+            f"and {broken} {end} ({change['clients_share']:.1%} of the clients)"
         )
     if change["restart"]:
         yield f"only a restart takes over: {', '.join(change['restart'])}"

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from pktlb.cli.arguments import Commands, Parser, seconds
 from pktlb.cli.asking import View, ask, change, changes, given, tell
-from pktlb.cli.display import span
+from pktlb.cli.display import counted, span
 from pktlb.errors import ConfigError
 
 _KEYS = ("weight", "mode", "max_connections", "resume_connections")
@@ -122,5 +122,5 @@ def remove_backend(options: argparse.Namespace) -> None:
 
 def _removal(address: str, answer: View) -> Iterable[str]:
     waited, cut = span(answer["waited_s"]), answer["flows_cut"]
-    end = f"{cut} flows were cut" if cut else "no flow was cut"
+    end = f"{counted(cut, 'flow')} cut" if cut else "no flow was cut"
     yield f"backend {address} removed after {waited}, {end}"

@@ -34,6 +34,11 @@ def _encodable(text: str) -> str:
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
+def counted(number: int, what: str) -> str:
+    """ "1 flow", "2 flows"."""
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
 def clean(text: object) -> str:
     """On one line, without what a terminal would obey."""
     line = str(text)

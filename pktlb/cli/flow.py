@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from pktlb.cli.arguments import Commands, Parser, seconds
 from pktlb.cli.asking import View, ask, asks, changes, given, tell
-from pktlb.cli.display import span, table
+from pktlb.cli.display import counted, span, table
 from pktlb.errors import ConfigError
 
 _FILTERS = ("client", "vip", "backend", "service", "state", "proto", "min_idle")
@@ -71,7 +71,7 @@ def _lines(answer: View) -> Iterable[str]:
         ],
     )  # fmt: skip
     if len(flows) < answer["total"]:
-        yield f"{len(flows)} of {answer['total']} flows (see --limit)"
+        yield f"{len(flows)} of {counted(answer['total'], 'flow')} (see --limit)"
 
 
 def count_flows(options: argparse.Namespace) -> None:
@@ -88,4 +88,4 @@ def kill_flows(options: argparse.Namespace) -> None:
         **chosen,
     )  # fmt: skip
     would = "would end" if options.dry_run else "ended"
-    tell(options, answer, lambda: [f"{answer['killed']} flows {would}"])
+    tell(options, answer, lambda: [f"{counted(answer['killed'], 'flow')} {would}"])

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from pktlb.cli.arguments import Commands, seconds
 from pktlb.cli.asking import View, ask, asks, tell
-from pktlb.cli.display import clean, count, size, span, table
+from pktlb.cli.display import clean, count, counted, size, span, table
 
 _COUNTED = ("connections", "packets_in", "bytes_in", "packets_out", "bytes_out")
 _HEAD = (
@@ -98,7 +98,7 @@ def _totals(stats: View) -> Iterable[str]:
         for sentence, number in stats["trouble"].items():
             yield f"{number} frames: {clean(sentence)}"
     yield ""
-    yield f"{stats['flows']} flows, up {span(stats['uptime_s'])}"
+    yield f"{counted(stats['flows'], 'flow')}, up {span(stats['uptime_s'])}"
 
 
 def _rows(head: tuple[str, ...], stats: View) -> list[str]:

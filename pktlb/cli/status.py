@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from pktlb.cli.arguments import Commands
 from pktlb.cli.asking import View, ask, asks, tell
-from pktlb.cli.display import clean, count, size, span, table
+from pktlb.cli.display import clean, count, counted, size, span, table
 
 _HEAD = (
     "BACKEND", ">WEIGHT", "STATE", ">ACTIVE", ">INACTIVE", ">CONNECTIONS", ">IN", ">OUT",
@@ -36,8 +36,9 @@ def lines(status: View) -> Iterable[str]:
         yield from table(_HEAD, rows, indent="  ", state=2) if rows else ["  no backends"]
         yield ""
     yield (
-        f"{status['flows']} flows of at most {status['max_flows']}, engine {status['engine']} on "
-        f"{', '.join(map(clean, status['interfaces']))}, up {span(status['uptime_s'])}"
+        f"{counted(status['flows'], 'flow')} of at most {status['max_flows']}, "
+        f"engine {status['engine']} on {', '.join(map(clean, status['interfaces']))}, "
+        f"up {span(status['uptime_s'])}"
     )
 
 

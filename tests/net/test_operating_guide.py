@@ -88,7 +88,7 @@ def test_each_works_as_it_stands(reader: Reader) -> None:
     first, monitor, _, second = reader.going_on
     assert first.status is second.status is None
     assert "service web, backend 10.0.2.13:8080: added weight 10" in monitor.stdout
-    assert "flows were taken over" in first.stderr
+    assert "flows taken over" in first.stderr
     assert reader.world.ask(4)
 
 

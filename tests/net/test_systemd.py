@@ -122,7 +122,7 @@ def test_connections_go_on_over_a_restart_of_the_service(tmp_path: Path) -> None
         )  # fmt: skip
         for again in (1, 2):
             manager.systemctl("restart", SERVICE)
-            assert log.read_text().count("flows were taken over") == again
+            assert log.read_text().count("flows taken over") == again
         assert manager.show(SERVICE, "MainPID") != pid
         assert download.status is None
         assert world.who(6) == EVEN
