@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, ExitStack, contextmanager
 from typing import Final
 
 from pktlb import engines, plan
+from pktlb.bridge import cross
 from pktlb.change import at_start, difference, said, with_same
 from pktlb.config import Config
 from pktlb.control.events import Events
@@ -15,15 +16,16 @@ from pktlb.datapath.tables import Tables
 from pktlb.engine import Engine, Plane
 from pktlb.errors import ConfigError, KernelError
 from pktlb.footprint import backend_addresses
+from pktlb.handover import Handover
 from pktlb.host import guard
 from pktlb.host.changes import Changes, rest_after
 from pktlb.host.machine import Machine
 from pktlb.host.netlink import Kernel
 from pktlb.layout import Layout
 from pktlb.leaving import Leaver, leavers, strays, with_leavers
-from pktlb.model import format_address
-from pktlb.past import Past
-from pktlb.plan import Placement
+from pktlb.model import OnRemove, format_address
+from pktlb.past import Past, take_over
+from pktlb.plan import Known, Placement
 from pktlb.site import TUN, Served, Site, placed
 from pktlb.vicinity import Vicinity
 from pktlb.wire.tun import Tun
@@ -81,25 +83,33 @@ class Balancer:
         past = past or Past()
         handed = past.handover
         stack.callback(guard.remove)
+        if past.bridge:
+            stack.callback(past.bridge.close)
         added = dict(handed.added) if handed else {}
+        stack.push_async_callback(_remove, added)
         if not handed:
             for address, home in guard.owned():
                 log.info("removing %s, left by a pktlb that was killed", format_address(address))
                 await kernel.remove_address(home, address)
         served = _served(config, past.leaving)
         machine = await kernel.read(_destinations(served))
-        placement = placed(config, served, machine, added)
+        placement = placed(config, served, machine, added, past.known(machine))
         if past.names and placement.names != past.names:
             raise KernelError(f"not all of {', '.join(sorted(past.names))} are back")
         tun = Tun(TUN, handed.tun if handed else None)
         stack.callback(tun.close)
         site = Site(kernel, served, placement, tun)
         site.added.update(added)
+        added.clear()
+        stack.callback(site.close)
+        stack.push_async_callback(site.remove_addresses)
         vicinity = Vicinity(kernel, machine, _destinations(served))
         self = cls(config, kernel, site, vicinity, events)
         self.leaving = list(past.leaving)
-        await self._open(stack, past)
+        await self._open(past)
         stack.enter_context(self._reading())
+        if past.bridge:
+            past.bridge.close()
         await site.remove_addresses(address for address, _ in placement.addresses)
         await vicinity.settle()
         await self._update()
@@ -108,21 +118,36 @@ class Balancer:
             log.warning("backend %s cannot be reached", format_address(address))
         return self
 
-    async def _open(self, stack: AsyncExitStack, past: "Past") -> None:
-        """Sockets, addresses, tables and the engine."""
+    async def _open(self, past: "Past") -> None:
+        """Sockets, addresses, tables and the engine.
+
+        Whoever moves the frames meanwhile has the sockets until all else is there.
+        """
         config, site, handed = self.config, self.site, past.handover
         kind = engines.choose(config.engine)
         workers = self._workers(kind, site.placement)
-        indexes = {link.name: link.index for link in site.placement.ports}
-        stack.callback(site.close)
-        site.open(workers, handed.inherited(kind, workers, indexes) if handed else {})
-        stack.push_async_callback(site.remove_addresses)
+        state = handed.flows() if handed else b""
+        if not past.bridge:
+            self._open_sockets(kind, workers, handed)
+        site.sentry.put()
         await site.add_addresses()
         self._tables = self._lay_out(_served(config, self.leaving))
-        plane = past.plane_for(kind, self._tables, config, site.placement.own_ports)
+        own_ports = site.placement.own_ports
+        plane = past.plane_for(kind, self._tables, config, own_ports, state)
+        states = [state]
+        if past.bridge and handed:
+            handed, states = cross(past.bridge, handed, state)
+            self._open_sockets(kind, workers, handed)
+        take_over(plane, states, config.max_flows)
         self.engine = engines.make_engine(
             plane, site.ports, site.tun, config.busy_poll_us, config.realtime
         )
+
+    def _open_sockets(self, kind: str, workers: int, handed: Handover | None) -> None:
+        """New ones, but for those that can be gone on with."""
+        indexes = {link.name: link.index for link in self.site.placement.ports}
+        usable = handed.inherited(kind, workers, indexes) if handed else {}
+        self.site.open(workers, usable)
 
     async def work(self, *more: Coroutine[None, None, None]) -> None:
         """Keep the tables and the host as they should be, and do these things; until cancelled."""
@@ -157,8 +182,13 @@ class Balancer:
         """What one that comes instead of this one, in this process, takes over."""
         return Past(self.plane, self.site.placement.names, self.leaving)
 
-    async def apply(self, wanted: Config) -> None:
-        """Be what is `wanted`, without a frame lost on the way.
+    async def check(self, wanted: Config) -> None:
+        """`ConfigError` where the machine has no way for this."""
+        leaving = leavers(self.config, wanted, self.leaving)
+        await self._placed(wanted, _served(wanted, leaving))
+
+    async def apply(self, wanted: Config, policy: OnRemove | None = None) -> None:
+        """Be what is `wanted`, without a frame lost on the way; `policy`: see `leavers`.
 
         `ConfigError` where that cannot be, `KernelError` where the machine refuses: nothing has
         changed then.
@@ -169,7 +199,7 @@ class Balancer:
             wanted = with_same(self.config, wanted)
             items = difference(self.config, wanted)
             # Whether they have flows is seen when no more can be opened: see `_see_off`.
-            await self._change(wanted, leavers(self.config, wanted, self.leaving))
+            await self._change(wanted, leavers(self.config, wanted, self.leaving, policy))
         for item, text in zip(items, said(items), strict=True):
             log.info("%s", text)
             self.events.publish("change", text, action=item.action, what=item.what,
@@ -201,15 +231,17 @@ class Balancer:
     async def _placed(self, wanted: Config, served: Served) -> Placement:
         """Where things go, by what was last seen of the machine; it is looked at again only where
         that says no, or does not know what has become of a VIP."""
-        added, before = self.site.added, self.site.placement
+        added = self.site.added
+        here = frozenset(backend_addresses(self.config.services))
+        known = Known(here, self.site.placement.ports, dict(added))
         with contextlib.suppress(ConfigError):
             machine = await self.vicinity.with_ways(_destinations(served))
-            here = {service.vip.address for service in self.config.services}
-            new = {service.vip.address for service in wanted.services} - here - added.keys()
+            vips = {service.vip.address for service in self.config.services}
+            new = {service.vip.address for service in wanted.services} - vips - added.keys()
             if await self.vicinity.knows(new):
-                return placed(wanted, served, machine, added, before)
+                return placed(wanted, served, machine, added, known)
         machine = await self._kernel.read(_destinations(served))
-        return placed(wanted, served, machine, added, before)
+        return placed(wanted, served, machine, added, known)
 
     def _with_flows(self, leaving: Sequence[Leaver]) -> list[Leaver]:
         """Those for whose flows it is worth while to wait."""
@@ -325,6 +357,21 @@ class Balancer:
             log.info("%s: its last flow is over", text)
             self.events.publish("removed", text, service=each.service.label,
                              backend=str(each.backend.endpoint))  # fmt: skip
+
+
+async def abandon(added: dict[bytes, int]) -> None:
+    """Take everything away that was handed over and that nobody is going to use."""
+    await _remove(added)
+    guard.remove()
+
+
+async def _remove(added: dict[bytes, int]) -> None:
+    """Take away the addresses that nobody has taken over from the process before. Who was told to
+    end while it opened its netlink socket cannot use that one any more."""
+    if added:
+        async with Kernel() as kernel:
+            for address, link in added.items():
+                await kernel.remove_address(link, address)
 
 
 def _served(config: Config, leaving: Sequence[Leaver]) -> Served:

@@ -8,8 +8,19 @@ from pktlb.config import Config
 from pktlb.control.operator import Change, ChangeItem
 from pktlb.datapath.tables import ServiceKey, service_key
 from pktlb.leaving import Leaver
-from pktlb.model import Backend, Endpoint, HashOn, OnRemove, Proto, Service, Vip
-from pktlb.service import KEYS
+from pktlb.model import (
+    Backend,
+    Endpoint,
+    HashOn,
+    Mode,
+    OnRemove,
+    Proto,
+    Service,
+    Timeouts,
+    Vip,
+    format_address,
+)
+from pktlb.service import KEYS, hash_text
 
 AT_START: Final = (
     "snat", "timeouts", "max_flows", "engine", "workers", "busy_poll_us", "realtime", "name",
@@ -29,6 +40,7 @@ class Held(NamedTuple):
     service: ServiceKey
     backend: Endpoint
     "As configured."
+    mode: Mode
     is_closed: bool
 
 
@@ -41,16 +53,22 @@ def difference(before: Config, after: Config) -> tuple[ChangeItem, ...]:
     ]
     old = {service.vip: service for service in before.services}
     new = {service.vip: service for service in after.services}
+    shared = _shared([*old.values(), *new.values()])
+
+    def called(service: Service) -> str:
+        several = service.label in shared
+        return f"{service.label} ({service.vip})" if several else service.label
+
     for vip, service in old.items():
         if vip not in new:
-            items.append(ChangeItem("remove", "service", _called(service), "", ""))
+            items.append(ChangeItem("remove", "service", called(service), "", ""))
     for vip, service in new.items():
         if vip not in old:
             count = len(service.backends)
             detail = f"with {count} backend{'s' * (count != 1)}"
-            items.append(ChangeItem("add", "service", _called(service), "", detail))
+            items.append(ChangeItem("add", "service", called(service), "", detail))
         elif old[vip] is not service:
-            items += _of_service(old[vip], service)
+            items += _of_service(old[vip], service, called(service))
     return tuple(items)
 
 
@@ -84,8 +102,12 @@ def at_start(before: Config, after: Config) -> tuple[str, ...]:
 
 
 def effect(items: Sequence[ChangeItem], restart: Sequence[str], leaving: Iterable[Leaver],
-           services: Iterable[Vip], flows: Iterable[Held]) -> Change:  # fmt: skip
-    """What becomes of `flows` when those leave and these `services` are left."""
+           services: Iterable[Vip], flows: Iterable[Held], max_flows: int) -> Change:  # fmt: skip
+    """What becomes of `flows` when those leave and these `services` are left.
+
+    With other `snat` addresses than they were opened with, replies do not find the way back; and a
+    restart takes over no more than `max_flows`.
+    """
     gone = {each.key: each.policy for each in leaving if each.policy}
     left = set(map(service_key, services))
     total = moved = broken = 0
@@ -94,9 +116,12 @@ def effect(items: Sequence[ChangeItem], restart: Sequence[str], leaving: Iterabl
         total += 1
         clients.add(flow.client)
         policy = gone.get((flow.service, flow.backend))
-        if policy is None or flow.is_closed:
+        is_lost = "snat" in restart and flow.mode is Mode.NAT
+        if flow.is_closed or (policy is None and not is_lost):
             continue
-        if flow.proto != Proto.TCP and flow.service in left:
+        if is_lost:
+            broken += 1
+        elif flow.proto != Proto.TCP and flow.service in left:
             moved += 1
         elif flow.proto != Proto.TCP or policy is not OnRemove.KEEP:
             broken += 1
@@ -104,11 +129,11 @@ def effect(items: Sequence[ChangeItem], restart: Sequence[str], leaving: Iterabl
             continue
         touched.add(flow.client)
     share = len(touched) / len(clients) if clients else 0.0
+    broken = min(total, broken + max(0, total - max_flows))
     return Change(said(items), tuple(items), total, moved, broken, share, tuple(restart))
 
 
-def _of_service(before: Service, after: Service) -> Iterator[ChangeItem]:
-    called = _called(after)
+def _of_service(before: Service, after: Service, called: str) -> Iterator[ChangeItem]:
     for name in _OF_SERVICE:
         if getattr(before, name) != getattr(after, name):
             yield ChangeItem("change", "service", called, "", _detail(name, before, after))
@@ -128,8 +153,12 @@ def _of_service(before: Service, after: Service) -> Iterator[ChangeItem]:
                     yield ChangeItem("change", "backend", called, str(endpoint), detail)
 
 
-def _called(service: Service) -> str:
-    return service.label
+def _shared(services: Iterable[Service]) -> set[str]:
+    """Names that more than one VIP has."""
+    vips: dict[str, set[Vip]] = {}
+    for service in services:
+        vips.setdefault(service.label, set()).add(service.vip)
+    return {name for name, each in vips.items() if len(each) > 1}
 
 
 def _detail(name: str, before: object, after: object) -> str:
@@ -139,7 +168,11 @@ def _detail(name: str, before: object, after: object) -> str:
 
 def _said(value: Any) -> str:
     if isinstance(value, HashOn):
-        return value.fields.value
+        return hash_text(value)
+    if isinstance(value, Timeouts):
+        return ",".join(f"{f.name}={getattr(value, f.name):g}" for f in fields(value))
+    if isinstance(value, bytes):
+        return format_address(value)
     if isinstance(value, tuple):
         return ",".join(map(_said, value)) or "none"
     if isinstance(value, bool):

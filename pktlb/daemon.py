@@ -10,12 +10,15 @@ from contextlib import AsyncExitStack
 from types import MappingProxyType
 from typing import Any, Final
 
-from pktlb import file
-from pktlb.balancer import Balancer, ReplacedError
+from pktlb import engines, file
+from pktlb.balancer import Balancer, ReplacedError, abandon
+from pktlb.bridge import Bridge
+from pktlb.change import difference, said
 from pktlb.config import Config
 from pktlb.control.events import Events
 from pktlb.control.server import serving
 from pktlb.errors import ConfigError, KernelError, PktlbError
+from pktlb.footprint import backend_addresses
 from pktlb.handover import Handover, receive
 from pktlb.host import fdstore
 from pktlb.host.netlink import Kernel
@@ -24,30 +27,50 @@ from pktlb.leaving import Leaver, leavers
 from pktlb.operation import Operation
 from pktlb.past import Past
 from pktlb.report import Report
+from pktlb.site import Served, placed
 
 log: Final = logging.getLogger(__name__)
 
 _AGAIN_S: Final = 0.5
 
 
+async def _rehearsed(wanted: Config | ConfigError, past: Past) -> Config:
+    """What is wanted; `ConfigError` where that is one, or the machine has no way for it."""
+    if isinstance(wanted, ConfigError):
+        raise wanted
+    engines.choose(wanted.engine)
+    async with Kernel() as kernel:
+        machine = await kernel.read(backend_addresses(wanted.services))
+        placed(wanted, Served(wanted), machine, {}, past.known(machine))
+    return wanted
+
+
 async def run(
-    config: Config, source: str | None = None, beside: Mapping[str, Any] = MappingProxyType({})
-) -> None:
+    wanted: Config | ConfigError, source: str | None = None,
+    beside: Mapping[str, Any] = MappingProxyType({}),
+) -> None:  # fmt: skip
     """Serve until cancelled; `source` is the file that says so, and may say something else later,
     but for the settings `beside` it.
 
-    Raises `ConfigError` or `KernelError` before it is ready.
+    Raises `ConfigError` or `KernelError` before it is ready. Where something was handed over, what
+    was served before goes on instead of what cannot be.
     """
     async with AsyncExitStack() as stack:
         handed = receive()
         lock = stack.enter_context(claim("run", handed.lock if handed else None))
         events = Events()
         operation = Operation(source, beside, events, lock.fileno())
-        past = Past(handover=handed)
+        bridge = Bridge(*handed.bridge) if handed and handed.bridge else None
+        past = Past(handover=handed, bridge=bridge)
         if handed:
             before = file.read(handed.config, "what was handed over")
-            config = config if source else before
+            past = past._replace(backends=frozenset(backend_addresses(before.services)))
+            config = await _inherited(before, wanted if source else None, past)
             past = past._replace(leaving=leavers(before, config, _left_behind(handed)))
+        elif isinstance(wanted, ConfigError):
+            raise wanted
+        else:
+            config = wanted
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR1, log.info, "not ready yet")
         while True:
@@ -102,6 +125,24 @@ def _leave(operation: Operation, report: Report) -> None:
         return
     log.info("everything is left to the next one")
     os._exit(0)
+
+
+async def _inherited(before: Config, wanted: Config | ConfigError | None, past: Past) -> Config:
+    """What is served from now on by one that something was handed over to."""
+    config = before
+    if wanted and wanted != before:
+        try:
+            config = await _rehearsed(wanted, past)
+        except ConfigError as error:
+            for line in error.lines:
+                log.error("%s", line)
+            log.error("going on with the configuration of before")
+        except BaseException:  # told to end before anybody has taken charge of what is there
+            await abandon(dict(past.handover.added if past.handover else {}))
+            raise
+    for text in said(difference(before, config)):
+        log.info("%s", text)
+    return config
 
 
 def _left_behind(handed: Handover) -> list[Leaver]:

@@ -27,6 +27,7 @@ _NOTE: Final = "note"
 _FORMAT: Final = 1
 _LONGEST: Final = 64 << 20
 _TRIAL_S: Final = 30.0
+_KNOWS_BRIDGES: Final = "pktlb: would start, with a bridge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ class Handover:
     "The running configuration as a file would have it."
     leaving: Sequence[str]
     "The same with nothing but a backend that waits for its last flow, for each of those."
+    bridge: tuple[int, int] | None = None
+    "Descriptor and number of a process that moves the frames meanwhile: see `pktlb.bridge`."
 
     def flows(self) -> bytes:
         """The flow table, and the file is closed."""
@@ -71,6 +74,11 @@ class Handover:
                     os.close(descriptor)
         return usable
 
+    def without_ports(self) -> "Handover":
+        """The same with no sockets to go on with; they are closed."""
+        self.inherited("", 0, {})
+        return replace(self, ports={}, indexes={})
+
 
 def pack(handover: Handover) -> bytes:
     """As it is written down."""
@@ -78,12 +86,14 @@ def pack(handover: Handover) -> bytes:
         name: [handover.indexes[name], list(left.sockets), list(left.rings), left.mtu]
         for name, left in handover.ports.items()
     }
+    bridge = {"bridge": handover.bridge} if handover.bridge else {}
     return json.dumps(
         {
             "format": _FORMAT, "engine": handover.engine, "ports": ports, "tun": handover.tun,
             "lock": handover.lock, "control": handover.control, "state": handover.state,
             "added": {address.hex(): link for address, link in handover.added.items()},
             "config": handover.config, "leaving": handover.leaving,
+            **bridge,
         }
     ).encode()  # fmt: skip
 
@@ -106,9 +116,18 @@ def unpack(data: bytes) -> Handover:
             state=said["state"],
             config=said["config"],
             leaving=said["leaving"],
+            bridge=_bridge_of(said),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise KernelError(f"what was handed over cannot be read: {error}") from error
+
+
+def _bridge_of(said: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Versions without one do not speak of it."""
+    if "bridge" not in said:
+        return None
+    descriptor, pid = map(int, said["bridge"])
+    return descriptor, pid
 
 
 def left(ports: Iterable[Port]) -> dict[str, Inherited]:
@@ -125,6 +144,11 @@ def in_memory(data: bytes) -> int:
     with os.fdopen(os.dup(descriptor), "wb") as file:
         file.write(data)
     return descriptor
+
+
+def is_expected() -> bool:
+    """Whether something was handed over to this process, which `receive` is going to find."""
+    return _VARIABLE in os.environ or _NOTE in fdstore.names()
 
 
 def receive() -> Handover | None:
@@ -175,25 +199,32 @@ def is_trial() -> bool:
     return _TRIAL in os.environ
 
 
-async def try_next() -> None:
+def pass_trial() -> None:
+    """Say that this process could start, and what it knows how to take over."""
+    print(_KNOWS_BRIDGES)
+
+
+async def try_next() -> bool:
     """Have the next process come as far as it can without anything being handed over: the program,
-    the flags and the file are what it will find. `KernelError` with its words where it cannot."""
+    the flags and the file are what it will find. `KernelError` with its words where it cannot;
+    else whether it knows how to end a bridge, which an earlier version would leave standing."""
     import asyncio  # noqa: PLC0415
 
     process = await asyncio.create_subprocess_exec(
         sys.executable, *sys.orig_argv[1:], env={**os.environ, _TRIAL: "1"},
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
         async with asyncio.timeout(_TRIAL_S):
-            _, complaint = await process.communicate()
+            said, complaint = await process.communicate()
     except TimeoutError as error:
         process.kill()
         raise KernelError(f"the next pktlb did not start within {_TRIAL_S:.0f} s") from error
     if process.returncode:
         lines = complaint.decode(errors="replace").strip().splitlines() or ["no message"]
         raise KernelError(f"the next pktlb would not start: {lines[-1]}")
+    return _KNOWS_BRIDGES in said.decode(errors="replace").splitlines()
 
 
 def become_next(handover: Handover) -> None:
@@ -217,7 +248,8 @@ def become_next(handover: Handover) -> None:
 
 def _descriptors(handover: Handover) -> list[int]:
     sockets = [fd for each in handover.ports.values() for fd in each.sockets]
-    others = (handover.tun, handover.lock, handover.control, handover.state)
+    bridge, _ = handover.bridge or (-1, 0)
+    others = (handover.tun, handover.lock, handover.control, handover.state, bridge)
     return [fd for fd in (*sockets, *others) if fd >= 0]
 
 

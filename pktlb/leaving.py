@@ -28,8 +28,11 @@ class Leaver(NamedTuple):
         return service_key(self.service.vip), self.backend.endpoint
 
 
-def leavers(before: Config, after: Config, earlier: Sequence[Leaver] = ()) -> list[Leaver]:
-    """Who leaves when `after` comes instead of `before`, and who was leaving and still is."""
+def leavers(
+    before: Config, after: Config, earlier: Sequence[Leaver] = (), policy: OnRemove | None = None
+) -> list[Leaver]:
+    """Who leaves when `after` comes instead of `before`, and who was leaving and still is; `policy`
+    counts for more than that of their service."""
     wanted = {service.vip: service for service in after.services}
     found = []
     for service in before.services:
@@ -37,11 +40,11 @@ def leavers(before: Config, after: Config, earlier: Sequence[Leaver] = ()) -> li
         if now is service:
             continue
         here = {b.endpoint: now.mode_of(b) for b in now.backends} if now else {}
-        policy = now.on_remove if now else service.on_remove
+        end = policy or (now or service).on_remove
         for backend in service.backends:
             mode = here.get(backend.endpoint)
             if mode is None:
-                found.append(Leaver(service, backend, policy))
+                found.append(Leaver(service, backend, end))
             elif mode is not service.mode_of(backend):
                 found.append(Leaver(service, backend, None))
     vips = {each.service.vip for each in earlier}

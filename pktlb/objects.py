@@ -10,9 +10,9 @@ from typing import Any, Final
 from pktlb.config import Config
 from pktlb.conflicts import moves_ports
 from pktlb.errors import FileError
-from pktlb.model import HASHES, WHOLE_FLOW, Backend, HashFields, HashOn, Service, format_address
+from pktlb.model import HASHES, WHOLE_FLOW, Backend, Service, format_address
 from pktlb.problem import Problem, dotted, show
-from pktlb.service import KEYS, picks_up
+from pktlb.service import KEYS, hash_text, picks_up
 
 _NOWHERE: Final = Config(())
 
@@ -42,7 +42,7 @@ def service_object(service: Service, config: Config = _NOWHERE) -> dict[str, Any
     found |= {"vip": str(service.vip), "mode": service.mode.value}
     found["scheduler"] = service.scheduler.value
     if service.hash_on != HASHES.get(service.scheduler, WHOLE_FLOW):
-        found["hash"] = _hash_text(service.hash_on)
+        found["hash"] = hash_text(service.hash_on)
     if service.one_packet:
         found["one_packet"] = True
     unasked = picks_up(service.scheduler, service.vip) and not moves_ports(service, config)
@@ -56,13 +56,6 @@ def service_object(service: Service, config: Config = _NOWHERE) -> dict[str, Any
     if service.backends:
         found["backend"] = [backend_object(backend) for backend in service.backends]
     return found
-
-
-def _hash_text(hash_on: HashOn) -> str:
-    text = hash_on.fields.value
-    if hash_on.fields is HashFields.SOURCE and hash_on[1:3] != WHOLE_FLOW[1:3]:
-        text += f"/{hash_on.prefix4}/{hash_on.prefix6}"
-    return text + (",symmetric" if hash_on.symmetric else "")
 
 
 def balancer_object(config: Config) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 from pktlb import file
 from pktlb.balancer import Balancer
+from pktlb.bridge import Bridge
 from pktlb.change import Held, at_start, difference, effect, said
 from pktlb.config import Config
 from pktlb.conflicts import check_together
@@ -22,6 +23,7 @@ from pktlb.control.operator import (
     Removal,
     ServiceStatus,
 )
+from pktlb.control.refusal import BusyError, ConflictError
 from pktlb.control.server import Server
 from pktlb.datapath.keys import FlowKey, destination, source
 from pktlb.datapath.tables import ServiceKey, service_key
@@ -31,7 +33,7 @@ from pktlb.engine import AnyFlow
 from pktlb.errors import ConfigError, KernelError
 from pktlb.handover import Handover, become_next, in_memory, leave, left, try_next
 from pktlb.leaving import leavers
-from pktlb.model import Backend, Endpoint, Service
+from pktlb.model import Backend, Endpoint, OnRemove, Service
 from pktlb.ramp import FULL
 
 Seen = TypeVar("Seen")
@@ -70,6 +72,7 @@ class Operation:
         self.tasks: Final[set[asyncio.Task[None]]] = set()
         "Under way for somebody who does not wait for them."
         self._lock: Final = lock
+        self._is_restarting = False
 
     @property
     def is_serving(self) -> bool:
@@ -129,23 +132,30 @@ class Operation:
             max_flows=self.config.max_flows,
         )
 
-    async def plan(self, wanted: Config) -> Change:
-        """What `apply` would do."""
+    async def plan(self, wanted: Config, policy: OnRemove | None = None) -> Change:
+        """What `apply` would do, or a restart with this. `ConfigError` where the machine has no
+        way for it."""
+        wanted = check_together(wanted, self.config)
+        await self.balancer.check(wanted)
+        return await self._effect(wanted, policy)
+
+    async def _effect(self, wanted: Config, policy: OnRemove | None) -> Change:
         before = self.config
-        wanted = check_together(wanted, before)
-        leaving = leavers(before, wanted)
+        leaving = leavers(before, wanted, policy=policy)
         items, restart = difference(before, wanted), at_start(before, wanted)
-        if not any(each.policy for each in leaving):  # then nothing becomes of any flow
-            total = len(self.balancer.plane.flows)
+        total = len(self.balancer.plane.flows)
+        is_tight = "max_flows" in restart and total > wanted.max_flows
+        if not (any(each.policy for each in leaving) or "snat" in restart or is_tight):
             return Change(said(items), items, total, restart=restart)
         flows = await self._all_flows(_held)
-        return effect(items, restart, leaving, [s.vip for s in wanted.services], flows)
+        vips = [service.vip for service in wanted.services]
+        return effect(items, restart, leaving, vips, flows, wanted.max_flows)
 
-    async def apply(self, wanted: Config) -> Change:
+    async def apply(self, wanted: Config, policy: OnRemove | None = None) -> Change:
         """Make it so."""
         wanted = check_together(wanted, self.config)
-        change = await self.plan(wanted)
-        await self.balancer.apply(wanted)
+        change = await self._effect(wanted, policy)
+        await self.balancer.apply(wanted, policy)
         return change
 
     async def reload(self) -> Change:
@@ -195,14 +205,15 @@ class Operation:
         now = monotonic()
 
         def key(flow: AnyFlow) -> FlowKey | None:
-            return flow.key if select(_view(flow, labels, now)) else None
+            return flow.key if not flow.killed and select(_view(flow, labels, now)) else None
 
         keys = [each for each in await self._all_flows(key) if each is not None]
         return self.balancer.plane.kill(keys)
 
     async def remove_when_idle(
-        self, service: str, backend: Endpoint, within_s: float | None
-    ) -> Removal:
+        self, service: str, backend: Endpoint, within_s: float | None,
+        policy: OnRemove | None = None,
+    ) -> Removal:  # fmt: skip
         """Drain, wait for the last connection, remove."""
         loop = asyncio.get_running_loop()
         begin = loop.time()
@@ -211,9 +222,19 @@ class Operation:
         until = None if within_s is None else begin + within_s
         while (open_now := self._open(service, backend)) and (not until or loop.time() < until):
             await asyncio.sleep(_LOOK_S)
+            self._expect_drained(service, backend)
         async with self.changing:
-            await self.apply(_changed(self.config, service, backend, lambda _: None))
+            self._expect_drained(service, backend)
+            await self.apply(_changed(self.config, service, backend, lambda _: None), policy)
         return Removal(open_now, loop.time() - begin)
+
+    def _expect_drained(self, service: str, backend: Endpoint) -> None:
+        """Somebody may have thought better of it."""
+        if self._is_restarting:
+            raise BusyError(f"backend {backend} is not removed: pktlb restarts, ask again")
+        found = [b for s in named(self.config, service) for b in s.backends]
+        if any(b.endpoint == backend and not b.drain for b in found):
+            raise ConflictError(f"backend {backend} is not removed: it was undrained meanwhile")
 
     def _open(self, service: str, backend: Endpoint) -> int:
         """How many connections a backend has open."""
@@ -227,12 +248,15 @@ class Operation:
     def subscribe(self) -> AsyncIterator[Event]:
         return self._events.subscribe()
 
-    async def restart(self) -> None:
-        """Make sure that the next process can start, and become it in a moment."""
-        if self.source is not None:
-            await self.read_file(None)
-        await try_next()
-        self.start(self._become_next())
+    async def restart(self, dry_run: bool) -> Change:
+        """Make sure that the next process can start, and become it in a moment; what it will do
+        otherwise, for it reads the file anew."""
+        wanted = self.config if self.source is None else await self.read_file(None)
+        change = await self.plan(wanted)
+        with_bridge = await try_next()
+        if not dry_run:
+            self.start(self._become_next(with_bridge))
+        return replace(change, restart=())
 
     def start(self, work: Coroutine[None, None, None]) -> None:
         """Have something done for somebody who does not wait for it."""
@@ -246,16 +270,26 @@ class Operation:
         self.tasks.add(task)
         task.add_done_callback(end)
 
-    async def _become_next(self) -> None:
+    async def _become_next(self, with_bridge: bool) -> None:
         balancer = self.balancer
+        self._is_restarting = True
+        self._events.publish("restart", "restarting")
+        await asyncio.sleep(2 * _LOOK_S)  # whoever waits for a removal hears of it, too
         if self.server:
             await self.server.fall_silent(_ANSWERS_S)
-        balancer.engine.stop()
+        engine, site = balancer.engine, balancer.site
+        engine.stop()
+        bridge = None
+        if with_bridge and not engine.needs_loop:
+            bridge = Bridge.build(engine, site.ports, site.tun)
         try:
-            become_next(self._handover(balancer.plane.dump(monotonic())))
+            become_next(self._handover(balancer.plane.dump(monotonic()), bridge))
         except KernelError as error:
             log.error("%s; going on", error)
-            balancer.engine.start()
+            self._is_restarting = False
+            if bridge:
+                bridge.give_back(site.ports)
+            engine.start()
             if self.server:
                 self.server.take_back()
 
@@ -265,7 +299,7 @@ class Operation:
         self.balancer.engine.stop()
         leave(self._handover(self.balancer.plane.dump(monotonic())))
 
-    def _handover(self, flows: bytes) -> Handover:
+    def _handover(self, flows: bytes, bridge: Bridge | None = None) -> Handover:
         balancer = self.balancer
         leaving = [
             replace(each.service, backends=(each.backend,), on_remove=each.policy)
@@ -283,6 +317,7 @@ class Operation:
             state=in_memory(flows),
             config=file.write(self.config),
             leaving=[file.write(Config((service,))) for service in leaving],
+            bridge=bridge.place if bridge else None,
         )
 
 
@@ -320,6 +355,7 @@ def _held(flow: AnyFlow) -> Held:
         client,
         ServiceKey(flow.tally.service),
         flow.tally.backend,
+        flow.mode,
         flow.state is State.CLOSED,
     )
 
@@ -332,7 +368,7 @@ def _view(flow: AnyFlow, labels: Mapping[bytes, str], now: float) -> FlowView:
         service=labels.get(flow.tally.service, ""),
         backend=flow.backend,
         mode=flow.mode,
-        state=flow.state.name.lower(),
+        state="killed" if flow.killed else flow.state.name.lower(),
         idle_s=(now - flow.seen) % _WRAP_S,
         seen_as=destination(flow.reverse) if flow.reverse else None,
     )

@@ -8,13 +8,16 @@ from time import monotonic
 from typing import Final, NamedTuple
 
 from pktlb import engines
+from pktlb.bridge import Bridge
 from pktlb.config import Config
 from pktlb.datapath.pipeline import SOURCE_PORTS, Limits
-from pktlb.datapath.state import StateError, unpack
+from pktlb.datapath.state import FLOW, Memory, StateError, unpack
 from pktlb.datapath.tables import Tables
 from pktlb.engine import Plane
 from pktlb.handover import Handover
+from pktlb.host.machine import Machine
 from pktlb.leaving import Leaver
+from pktlb.plan import NOBODY, Known
 
 log: Final = logging.getLogger(__name__)
 
@@ -29,33 +32,53 @@ class Past(NamedTuple):
     leaving: Sequence[Leaver] = ()
     handover: Handover | None = None
     "Of another process."
+    bridge: Bridge | None = None
+    "What moves the frames until this process does."
+    backends: frozenset[bytes] = frozenset()
+    "The addresses of those that it served."
 
-    def plane_for(self, kind: str, tables: Tables, config: Config, own_ports: range) -> Plane:
-        """A datapath of this kind that remembers what the one before it did."""
+    def known(self, machine: Machine) -> Known:
+        """What need not be found again."""
+        if not self.handover:
+            return NOBODY
+        ports = map(machine.link_named, self.handover.ports)
+        return Known(self.backends, tuple(filter(None, ports)), self.handover.added)
+
+    def plane_for(
+        self, kind: str, tables: Tables, config: Config, own_ports: range, state: bytes
+    ) -> Plane:
+        """The datapath of this process, or one of this kind which gives out ports in the order of
+        the one that had this `state`; it has nothing else of it as yet."""
         if self.plane:
             self.plane.swap(tables)
             return self.plane
-        state = self.handover.flows() if self.handover else b""
-        plane = engines.make_plane(kind, tables, _limits(config, own_ports, _ports_of(state)))
-        if state:
-            _take_over(plane, state)
+        memory = _memory_of(state)
+        plane = engines.make_plane(kind, tables, _limits(config, own_ports, memory.ports))
+        if memory.flows:
+            plane.expect(len(memory.flows) // FLOW.size)
         return plane
 
 
-def _ports_of(state: bytes) -> Sequence[int]:
-    """The order in which an earlier process gave out ports."""
+def _memory_of(state: bytes) -> Memory:
+    """What an earlier process remembered, as far as it can be read."""
     try:
-        return unpack(state).ports if state else ()
+        return unpack(state) if state else Memory(0)
     except StateError:
-        return ()
+        return Memory(0)
 
 
-def _take_over(plane: Plane, state: bytes) -> None:
-    """The flows of an earlier process; without them is better than not at all."""
-    try:
-        log.info("flows taken over: %d", plane.load(state, monotonic()))
-    except StateError as error:
-        log.error("no flows taken over: %s", error)
+def take_over(plane: Plane, states: Sequence[bytes], max_flows: int) -> None:
+    """The flows of an earlier process, by the first of its states that can be read; without them is
+    better than not at all."""
+    for state in filter(None, states):
+        try:
+            taken = plane.load(state, monotonic())
+        except StateError as error:
+            log.error("no flows taken over: %s", error)
+        else:
+            more = ", as many as max_flows" if taken == max_flows else ""
+            log.info("flows taken over: %d%s", taken, more)
+            return
 
 
 def _limits(config: Config, own_ports: range, past: Sequence[int]) -> Limits:

@@ -4,8 +4,10 @@
 time that the machine changes. What cannot be is a `ConfigError` that names the setting.
 """
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from pktlb.config import Config
 from pktlb.datapath.pipeline import SOURCE_PORTS
@@ -51,22 +53,43 @@ class Placement:
         return tuple(p for p in self.ports if not self.spread or p.index in self.spread)
 
 
-def place(config: Config, machine: Machine) -> Placement:
+class Known(NamedTuple):
+    """What has had its place before. A way that is lost for a while must not hold up all else."""
+
+    backends: frozenset[bytes] = frozenset()
+    ports: tuple[Link, ...] = ()
+    homes: Mapping[bytes, int] = MappingProxyType({})
+    "The interface of each address that was added."
+
+
+NOBODY: Final = Known()
+
+
+def place(config: Config, machine: Machine, known: Known = NOBODY) -> Placement:
     """Decide on interfaces and addresses."""
-    _check_ways(config.services, machine)
+    backends = backend_addresses(config.services)
+    lost = {a for a in backends if a in known.backends and _is_lost(machine.routes.get(a))}
+    _check_ways(config.services, machine, lost)
     vips = dict.fromkeys(s.vip.address for s in config.services if not s.vip.any)
     owners = {a.address: a.link for a in reversed(machine.addresses)}
     networks = machine.networks()
-    homes = {vip: _vip_link(config, networks, vip, owners.get(vip)) for vip in vips}
-    ways = [machine.routes[address].link for address in backend_addresses(config.services)]
+    there = {**known.homes, **owners}
+    homes = {vip: _vip_link(config, networks, vip, there.get(vip)) for vip in vips}
+    ways = [machine.routes[address].link for address in backends if address not in lost]
     for address in config.snat:
-        homes[address] = owners.get(address) or _snat_link(networks, address, ways)
+        homes[address] = there.get(address) or _snat_link(networks, address, ways)
     named = [_link_named(machine, name, "interface") for name in config.interfaces]
     spread = named if any(service.vip.any for service in config.services) else []
     indexes = [*named, *ways] if spread else named or [*(homes[vip] for vip in vips), *ways]
-    ports = tuple(_usable(machine.links[index]) for index in dict.fromkeys(indexes))
+    open_ports = [port.index for port in known.ports if port.index in machine.links]
+    if lost and not named:
+        indexes += open_ports
+    ports = tuple(
+        machine.links[index] if index in open_ports else _usable(machine.links[index])
+        for index in dict.fromkeys(indexes)
+    )
     wanted = [(a, link) for a, link in homes.items() if a not in owners]
-    _check_ways_read(config, machine, ports)
+    _check_ways_read([a for a in backends if a not in lost], machine, ports)
     if config.snat and not set(SOURCE_PORTS) - set(machine.own_ports):
         raise ConfigError(
             "snat: expected ports that are left for it, but net.ipv4.ip_local_port_range "
@@ -148,15 +171,19 @@ def way_to(machine: Machine, address: bytes) -> Way | None:
     return route.link, route.gateway or address
 
 
-def _check_ways(services: Sequence[Service], machine: Machine) -> None:
+def _check_ways(services: Sequence[Service], machine: Machine, lost: Set[bytes]) -> None:
     """Each address once; only where one is wrong somebody has to be named."""
     ways = {address: machine.routes.get(address) for address in backend_addresses(services)}
-    bad = {address for address, route in ways.items() if not _is_way(route)}
+    bad = {address for address, route in ways.items() if not _is_way(route)} - lost
     bad |= bridged_addresses(services) & {a for a, route in ways.items() if route and route.gateway}
     for service in services if bad else ():
         for backend in service.backends:
             if backend.endpoint.address in bad:
                 _check_way(service, backend, ways[backend.endpoint.address])
+
+
+def _is_lost(route: Route | None) -> bool:
+    return route is None or not route.source
 
 
 def _is_way(route: Route | None) -> bool:
@@ -203,7 +230,13 @@ def _vip_link(config: Config, machine: Machine, vip: bytes, owner: int | None) -
 
 def _snat_link(machine: Machine, address: bytes, ways: Sequence[int]) -> int:
     """Where the backends will ask for it."""
-    return machine.connected(address) or ways[0]
+    home = machine.connected(address) or next(iter(ways), None)
+    if home is None:
+        raise ConfigError(
+            f"snat {format_address(address)}: no interface has an address in its network; "
+            "expected one, or a backend on the way to which it is used"
+        )
+    return home
 
 
 def _link_named(machine: Machine, name: str, what: str) -> int:
@@ -222,10 +255,12 @@ def _usable(link: Link, what: str = "interface") -> Link:
     return link
 
 
-def _check_ways_read(config: Config, machine: Machine, ports: Sequence[Link]) -> None:
+def _check_ways_read(
+    backends: Sequence[bytes], machine: Machine, ports: Sequence[Link]
+) -> None:  # fmt: skip
     """A backend behind an interface that is not opened could not be sent to."""
     opened = {link.index for link in ports}
-    for address in backend_addresses(config.services):
+    for address in backends:
         link = machine.routes[address].link
         if link not in opened:
             raise ConfigError(

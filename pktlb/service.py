@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pktlb.config import parse_address, parse_number
 from pktlb.errors import ConfigError
-from pktlb.model import HASHES, HashFields, HashOn, Proto, Scheduler, Vip
+from pktlb.model import HASHES, WHOLE_FLOW, HashFields, HashOn, Proto, Scheduler, Vip
 from pktlb.problem import show
 
 KEYS: Final = {
@@ -112,6 +112,14 @@ def parse_hash(text: str, vip: Vip) -> HashOn:
         for (prefix, most), length in zip(bounds, lengths, strict=False)
     }
     return HashOn(kind, symmetric=bool(options))._replace(**widths)
+
+
+def hash_text(hash_on: HashOn) -> str:
+    """As `parse_hash` takes it."""
+    text = hash_on.fields.value
+    if hash_on.fields is HashFields.SOURCE and hash_on[1:3] != WHOLE_FLOW[1:3]:
+        text += f"/{hash_on.prefix4}/{hash_on.prefix6}"
+    return text + (",symmetric" if hash_on.symmetric else "")
 
 
 def parse_end(text: str) -> tuple[bytes, int | None]:

@@ -6,7 +6,7 @@ needs as well, then only that. So at no time a frame is the kernel's that is som
 
 import logging
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -19,7 +19,7 @@ from pktlb.host.machine import Machine
 from pktlb.host.netlink import Kernel
 from pktlb.host.sentry import Sentry
 from pktlb.model import Service, format_address
-from pktlb.plan import Placement
+from pktlb.plan import NOBODY, Known, Placement
 from pktlb.wire.filter import Filters, Program
 from pktlb.wire.port import Inherited, Port
 from pktlb.wire.tun import Tun
@@ -56,10 +56,9 @@ class Site:
         "The filters of the ports that are open."
 
     def open(self, workers: int, inherited: dict[str, Inherited] | None = None) -> None:
-        """Open the sockets, and put the guard in place."""
+        """Open the sockets."""
         for link in self.placement.ports:
             self._open(link.index, workers, (inherited or {}).get(link.name))
-        self.sentry.put()
 
     def _open(self, index: int, workers: int, inherited: Inherited | None = None) -> None:
         link = next(link for link in self.placement.ports if link.index == index)
@@ -171,19 +170,19 @@ def _both(before: Served, after: Served) -> Served:
     return Served(config, tuple(strays.values()))
 
 
-def placed(config: Config, served: Served, machine: Machine, added: dict[bytes, int],
-           before: Placement | None = None) -> Placement:  # fmt: skip
+def placed(config: Config, served: Served, machine: Machine, added: Mapping[bytes, int],
+           known: Known = NOBODY) -> Placement:  # fmt: skip
     """Where things go. What is only there because of pktlb does not count as there; what is served
     until its last flow is over keeps its place."""
     bare = machine.without(TUN)
     theirs = [a for a in bare.addresses if added.get(a.address) != a.link]
-    placement = plan.place(config, replace(bare, addresses=theirs))
+    placement = plan.place(config, replace(bare, addresses=theirs), known)
     if served.config is config:
         return placement
     vips = [service.vip.address for service in served.config.services]
     there = dict(placement.addresses)
     kept = {vip: added[vip] for vip in vips if vip in added and vip not in there}
-    links = {link.index: link for link in (*placement.ports, *(before.ports if before else ()))}
+    links = {link.index: link for link in (*placement.ports, *known.ports)}
     return replace(
         placement,
         ports=tuple(links.values()),

@@ -34,6 +34,14 @@ def changes(parser: Parser, command: Callable[[argparse.Namespace], None]) -> No
     )  # fmt: skip
 
 
+def adds_policy(parser: Parser) -> None:
+    """The command removes something."""
+    parser.add_argument(
+        "--on-remove", choices=("reset", "drop", "keep"),
+        help="what becomes of the open TCP connections (default: what the service says)",
+    )  # fmt: skip
+
+
 def ask(
     options: argparse.Namespace,
     method: str,
@@ -54,10 +62,13 @@ def tell(options: argparse.Namespace, answer: Any, lines: Callable[[], Iterable[
     emit(json.dumps(answer) if options.json else "\n".join(lines()))
 
 
-def change(options: argparse.Namespace, method: str, *path: str, body: object = None) -> None:
+def change(
+    options: argparse.Namespace, method: str, *path: str, body: object = None,
+    on_remove: str | None = None,
+) -> None:  # fmt: skip
     """Ask for a change, and say what it does."""
     dry = options.dry_run or None
-    answer = ask(options, method, *path, body=body, dry_run=dry)
+    answer = ask(options, method, *path, body=body, dry_run=dry, on_remove=on_remove)
     tell(options, answer, lambda: describe(answer))
 
 

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterable
 
 from pktlb.cli.arguments import Commands, Parser, seconds
-from pktlb.cli.asking import View, ask, change, changes, given, tell
+from pktlb.cli.asking import View, adds_policy, ask, change, changes, given, tell
 from pktlb.cli.display import counted, span
 from pktlb.errors import ConfigError
 
@@ -60,9 +60,10 @@ def _add_keys(parser: Parser) -> None:
 def _add_remove(actions: Commands) -> None:
     parser = _action(
         actions, "remove", "remove one",
-        "Remove a backend. Its flows end as its service's on_remove says; with --drain they may "
-        "end by themselves before.",
+        "Remove a backend. Its flows end as --on-remove says, or else its service's on_remove; "
+        "with --drain they may end by themselves before.",
     )  # fmt: skip
+    adds_policy(parser)
     parser.add_argument(
         "--drain", action="store_true",
         help="drain it, and remove it when its last flow has ended; Ctrl-C leaves it drained",
@@ -112,10 +113,11 @@ def remove_backend(options: argparse.Namespace) -> None:
     if options.within is not None and not options.drain:
         raise ConfigError("--within: expected --drain before it")
     if not options.drain or options.dry_run:
-        change(options, "DELETE", *path)
+        change(options, "DELETE", *path, on_remove=options.on_remove)
         return
     answer = ask(
-        options, "DELETE", *path, timeout_s=None, drain=True, within=options.within
+        options, "DELETE", *path, timeout_s=None, drain=True, within=options.within,
+        on_remove=options.on_remove,
     )  # fmt: skip
     tell(options, answer, lambda: _removal(options.address, answer))
 

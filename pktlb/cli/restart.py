@@ -2,10 +2,11 @@
 
 import argparse
 import time
+from collections.abc import Iterator
 from typing import Final
 
 from pktlb.cli.arguments import Commands
-from pktlb.cli.asking import ask, changes, tell
+from pktlb.cli.asking import View, ask, changes, describe, tell
 
 _NEXT_S: Final = 60.0
 _AGAIN_S: Final = 0.02
@@ -41,4 +42,10 @@ def command(options: argparse.Namespace) -> None:
     answer = ask(options, "POST", "restart", dry_run=options.dry_run or None)
     if not options.dry_run:
         _wait_for_next(options, begin)
-    tell(options, answer, lambda: ["would restart" if options.dry_run else "restarted"])
+    tell(options, answer, lambda: _lines(answer))
+
+
+def _lines(answer: View) -> Iterator[str]:
+    if answer["lines"]:
+        yield from describe(answer)
+    yield "would restart" if answer["dry_run"] else "restarted"

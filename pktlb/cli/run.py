@@ -244,13 +244,27 @@ def _from_file(options: argparse.Namespace) -> Config:
     return file.load(options.config)
 
 
+def _possible(options: argparse.Namespace) -> Config | ConfigError:
+    """What is asked for, or why it cannot be: who has taken over flows goes on all the same."""
+    try:
+        return make_config(options)
+    except ConfigError as error:
+        from pktlb.handover import is_expected  # noqa: PLC0415
+
+        if not is_expected():
+            raise
+        return error
+
+
 def command(options: argparse.Namespace) -> None:
     """Check what is asked for, then work until told to stop."""
-    config = make_config(options)
+    config = _possible(options)
     logs.to_stderr()
     from pktlb import daemon  # noqa: PLC0415 - loads netlink, which bad flags do not need
-    from pktlb.handover import is_trial  # noqa: PLC0415
+    from pktlb.handover import is_trial, pass_trial  # noqa: PLC0415
     from pktlb.host.presence import run_until_stopped  # noqa: PLC0415 - asyncio
 
-    if not is_trial():
+    if is_trial():
+        pass_trial()
+    else:
         run_until_stopped(daemon.run(config, options.config, _beside(options)))

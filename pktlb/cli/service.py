@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pktlb.cli.arguments import Commands, Parser
-from pktlb.cli.asking import View, ask, asks, change, changes, given, tell
+from pktlb.cli.asking import View, adds_policy, ask, asks, change, changes, given, tell
 from pktlb.cli.display import table
 from pktlb.errors import ConfigError
 
@@ -70,8 +70,10 @@ def _add_set(actions: Commands) -> None:
 def _add_remove(actions: Commands) -> None:
     parser = actions.add_parser(
         "remove", help="remove one", allow_abbrev=False,
-        description="Remove a service with its backends. Its flows end as its on_remove says.",
+        description="Remove a service with its backends. Its flows end as --on-remove says, or "
+        "else its on_remove.",
     )  # fmt: skip
+    adds_policy(parser)
     _add_service(parser)
     changes(parser, remove_service)
 
@@ -157,4 +159,4 @@ def set_service(options: argparse.Namespace) -> None:
 
 
 def remove_service(options: argparse.Namespace) -> None:
-    change(options, "DELETE", "services", options.service)
+    change(options, "DELETE", "services", options.service, on_remove=options.on_remove)

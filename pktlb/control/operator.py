@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pktlb.config import Config
-from pktlb.model import Backend, Endpoint, Mode, Reason, Service
+from pktlb.model import Backend, Endpoint, Mode, OnRemove, Reason, Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class Event:
     time: float
     "Seconds since the epoch."
     kind: str
-    '"backend", "change", "reload", "removed" or "trouble".'
+    '"backend", "change", "reload", "removed", "restart" or "trouble".'
     text: str
     fields: dict[str, str | int]
 
@@ -150,11 +150,12 @@ class Operator(Protocol):
 
     def counts(self) -> Counts: ...
 
-    async def plan(self, wanted: Config) -> Change:
+    async def plan(self, wanted: Config, policy: OnRemove | None = None) -> Change:
         """What `apply` would do. Raises `ConfigError`; changes nothing."""
 
-    async def apply(self, wanted: Config) -> Change:
-        """Make it so. After a `ConfigError` nothing has changed."""
+    async def apply(self, wanted: Config, policy: OnRemove | None = None) -> Change:
+        """Make it so. After a `ConfigError` nothing has changed. `policy`: what becomes of the
+        connections of backends that this removes; None: as their service says."""
 
     async def reload(self) -> Change:
         """`apply` the file it was started with."""
@@ -171,8 +172,9 @@ class Operator(Protocol):
         """Forget flows; how many there were."""
 
     async def remove_when_idle(
-        self, service: str, backend: Endpoint, within_s: float | None
-    ) -> Removal:
+        self, service: str, backend: Endpoint, within_s: float | None,
+        policy: OnRemove | None = None,
+    ) -> Removal:  # fmt: skip
         """Drain a backend of all services of this name (or the one of this VIP), and remove it
         when its last flow has ended, or the time is up; None: however long that takes.
 
@@ -180,9 +182,10 @@ class Operator(Protocol):
         drained.
         """
 
-    async def restart(self) -> None:
-        """Hand over to a new process; returns when that one can start, just before it does. Raises
-        `ConfigError` or `KernelError` where it cannot."""
+    async def restart(self, dry_run: bool) -> Change:
+        """Hand over to a new process; returns when that one can start, just before it does, and
+        what it does otherwise. Raises `ConfigError` or `KernelError` where it cannot. With
+        `dry_run` that is all."""
 
     def zero(self) -> None:
         """Statistics start again from 0."""

@@ -12,6 +12,7 @@ from pktlb.control.connection import Connection, Connections
 from pktlb.control.operator import Operator
 from pktlb.control.refusal import BadRequestError, TooLargeError
 from pktlb.control.views import View
+from pktlb.model import OnRemove
 
 MAX_BODY: Final = 1 << 20
 MAX_FILE: Final = 16 << 20
@@ -69,6 +70,17 @@ def is_set(query: dict[str, str], name: str) -> bool:
     if value not in _TRUTH:
         raise BadRequestError(f"{name} {value}: expected 1 or 0")
     return _TRUTH[value]
+
+
+def policy_of(query: dict[str, str]) -> OnRemove | None:
+    """What becomes of the connections of who is removed, where the query says so."""
+    if "on_remove" not in query:
+        return None
+    try:
+        return OnRemove(query["on_remove"])
+    except ValueError as error:
+        known = ", ".join(each.value for each in OnRemove)
+        raise BadRequestError(f"on_remove {query['on_remove']}: expected {known}") from error
 
 
 def is_dry(request: web.Request) -> bool:

@@ -10,7 +10,7 @@ from pktlb.control.operator import FlowView
 from pktlb.control.refusal import BadRequestError
 from pktlb.errors import ConfigError
 from pktlb.model import Endpoint, Proto
-from pktlb.service import split_port
+from pktlb.service import parse_vip, split_port
 
 Select = Callable[[FlowView], bool]
 
@@ -39,6 +39,18 @@ def _client(text: str) -> Select:
     return lambda flow: (
         len(flow.client.address) == size
         and low <= int.from_bytes(flow.client.address, "big") <= high
+    )
+
+
+def _vip(text: str) -> Select:
+    """As listings show it, or only where it was dialled."""
+    if not set(text) & set("/-"):
+        return _at(text, lambda flow: flow.vip)
+    vip = parse_vip(text)
+    return lambda flow: (
+        flow.vip.address == vip.address
+        and vip.low <= flow.vip.port <= vip.high
+        and (not vip.protos or flow.proto in vip.protos)
     )
 
 
@@ -84,7 +96,7 @@ def _idle(text: str) -> Select:
 
 _MAKERS: Final[dict[str, Callable[[str], Select]]] = {
     "client": _client,
-    "vip": lambda text: _at(text, lambda flow: flow.vip),
+    "vip": _vip,
     "backend": lambda text: _at(text, lambda flow: flow.backend),
     "service": lambda text: lambda flow: flow.service == text,
     "state": lambda text: lambda flow: flow.state == text,

@@ -86,13 +86,17 @@ class Dataplane(Indirect):
         self._schedulers.adapt(tables)
         self._vips |= {table.key: table.vip for table in tables.all_services}
 
-    def dump(self, now: float) -> bytes:
-        """Everything remembered, for the next process."""
+    def dump(self, now: float, with_ports: bool = True) -> bytes:
+        """Everything remembered, for the next process; the order of the source ports, which never
+        changes, may be left out."""
         self.expire(now, len(self._flows) + len(self._pins))  # whose time is over stays behind
         counts = {reason.name: count for reason, count in self._counts.items()}
-        ports = self._ports.ports
+        ports = self._ports.ports if with_ports else ()
         memory = save(self._flows, self._pins, self._schedulers, self._vips, ports, counts, now)
         return pack(memory)
+
+    def expect(self, flows: int) -> None:
+        """So many are about to be loaded: nothing is to be done for that beforehand."""
 
     def load(self, data: bytes, now: float) -> int:
         """Take over what an engine has dumped, before there are frames; returns how many flows.

@@ -35,23 +35,30 @@ def store(descriptors: Mapping[str, int]) -> None:
         _send(f"FDSTORE=1\nFDNAME={name}", descriptor)
 
 
-def remove(names: list[str]) -> None:
+def remove(kept: list[str]) -> None:
     """It need not keep them any longer."""
-    for name in names:
+    for name in kept:
         with contextlib.suppress(OSError):
             _send(f"FDSTOREREMOVE=1\nFDNAME={name}")
+
+
+def names() -> list[str]:
+    """Of what was kept for this process, until `stored` is asked for it."""
+    mine = os.environ.get("LISTEN_PID") == str(os.getpid())
+    return os.environ.get("LISTEN_FDNAMES", "").split(":") if mine else []
 
 
 def stored() -> dict[str, int]:
     """What was kept for this process, by name; asked once."""
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return {}
-    names = os.environ.pop("LISTEN_FDNAMES", "").split(":")
+    kept = names()
     count = os.environ.pop("LISTEN_FDS", "")
     del os.environ["LISTEN_PID"]
-    if not count.isdecimal() or int(count) != len(names):
+    os.environ.pop("LISTEN_FDNAMES", None)
+    if not count.isdecimal() or int(count) != len(kept):
         return {}
-    return {name: _FIRST + place for place, name in enumerate(names)}
+    return {name: _FIRST + place for place, name in enumerate(kept)}
 
 
 def _send(message: str, *descriptors: int) -> None:

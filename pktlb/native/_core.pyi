@@ -67,6 +67,9 @@ class Engine:
     def picks(self, number: int) -> int:
         """How often the service of this standing has picked."""
 
+    def expect(self, flows: int, /) -> None:
+        """Take the memory for so many now."""
+
     def load(
         self,
         flows: bytes,

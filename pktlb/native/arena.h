@@ -31,6 +31,12 @@ static inline void *pk_reserve_huge(size_t bytes)
 	return memory;
 }
 
+/* Take the memory that is going to be touched anyway, all at once and beforehand. */
+static inline void pk_take(void *memory, size_t bytes)
+{
+	madvise(memory, bytes, 23); /* MADV_POPULATE_WRITE, since Linux 5.14: advice, too */
+}
+
 static inline void pk_release(void *memory, size_t bytes)
 {
 	if (memory)

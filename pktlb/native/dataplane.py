@@ -15,7 +15,17 @@ from pktlb.datapath.keys import FlowKey, destination, flow_key, source
 from pktlb.datapath.memory import milliseconds
 from pktlb.datapath.outcome import Outcome
 from pktlb.datapath.pipeline import Limits
-from pktlb.datapath.state import FLOW, MODE, MODES, Memory, TallyState, pack, unpack, widened
+from pktlb.datapath.state import (
+    FLOW,
+    KILLED,
+    MODE,
+    MODES,
+    Memory,
+    TallyState,
+    pack,
+    unpack,
+    widened,
+)
 from pktlb.datapath.tables import ServiceKey, Tables
 from pktlb.datapath.tally import Count, Tally
 from pktlb.datapath.tcp import State
@@ -44,6 +54,7 @@ class NativeFlow(NamedTuple):
     seen: float
     client_mac: bytes
     client_port: int
+    killed: bool
 
 
 class NativeFlows:
@@ -72,7 +83,7 @@ class NativeFlows:
         def end(address: bytes, at: bytes) -> Endpoint:
             return Endpoint(address[:size], int.from_bytes(at, "big"))
 
-        mode = MODES[mode & MODE]
+        killed, mode = bool(mode & KILLED), MODES[mode & MODE]
         key = flow_key(proto, end(client, client_port), end(vip, vip_port))
         if not backend.port:
             backend = Endpoint(backend.address, int.from_bytes(vip_port, "big"))
@@ -87,6 +98,7 @@ class NativeFlows:
             seen / 1000,
             mac,
             port,
+            killed,
         )
 
     def _tally(self, number: int) -> Tally:
@@ -137,8 +149,9 @@ class NativeDataplane:
         self.engine.swap(*self._register.pack(tables))
         self._register.forget(tables, self.engine.tallies(0, self._register.tally_count))
 
-    def dump(self, now: float) -> bytes:
-        """Everything remembered, for the next process; nothing may move."""
+    def dump(self, now: float, with_ports: bool = True) -> bytes:
+        """Everything remembered, for the next process; nothing may move. The order of the source
+        ports, which takes longest to read and never changes, may be left out."""
         self.expire(now, sum(self.engine.sizes()))  # whose time is over stays behind
         flows, pins, time = self.engine.save()
         vips = self._register.of_standings()
@@ -148,7 +161,12 @@ class NativeDataplane:
         ]
         picked_by = [vip and (vip, self.engine.picks(number)) for number, vip in enumerate(vips)]
         counts = {reason.name: count for reason, count in self.counts.items()}
-        return pack(Memory(time, tallies, picked_by, counts, self._ports, flows, pins))
+        ports = self._ports if with_ports else ()
+        return pack(Memory(time, tallies, picked_by, counts, ports, flows, pins))
+
+    def expect(self, flows: int) -> None:
+        """So many are about to be loaded: what can be done for that beforehand is done."""
+        self.engine.expect(min(flows, 0xFFFFFFFF))
 
     def load(self, data: bytes, now: float) -> int:
         """Take over what an engine has dumped, before anything moves; returns how many flows.

@@ -32,6 +32,7 @@ class NativeEngine(Engine):
 
     name = "native"
     tick_s = 1.0
+    needs_loop = False
 
     def __init__(
         self,
@@ -69,6 +70,7 @@ class NativeEngine(Engine):
             thread = threading.Thread(target=self._work, args=(number,), name=f"worker-{number}")
             _start(thread)
             self._threads.append(thread)
+        for thread, shared in zip(self._threads, self._shared, strict=True):
             while thread.is_alive() and not shared.started():
                 sleep(0.0002)
         self._raise_failed()

@@ -38,6 +38,15 @@ int pk_flows_init(struct pk_flows *table, __u32 capacity, const __u32 *timeouts,
 	return 0;
 }
 
+void pk_flows_expect(struct pk_flows *table, __u32 count)
+{
+	if (count > table->capacity)
+		count = table->capacity;
+	pk_take(table->flow, count * sizeof(struct pk_flow));
+	pk_take(table->links, count * sizeof(struct pk_links));
+	pk_take(table->buckets, table->bucket_count * sizeof(struct pk_bucket));
+}
+
 void pk_flows_free(struct pk_flows *table)
 {
 	pk_release(table->flow, table->capacity * sizeof(struct pk_flow));

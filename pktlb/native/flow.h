@@ -73,6 +73,8 @@ int pk_flows_init(struct pk_flows *table, __u32 capacity, const __u32 *timeouts,
 		  const struct pk_secret *secret, struct pk_standings *standings,
 		  struct pk_snat *snat, struct pk_pins *pins);
 void pk_flows_free(struct pk_flows *table);
+/* So many are about to come at once: the memory for them is taken now. */
+void pk_flows_expect(struct pk_flows *table, __u32 count);
 
 /* The number of the flow that has this key in either direction, or PK_ABSENT; one whose time is
  * over is forgotten. */

@@ -351,6 +351,7 @@ static PyMethodDef methods[] = { /* what they take and give: _core.pyi */
 	{ "save", pk_module_save, METH_NOARGS, NULL },
 	{ "tally", pk_module_tally, METH_VARARGS, NULL },
 	{ "picks", pk_module_picks, METH_VARARGS, NULL },
+	{ "expect", pk_module_expect, METH_VARARGS, NULL },
 	{ "load", pk_module_load, METH_VARARGS, NULL },
 	{ 0 },
 };

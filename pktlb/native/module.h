@@ -22,6 +22,7 @@ PyObject *pk_module_kill(PyObject *object, PyObject *args);
 PyObject *pk_module_save(PyObject *object, PyObject *unused);
 PyObject *pk_module_tally(PyObject *object, PyObject *args);
 PyObject *pk_module_picks(PyObject *object, PyObject *args);
+PyObject *pk_module_expect(PyObject *object, PyObject *args);
 PyObject *pk_module_load(PyObject *object, PyObject *args);
 
 #endif

@@ -101,6 +101,16 @@ static int is_known(const struct pk_saved *saved)
 	return 1;
 }
 
+PyObject *pk_module_expect(PyObject *object, PyObject *args)
+{
+	unsigned int count;
+
+	if (!PyArg_ParseTuple(args, "I", &count))
+		return NULL;
+	pk_flows_expect(&((EngineObject *)object)->engine.flows, count);
+	return Py_NewRef(Py_None);
+}
+
 PyObject *pk_module_load(PyObject *object, PyObject *args)
 {
 	struct pk_saved saved = { .then = 0 };

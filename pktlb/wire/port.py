@@ -18,6 +18,7 @@ from pktlb.wire.filter import NOTHING, Program
 
 _ETH_P_ALL: Final = 3
 _SOL_PACKET: Final = 263
+_PACKET_RX_RING: Final = 5
 _PACKET_STATISTICS: Final = 6
 _PACKET_VNET_HDR: Final = 15
 _PACKET_FANOUT: Final = 18
@@ -28,6 +29,8 @@ _FANOUT_IGNORE_OUTGOING: Final = 0x4000
 _SO_ATTACH_FILTER: Final = 26
 _SO_SNDBUFFORCE: Final = 32
 _SO_RCVBUFFORCE: Final = 33
+_REQUEST_LENGTH: Final = 16
+"Of `struct tpacket_req`; all zeros: no ring."
 _BUFFER: Final = 8 << 20
 "Bytes queued by the kernel either way; a 64 KiB frame counts with what it occupies."
 _LONGEST: Final = VNET_LENGTH + 14 + 4 + 40 + 65535
@@ -108,6 +111,12 @@ class Port:
     def close(self) -> None:
         for raw in self.sockets:
             raw.close()
+
+    def forget_rings(self) -> None:
+        """Have the next workers make new ones: nobody knows where the last ones have left them."""
+        for raw in self.sockets:
+            raw.setsockopt(_SOL_PACKET, _PACKET_RX_RING, bytes(_REQUEST_LENGTH))
+        self.rings = [0] * len(self.sockets)
 
     def is_bound(self) -> bool:
         """False from the moment that the interface is deleted, also if it is made anew."""

@@ -16,7 +16,7 @@ from pktlb.control.operator import (
     Removal,
     ServiceStatus,
 )
-from pktlb.model import Backend, Endpoint, Mode, Reason, Scheduler, Service, Vip
+from pktlb.model import Backend, Endpoint, Mode, OnRemove, Reason, Scheduler, Service, Vip
 
 
 def packed(text: str) -> bytes:
@@ -85,12 +85,12 @@ class FakeOperator:
             len(self.table), reasons, trouble, "native", 2, ("wan", "lan"), uptime_s, 0, 262144
         )
 
-    async def plan(self, wanted: Config) -> Change:
+    async def plan(self, wanted: Config, policy: OnRemove | None = None) -> Change:
         items = difference(self._config, wanted)
         moved = int(any(item.action == "remove" for item in items))
         return Change(said(items), items, len(self.table), moved, 0, moved / 5)
 
-    async def apply(self, wanted: Config) -> Change:
+    async def apply(self, wanted: Config, policy: OnRemove | None = None) -> Change:
         assert self.changing.locked()
         made = await self.plan(wanted)
         await asyncio.sleep(0)
@@ -118,8 +118,9 @@ class FakeOperator:
         return before - len(self.table)
 
     async def remove_when_idle(
-        self, service: str, backend: Endpoint, within_s: float | None
-    ) -> Removal:
+        self, service: str, backend: Endpoint, within_s: float | None,
+        policy: OnRemove | None = None,
+    ) -> Removal:  # fmt: skip
         self.removing.append((service, backend))
         try:
             async with asyncio.timeout(within_s):
@@ -131,8 +132,9 @@ class FakeOperator:
             raise
         return Removal(0, 0.25)
 
-    async def restart(self) -> None:
-        self.restarted += 1
+    async def restart(self, dry_run: bool) -> Change:
+        self.restarted += not dry_run
+        return await self.plan(self.file)
 
     def zero(self) -> None:
         self.zeroed += 1

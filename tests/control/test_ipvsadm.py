@@ -16,7 +16,7 @@ from pktlb.conflicts import check_together
 from pktlb.control.operator import Change, FlowView
 from pktlb.control.server import serving
 from pktlb.file import read
-from pktlb.model import Endpoint, Mode, Vip
+from pktlb.model import Endpoint, Mode, OnRemove, Vip
 from tests.control.fake import FakeOperator
 
 VIP = Endpoint(bytes([10, 0, 1, 100]), 80)
@@ -26,7 +26,7 @@ SERVER = Endpoint(bytes([10, 0, 2, 11]), 8080)
 class Balancer(FakeOperator):
     """Refuses what does not go together, as the daemon does."""
 
-    async def apply(self, wanted: Config) -> Change:
+    async def apply(self, wanted: Config, policy: OnRemove | None = None) -> Change:
         return await super().apply(check_together(wanted, self.config))
 
     async def read_file(self, text: str | None) -> Config:

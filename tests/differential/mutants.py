@@ -88,9 +88,9 @@ class _Wrong(Dataplane):
         with self._mutant.at_work():
             return super().expire(now, most)
 
-    def dump(self, now: float) -> bytes:
+    def dump(self, now: float, with_ports: bool = True) -> bytes:
         with self._mutant.at_work():
-            return super().dump(now)
+            return super().dump(now, with_ports)
 
     def load(self, data: bytes, now: float) -> int:
         with self._mutant.at_work():

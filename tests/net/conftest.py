@@ -19,6 +19,7 @@ ENGINES = {
     "workers": "--engine native --workers 3",
 }
 ANY_ENGINE = {
+    "test_bridge",
     "test_guard",
     "test_ipvsadm",
     "test_many_changes",
@@ -35,6 +36,7 @@ ANY_ENGINE = {
     "test_operating_guide",
     "test_operating_page",
     "test_removal",
+    "test_restart",
     "test_workers",
 }
 "About control, which is the same for each engine; everything else is tried on all."

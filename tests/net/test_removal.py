@@ -87,6 +87,20 @@ def test_they_go_on_to_their_end_where_they_are_kept(world: World, file: Path) -
     assert curl.status == 0
 
 
+def test_who_removes_says_what_becomes_of_them(world: World, file: Path) -> None:
+    """Whatever the service says."""
+    curl, server, address = begun(world, file, 4)
+    keep = ("--on-remove", "keep")
+    assert (
+        "would end"
+        not in world.balancer.ask("backend", "remove", "web", address, *keep, "--dry-run").stdout
+    )
+    world.balancer.ask("backend", "remove", "web", address, *keep)
+    assert states(world)[server] == "removed"
+    wait_until(lambda: curl.status is not None, 20, "the download ends")
+    assert curl.status == 0
+
+
 def test_a_drained_backend_is_removed_when_its_last_connection_is_over(
     world: World, file: Path
 ) -> None:

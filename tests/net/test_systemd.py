@@ -105,6 +105,8 @@ def test_it_is_reloaded_and_restarted_over_the_control_socket(tmp_path: Path) ->
         manager.run("env", socket, PKTLB, "restart")
         wait_until(lambda: log.read_text().count("pktlb: ready") == 2, 10, "the next one serves")
         assert set(world.who(6)) == {"a", "c"}
+        assert "meanwhile" not in log.read_text()  # nor was the bridge refused
+        assert "frames wait" not in log.read_text()
         assert manager.show(SERVICE, "MainPID") == pid
         assert manager.show(SERVICE, "ActiveState") == "active"
 
@@ -125,6 +127,10 @@ def test_connections_go_on_over_a_restart_of_the_service(tmp_path: Path) -> None
             assert log.read_text().count("flows taken over") == again
         assert manager.show(SERVICE, "MainPID") != pid
         assert download.status is None
+        assert world.who(6) == EVEN
+        manager.run("sh", "-c", f"echo nonsense >>{CONFIG}")
+        manager.systemctl("restart", SERVICE)
+        assert "going on with the configuration of before" in log.read_text()
         assert world.who(6) == EVEN
         wait_until(lambda: download.status is not None, 30, "the download ends")
         assert download.stdout == "14000000"

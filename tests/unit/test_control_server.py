@@ -266,9 +266,8 @@ def test_who_waits_for_a_drain_can_go(live: Running) -> None:
         sock.sendall(f"DELETE {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         eventually(lambda: live.operator.removing)
     live.do(asyncio.wait_for(live.operator.was_cancelled.wait(), SOON_S))
-    assert live.operator.removing == [
-        ("web", live.operator.config.services[0].backends[0].endpoint)
-    ]
+    service = live.operator.config.services[0]
+    assert live.operator.removing == [(str(service.vip), service.backends[0].endpoint)]
 
 
 def test_it_ends_soon_whoever_holds_on(path: str) -> None:

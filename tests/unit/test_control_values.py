@@ -82,6 +82,11 @@ SELECTED: list[tuple[dict[str, str], set[int]]] = [
     ({"backend": "10.0.2.12:8080", "min_idle": "4"}, {3, 5}),
     ({"vip": "10.0.1.100:80"}, {1, 2, 3, 4, 5}),
     ({"vip": "10.0.1.100:81"}, set()),
+    ({"vip": "10.0.1.100:80/tcp"}, {1, 2, 3, 4, 5}),
+    ({"vip": "10.0.1.100:80/udp"}, set()),
+    ({"vip": "10.0.1.100:79-81/any"}, {1, 2, 3, 4, 5}),
+    ({"vip": "10.0.1.100/tcp"}, {1, 2, 3, 4, 5}),
+    ({"vip": "10.0.1.101:80/tcp"}, set()),
     ({"service": "web", "state": "open", "proto": "tcp"}, {1, 2, 3, 4, 5}),
     ({"proto": "17"}, set()),
     ({"state": "closed"}, set()),
@@ -98,7 +103,7 @@ def test_flows_are_selected_by_all_filters(query: dict[str, str], wanted: set[in
 @pytest.mark.parametrize(
     ("name", "value"),
     [("client", "x"), ("client", "1.2.3.4/33"), ("client", "1.2.3.4:0"), ("vip", ""),
-     ("vip", "1.2.3.4\0"), ("vip", "1.2.3.4/32"), ("client", "[::/0"), ("proto", "tpc"),
+     ("vip", "1.2.3.4\0"), ("vip", "1.2.3.4/tpc"), ("client", "[::/0"), ("proto", "tpc"),
      ("proto", "256"), ("min_idle", "-1"), ("min_idle", "1e3"),
      ("backend", "[::1"), ("client", "é")],
 )  # fmt: skip

@@ -118,6 +118,19 @@ def test_endpoints_in_use_are_not_given_out_again(engine: Engine, world: World) 
     assert len(before.engine.flows) < 40
 
 
+@pytest.mark.parametrize("count", [0, 12, 1 << 40])
+def test_the_order_of_ports_may_come_before_the_rest(engine: Engine, count: int) -> None:
+    """So the next one can lay out its tables, and expect so many flows, before it gets them."""
+    before = busy(engine, "nat", V4)
+    first, rest = before.engine.dump(NOW), before.engine.dump(NOW, with_ports=False)
+    assert unpack(first).ports
+    assert unpack(rest) == replace(unpack(first), ports=[])
+    after = Gateway(engine, laid_out("nat", V4), max_flows=64)
+    after.engine.expect(count)
+    assert not len(after.engine.flows)
+    assert after.engine.load(rest, NOW) == len(before.engine.flows)
+
+
 def test_a_service_that_is_gone_still_has_its_flows(engine: Engine) -> None:
     before = busy(engine, "nat", V4)
     other = service(Mode.NAT, {"c": 1}, at=V4.vip(81))

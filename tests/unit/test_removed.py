@@ -163,6 +163,7 @@ def test_a_connection_can_be_killed(engine: Engine, mode: Mode, world: World) ->
     unknown = [key_of(world.client(4002), v), key_of(world.backend(), c), key_of(v, c)]
     assert gateway.engine.kill(unknown) == 0
     assert gateway.engine.kill(iter([key_of(c, v), key_of(c, v)])) == 2
+    assert {flow.key for flow in gateway.engine.flows if flow.killed} == {key_of(c, v)}
     answer, *on = gateway.receive(segment(c, v, "A", b"x", ack=8)).frames
     assert answer == frame(rst(v, c, 8))
     assert [parsed(each).dst for each in on] == [world.backend().mac]

@@ -8,9 +8,19 @@ from aiohttp import web
 from pktlb.config import Config, parse_number
 from pktlb.control import changes, views
 from pktlb.control.operator import Removal
-from pktlb.control.request import answer, is_dry, is_set, object_of, operator_of, query_of, watching
+from pktlb.control.request import (
+    answer,
+    is_dry,
+    is_set,
+    object_of,
+    operator_of,
+    policy_of,
+    query_of,
+    watching,
+)
 from pktlb.control.routes.route import Route, change
 from pktlb.file import backend_of, changed_backend
+from pktlb.model import OnRemove
 
 MAX_WITHIN_S: Final = 31 * 86400
 
@@ -46,13 +56,14 @@ async def update(request: web.Request) -> web.Response:
 
 
 async def remove(request: web.Request) -> web.Response:
-    query = query_of(request, ["dry_run", "drain", "within"])
+    query = query_of(request, ["dry_run", "drain", "within", "on_remove"])
+    policy = policy_of(query)
     dry_run, drain = is_set(query, "dry_run"), is_set(query, "drain")
     within = None
     if "within" in query:
         within = float(parse_number(query["within"], 0, MAX_WITHIN_S, "seconds for within"))
     if drain and not dry_run:
-        return await _remove_when_idle(request, within)
+        return await _remove_when_idle(request, within, policy)
 
     def edit(config: Config) -> Config:
         return changes.with_changed(
@@ -60,17 +71,18 @@ async def remove(request: web.Request) -> web.Response:
             [changes.without_backend(service, b) for service, b in _named(request, config)],
         )
 
-    return await change(request, edit, dry_run)
+    return await change(request, edit, dry_run, policy)
 
 
-async def _remove_when_idle(request: web.Request, within_s: float | None) -> web.Response:
-    """Without a port, an address can be several ends, each in another service of the name."""
+async def _remove_when_idle(
+    request: web.Request, within_s: float | None, policy: OnRemove | None
+) -> web.Response:
+    """Several services can have the name, each with the backend at a port of its own."""
     operator = operator_of(request)
-    gone = {backend.endpoint for _, backend in _named(request, operator.config)}
-    name = request.match_info["name"]
+    gone = [(str(s.vip), b.endpoint) for s, b in _named(request, operator.config)]
     with watching(request):
         done = await asyncio.gather(
-            *(operator.remove_when_idle(name, end, within_s) for end in gone)
+            *(operator.remove_when_idle(vip, end, within_s, policy) for vip, end in gone)
         )
     whole = Removal(sum(each.flows_cut for each in done), max(each.waited_s for each in done))
     return await answer(lambda: views.removal(whole))

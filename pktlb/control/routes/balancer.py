@@ -61,10 +61,9 @@ async def reload(request: web.Request) -> web.Response:
 async def restart(request: web.Request) -> web.Response:
     dry_run = is_dry(request)
     operator = operator_of(request)
-    if not dry_run:
-        async with operator.changing:
-            await operator.restart()
-    return await answer(lambda: {"version": views.VERSION, "dry_run": dry_run})
+    async with operator.changing:
+        made = await operator.restart(dry_run)
+    return await tell(made, dry_run)
 
 
 async def zero(request: web.Request) -> web.Response:

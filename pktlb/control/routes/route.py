@@ -9,6 +9,7 @@ from pktlb.control import views
 from pktlb.control.changes import Edit
 from pktlb.control.operator import Change
 from pktlb.control.request import MAX_BODY, answer, operator_of
+from pktlb.model import OnRemove
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -22,12 +23,14 @@ class Route(NamedTuple):
     max_body: int = MAX_BODY
 
 
-async def change(request: web.Request, edit: Edit, dry_run: bool) -> web.Response:
+async def change(
+    request: web.Request, edit: Edit, dry_run: bool, policy: OnRemove | None = None
+) -> web.Response:
     """Do it, or say what it would do."""
     operator = operator_of(request)
     async with operator.changing:
         wanted = edit(operator.config)
-        made = await (operator.plan(wanted) if dry_run else operator.apply(wanted))
+        made = await (operator.plan if dry_run else operator.apply)(wanted, policy)
     return await tell(made, dry_run)
 
 

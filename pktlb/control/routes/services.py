@@ -6,7 +6,15 @@ from aiohttp import web
 
 from pktlb.config import Config
 from pktlb.control import changes, views
-from pktlb.control.request import answer, is_dry, object_of, operator_of, query_of
+from pktlb.control.request import (
+    answer,
+    is_dry,
+    is_set,
+    object_of,
+    operator_of,
+    policy_of,
+    query_of,
+)
 from pktlb.control.routes.route import Route, change
 from pktlb.file import changed_service, service_object, service_of
 
@@ -55,13 +63,14 @@ async def update(request: web.Request) -> web.Response:
 
 
 async def remove(request: web.Request) -> web.Response:
-    dry_run = is_dry(request)
+    query = query_of(request, ["dry_run", "on_remove"])
+    dry_run, policy = is_set(query, "dry_run"), policy_of(query)
 
     def edit(config: Config) -> Config:
         found = changes.services_named(config, request.match_info["name"])
         return changes.without_services(config, found)
 
-    return await change(request, edit, dry_run)
+    return await change(request, edit, dry_run, policy)
 
 
 ROUTES: Final = (
