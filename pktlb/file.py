@@ -5,9 +5,11 @@ each: of a file `FILE:LINE: path: what is wrong, got VALUE`, of an object the pa
 pydantic takes its time to load, and is left alone until something is to be read.
 """
 
+import codecs
 import gc
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -51,14 +53,19 @@ _LONG_KEY: Final = re.compile(
 _PLACE: Final = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 
-def load(path: str) -> Config:
-    """The configuration in a file."""
+def load(path: str, again: bool = False) -> Config:
+    """The configuration in a file. One that is to be read `again` is no pipe: nobody writes a
+    second time, and to wait for that would hold up everybody else."""
     try:
-        with open(path, "rb") as file:
+        flags = os.O_RDONLY | os.O_CLOEXEC | (os.O_NONBLOCK if again else 0)
+        with open(os.open(path, flags), "rb") as file:
+            if again and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ConfigError(f"{path}: expected a regular file, to read it again")
             raw = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         raise ConfigError(f"{path}: cannot be read: {why}") from error
+    raw = raw.removeprefix(codecs.BOM_UTF8)
     try:
         return read(raw.decode(), path)
     except UnicodeDecodeError as error:

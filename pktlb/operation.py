@@ -170,7 +170,7 @@ class Operation:
         if text is None:
             if self.source is None:
                 raise ConfigError("expected a pktlb that was started with a file (run -c FILE)")
-            config = await asyncio.to_thread(file.load, name)
+            config = await asyncio.to_thread(file.load, name, True)
         else:
             config = await asyncio.to_thread(file.read, text, "-")
         return replace(config, **self._beside)

@@ -1,5 +1,6 @@
 """`pktlb COMMAND ...`: finds the command, and turns errors into one line and an exit status."""
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
@@ -49,8 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = make_parser(named).parse_args(given)
         options.command(options)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except PktlbError as error:
         return _complain(error)
+    except BrokenPipeError:  # nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         return _complain(KernelError(f"the machine refused: {error}"))
     return 0

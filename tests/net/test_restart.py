@@ -1,6 +1,7 @@
 """What a restart refuses, and what it says it will do; and who has thought better of a removal."""
 
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -225,3 +226,15 @@ def test_who_shares_a_name_is_told_apart(nat_world: World, file: Path) -> None:
     )
     said = world.balancer.ask("backend", "remove", "web", address, "--drain").stdout
     assert said.startswith(f"backend {address} removed")
+
+
+def test_what_is_no_file_is_not_read_again(nat_world: World, file: Path) -> None:
+    """A FIFO holds up nobody; and a pipe that is empty by now takes nothing away."""
+    start(nat_world, file, service(nat_world, ALL))
+    file.unlink()
+    os.mkfifo(file)
+    for command in ("reload", "restart"):
+        done = nat_world.balancer.ask(command, check=False)
+        assert done.returncode == 2
+        assert done.stderr == f"pktlb: {file}: expected a regular file, to read it again\n"
+    assert nat_world.who(6) == EVEN

@@ -201,7 +201,13 @@ def test_monitor_shows_events_until_ctrl_c(server: Running) -> None:
 def test_a_closed_pipe_ends_it_quietly(server: Running) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    for line in (["status"], ["flow", "list", "--json"]):
+    for line in (
+        ["status"],
+        ["flow", "list", "--json"],
+        ["schema"],
+        ["completion", "bash"],
+        ["--help"],
+    ):
         done = subprocess.run(
             [sys.executable, "-m", "pktlb", *line],
             stdout=writer,

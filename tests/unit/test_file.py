@@ -339,6 +339,11 @@ def test_there_are_bounds(tmp_path: Path) -> None:
     )
 
 
+def test_a_mark_of_the_byte_order_is_no_part_of_the_text(tmp_path: Path) -> None:
+    (tmp_path / "marked.toml").write_bytes(b"\xef\xbb\xbf[balancer]\n")
+    assert main(["check", f"{tmp_path}/marked.toml"]) == 0
+
+
 def test_what_cannot_be_read_is_said_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
