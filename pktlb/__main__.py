@@ -4,8 +4,8 @@ import os
 import signal
 import sys
 
-LINK = "ipvsadm"
-"A link of this name to pktlb is `pktlb ipvsadm`."
+LINKS = {"ipvsadm": [], "ipvsadm-save": ["-S"], "ipvsadm-restore": ["-R"]}
+"Links of these names to pktlb are `pktlb ipvsadm`, the last two with a command of it."
 
 
 def main() -> int:
@@ -13,8 +13,12 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from pktlb.cli.main import main as run  # noqa: PLC0415 - takes long enough to be interrupted
 
-    is_link = os.path.basename(sys.argv[0]) == LINK
-    return run([LINK, *sys.argv[1:]] if is_link else None)
+    command = LINKS.get(os.path.basename(sys.argv[0]))
+    if command is None:
+        return run(None)
+    words = sys.argv[1:]
+    asks_for_help = words in (["-h"], ["--help"])
+    return run(["ipvsadm", *words, *([] if asks_for_help else command)])
 
 
 if __name__ == "__main__":

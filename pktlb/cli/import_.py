@@ -14,7 +14,7 @@ def add_command(commands: "argparse._SubParsersAction[Parser]") -> None:
     parser = commands.add_parser(
         "import",
         help="make a configuration file of ipvsadm's rules or a keepalived.conf",
-        description="Make a configuration file, on standard output, of what `ipvsadm -S -n` prints "
+        description="Make a configuration file, on standard output, of what `ipvsadm -S` prints "
         "or of a keepalived.conf. What cannot be carried over is named on standard error, each "
         "with its line and what to do instead, and kept as a comment.",
         allow_abbrev=False,
@@ -25,7 +25,7 @@ def add_command(commands: "argparse._SubParsersAction[Parser]") -> None:
     )  # fmt: skip
     parser.add_argument(
         "--from", dest="kind", choices=_KINDS,
-        help="what it is (default: found out from its first lines)",
+        help="what it is (default: found out from its words)",
     )  # fmt: skip
     parser.add_argument(
         "--follow-includes", action="store_true",

@@ -20,8 +20,8 @@ def add_command(commands: "argparse._SubParsersAction[Parser]") -> None:
         help="ipvsadm's command lines and listings",
         description="Take ipvsadm's command lines, and print its listings, for a running pktlb, so "
         "that scripts and monitoring made for IPVS go on working. A link named `ipvsadm` to pktlb "
-        "is the same. docs/migrating.md says what differs; `pktlb ipvsadm --help` lists the "
-        "commands.",
+        "is the same, `ipvsadm-save` and `ipvsadm-restore` are -S and -R of it. "
+        "docs/migrating.md says what differs; `pktlb ipvsadm --help` lists the commands.",
         prefix_chars="\0",  # no word is an option of this parser
         add_help=False,
         allow_abbrev=False,

@@ -10,9 +10,11 @@ from typing import Any, Final
 from pktlb.config import parse_address, parse_number
 from pktlb.errors import ConfigError
 from pktlb.importer import words
+from pktlb.importer.lost import lose, lose_behind
 from pktlb.importer.notes import Draft, Place, ServiceDraft
 from pktlb.importer.source import Source
 from pktlb.importer.tree import Statement, parse
+from pktlb.importer.vips import Vips, parse_port, read_vips
 from pktlb.ipvsadm.words import (
     DEFAULT_PERSIST_S,
     DEFAULT_SCHEDULER,
@@ -24,15 +26,20 @@ from pktlb.ipvsadm.words import (
 )
 from pktlb.model import Endpoint, format_address
 
-_MAX_RANGE: Final = 65536
 _FLAG: Final = re.compile(r"(?:sh|mh)-(?:port|fallback)|flag-[123]")
-_Vips = list[tuple[bytes, int]]
 
 
 def read(text: str, name: str, folder: str, follow: bool) -> Draft:
     """What can be carried over of a file's text."""
     draft = Draft()
-    statements = parse(Source(draft, follow).lines(text, name, folder))
+    source = Source(draft, follow)
+    statements = parse(source.lines(text, name, folder))
+    known = words.TOP & {each.keyword for each in statements}
+    if not known and (statements or not source.has_includes):
+        raise ConfigError(
+            f"{name}: expected a keepalived.conf, with virtual_server or another word of it at the "
+            "top level"
+        )
     groups = {
         statement.words[1]: statement
         for statement in statements
@@ -49,26 +56,23 @@ def read(text: str, name: str, folder: str, follow: bool) -> Draft:
             _virtual_server(statement, groups, draft)
         elif statement.keyword == "virtual_server_group":
             if not used & {*statement.words[1:2]}:
-                _lose(statement, draft, "no virtual_server uses it")
+                lose(statement, draft, "no virtual_server uses it")
+            else:
+                lose_behind(Statement(statement.place, statement.words), draft, 2)
         elif statement.keyword == "global_defs":
             _global(statement, draft)
         else:
-            _lose(statement, draft, words.BLOCKS.get(statement.keyword, "not known to pktlb"))
+            lose(statement, draft, words.BLOCKS.get(statement.keyword, "not known to pktlb"))
     return draft
-
-
-def _lose(statement: Statement, draft: Draft, sentence: str, about: str = "") -> None:
-    title = " ".join(statement.words[:2] if statement.body is not None else statement.words)
-    text = f"{title}{about}: {sentence}"
-    draft.note(statement.place, text, tuple(statement.lines()))
 
 
 def _global(statement: Statement, draft: Draft) -> None:
     """All of it is about keepalived itself, but for the timeouts."""
     for each in statement.statements:
         if each.keyword != "lvs_timeouts":
-            _lose(each, draft, "is about keepalived itself", " (global_defs)")
+            lose(each, draft, "is about keepalived itself", " (global_defs)")
             continue
+        lose_behind(each, draft, 1 + (len(each.words) - 1) // 2 * 2)
         for name, text in zip(each.words[1::2], each.words[2::2], strict=False):
             key = {"tcp": "tcp", "tcpfin": "fin", "udp": "udp"}.get(name)
             try:
@@ -76,76 +80,19 @@ def _global(statement: Statement, draft: Draft) -> None:
                     raise ConfigError("expected tcp, tcpfin or udp")
                 draft.timeouts[key] = parse_number(text, 1, MAX_SECONDS, "seconds")
             except ConfigError as error:
-                _lose(each, draft, str(error))
+                lose(each, draft, str(error))
 
 
 def _virtual_server(statement: Statement, groups: dict[str, Statement], draft: Draft) -> None:
     try:
-        vips, label = _vips(statement, groups, draft)
+        vips, label = read_vips(statement, groups, draft)
         service = _Service(statement, draft)
         keys = service.keys(vips, label)
     except ConfigError as error:
-        _lose(statement, draft, f"left out: {error}")
+        lose(statement, draft, f"left out: {error}")
         return
     made = ServiceDraft(statement.place, keys, service.backends, service.by_weight)
     draft.services.append(made)
-
-
-def _vips(
-    statement: Statement, groups: dict[str, Statement], draft: Draft
-) -> tuple[_Vips, str]:  # fmt: skip
-    """The addresses and ports that a virtual server is for, and what it is called."""
-    match statement.words[1:]:
-        case ["fwmark", *_]:
-            raise UnsupportedError(
-                "pktlb knows no firewall marks: name what the mark stands for, as a list of VIPs "
-                "or a range of ports"
-            )
-        case ["group", name]:
-            if name not in groups:
-                raise ConfigError(f"there is no virtual_server_group {name}")
-            found: _Vips = []
-            for entry in groups[name].statements:
-                try:
-                    found += _entry(entry)
-                except ConfigError as error:
-                    _lose(entry, draft, str(error), f" (virtual_server_group {name})")
-            if not found:
-                raise ConfigError(f"virtual_server_group {name} has no addresses")
-            return found, name
-        case [address]:
-            return [(parse_address(address), 0)], ""
-        case [address, port]:
-            return [(parse_address(address), _port(port))], ""
-        case _:
-            raise ConfigError("expected ADDRESS PORT, group NAME or fwmark NUMBER")
-
-
-def _entry(entry: Statement) -> _Vips:
-    """A line of a group: an address, or a range whose last number goes up to another."""
-    if entry.keyword == "fwmark":
-        raise UnsupportedError("pktlb knows no firewall marks: name the addresses and ports")
-    port = _port(entry.words[1]) if len(entry.words) > 1 else 0
-    first, dash, last = entry.keyword.partition("-")
-    if "/" in entry.keyword:
-        raise UnsupportedError("give each address: pktlb has no networks as VIPs")
-    address = parse_address(first)
-    if not dash:
-        return [(address, port)]
-    base, bits = (10, 8) if len(address) == 4 else (16, 16)
-    if not re.fullmatch(r"[0-9a-fA-F]{1,4}", last) or (base == 10 and not last.isdigit()):
-        raise ConfigError("expected a range such as 10.0.0.1-10")
-    start = int.from_bytes(address, "big")
-    low, high = start % (1 << bits), int(last, base)
-    if not low <= high < min(low + _MAX_RANGE, 1 << bits):
-        raise ConfigError("expected a range such as 10.0.0.1-10, the lower number first")
-    return [
-        ((start + step).to_bytes(len(address), "big"), port) for step in range(high - low + 1)
-    ]  # fmt: skip
-
-
-def _port(text: str) -> int:
-    return parse_number(text, 0, 65535, "a port")
 
 
 class _Service:
@@ -163,11 +110,16 @@ class _Service:
                 reals.append(each)
             elif each.keyword in _CARRIED:
                 self._told[_CARRIED[each.keyword]] = each
+                self._lose_behind(each)
             elif _FLAG.fullmatch(each.keyword):
                 self._flags.append(each.keyword)
+                self._lose_behind(each)
             else:
                 self.lose(each)
         self._proto = self._word("protocol", "TCP", words.PROTOCOLS)
+        if self._proto != "udp" and (ops := self._told.pop("ops", None)) is not None:
+            sentence = f"has no effect with protocol {self._proto.upper()}; written without it"
+            lose(ops, draft, sentence, f" (virtual_server {self._label})")
         self._mode = self._word("lvs_method", "NAT", words.METHODS)
         self._check_tunnel(self._told.get("lvs_method"))
         scheduler = self._told.get("lvs_sched")
@@ -180,15 +132,24 @@ class _Service:
         sentence = words.LOST.get(statement.keyword, "not known to pktlb")
         if statement.keyword in words.CHECKS:
             sentence = words.NO_CHECKS
-        _lose(statement, self._draft, sentence, about or f" (virtual_server {self._label})")
+        lose(statement, self._draft, sentence, about or f" (virtual_server {self._label})")
+
+    def _lose_behind(self, statement: Statement) -> None:
+        known = 1 + words.BEHIND.get(statement.keyword, 0)
+        if statement.words[2:3] == ["type"] and _CARRIED.get(statement.keyword) == "lvs_method":
+            # What is behind a kind that pktlb does not have is named with it.
+            known = 4 if statement.words[3:4] == ["ipip"] else len(statement.words)
+        lose_behind(statement, self._draft, known)
 
     def _check_tunnel(self, statement: Statement | None) -> None:
         """A tunnel may be of a kind that pktlb does not have."""
-        if statement is not None and statement.words[2:] not in ([], ["type", "ipip"]):
+        if statement is not None and statement.words[2:3] == ["type"]:
+            if statement.words[3:4] == ["ipip"]:
+                return
             text = f"{' '.join(statement.words)}: pktlb's tunnels are IP-in-IP"
             self._draft.note(statement.place, text)
 
-    def keys(self, vips: _Vips, name: str) -> dict[str, Any]:
+    def keys(self, vips: Vips, name: str) -> dict[str, Any]:
         """The service in the keys of the configuration file."""
         if self._proto == "sctp" and any(port for _, port in vips):
             raise UnsupportedError("pktlb balances SCTP by addresses: ADDR/sctp, all ports of it")
@@ -223,7 +184,7 @@ class _Service:
         last = statement or granularity
         assert last is not None, "one of them is there"
         if "ops" in self._told:
-            _lose(last, self._draft, "datagrams that stand alone have no persistence (ops)")
+            lose(last, self._draft, "datagrams that stand alone have no persistence (ops)")
             return {}
         try:
             seconds = DEFAULT_PERSIST_S
@@ -232,7 +193,7 @@ class _Service:
             mask = None if granularity is None else _argument(granularity)
             return persist_keys(seconds, mask, is_ipv6=families == {16}) if seconds else {}
         except ConfigError as error:
-            _lose(last, self._draft, f"{error}; written without it")
+            lose(last, self._draft, f"{error}; written without it")
             return {}
 
     def _word(self, keyword: str, default: str, known: dict[str, str]) -> str:
@@ -248,13 +209,13 @@ class _Service:
             try:
                 self.backends.append((statement.place, self._real(statement, port)))
             except ConfigError as error:
-                _lose(statement, self._draft, f"left out: {error}")
+                lose(statement, self._draft, f"left out: {error}")
 
     def _real(self, statement: Statement, port: int | None) -> dict[str, Any]:
         if not 2 <= len(statement.words) <= 3:
             raise ConfigError("expected ADDRESS PORT")
         address = parse_address(statement.words[1])
-        its_port = _port(statement.words[2]) if len(statement.words) > 2 else 0
+        its_port = parse_port(statement.words[2]) if len(statement.words) > 2 else 0
         told = {
             each.keyword: each for each in statement.statements if each.keyword in _REAL_CARRIED
         }
@@ -276,7 +237,9 @@ class _Service:
         keys |= self._numbers(told)
         where = f" (real_server {format_address(address)})"
         for each in statement.statements:
-            if each.keyword not in _REAL_CARRIED:
+            if each.keyword in _REAL_CARRIED:
+                self._lose_behind(each)
+            else:
                 self.lose(each, where)
         return keys
 
@@ -295,7 +258,7 @@ class _Service:
         if upper and lower:
             keys["resume_connections"] = lower
         elif lower:
-            _lose(told["lthreshold"], self._draft, "means nothing without uthreshold")
+            lose(told["lthreshold"], self._draft, "means nothing without uthreshold")
         return keys
 
 

@@ -92,13 +92,24 @@ def _services(each: ServiceDraft, draft: Draft) -> Sequence[Service]:
                 service_of({**keys, "backend": _own_modes(keys, [backend])})
                 kept.append(backend)
             except ConfigError as error:
-                lost = tuple(f"{name} = {json.dumps(value)}" for name, value in backend[1].items())
-                draft.note(backend[0], f"{backend[1]['address']}: left out: {error}", lost)
+                text = f"{backend[1]['address']}: left out: {error}"
+                draft.note(backend[0], text, _lines(backend[1]))
     try:
         return service_of({**keys, "backend": _own_modes(keys, kept)})
     except ConfigError as error:
-        draft.note(each.place, f"{keys['vip']}: left out: {error}")
+        draft.note(each.place, f"{_called(keys['vip'])}: left out: {error}", _lines(keys))
         return ()
+
+
+def _called(vips: str | list[str]) -> str:
+    """A service by its first VIP."""
+    if isinstance(vips, str):
+        return vips
+    return f"{vips[0]} (and {len(vips) - 1} more)"
+
+
+def _lines(keys: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(f"{name} = {json.dumps(value)}" for name, value in keys.items())
 
 
 def _weighed(each: ServiceDraft, draft: Draft) -> list[tuple[Place, dict[str, Any]]]:

@@ -5,7 +5,7 @@ import re
 from typing import Final
 
 from pktlb.errors import ConfigError
-from pktlb.importer import keepalived, saved
+from pktlb.importer import keepalived, saved, words
 from pktlb.importer.notes import Draft, Note
 from pktlb.importer.output import text_of
 from pktlb.importer.source import decode, without_comment
@@ -14,6 +14,11 @@ KINDS: Final = ("ipvsadm", "keepalived")
 _RULE: Final = re.compile(
     r"(?:\S*/)?ipvsadm\s|-[AaEeDdCRSZ]\b|--(?:add|edit|delete|clear|set|zero)\b"
 )
+_INCLUDE: Final = re.compile(r"include[a-z]?\s+\S+")
+_TOP: Final = re.compile(
+    rf"(?:@\S+\s+|\$\w+\s*=\s*|[{{}}]\s*)*(?:{'|'.join(sorted(words.TOP))})(?:[\s{{]|$)"
+)
+"Also behind a configuration id, a parameter's name or a brace."
 
 
 def convert(content: bytes, name: str, kind: str | None, follow: bool) -> tuple[str, list[Note]]:
@@ -22,7 +27,7 @@ def convert(content: bytes, name: str, kind: str | None, follow: bool) -> tuple[
     kind = kind or recognise(text)
     if kind is None:
         raise ConfigError(
-            f"{name}: looks neither like `ipvsadm -S -n` nor like a keepalived.conf (see --from)"
+            f"{name}: looks neither like `ipvsadm -S` nor like a keepalived.conf (see --from)"
         )
     draft = _read(text, name, kind, follow)
     made = text_of(draft, f"{name} ({kind})")
@@ -37,12 +42,13 @@ def _read(text: str, name: str, kind: str, follow: bool) -> Draft:
 
 
 def recognise(text: str) -> str | None:
-    """By the first line that says something."""
+    """ipvsadm by the first line that says something, keepalived by a word that it knows."""
+    is_first = True
     for line in text.split("\n"):
         bare = without_comment(line).strip()
-        if not bare:
-            continue
-        if _RULE.match(bare):
+        if is_first and _RULE.match(bare):
             return "ipvsadm"
-        return "keepalived" if "{" in text or bare.startswith("include") else None
+        if _INCLUDE.fullmatch(bare) or ("{" in text and _TOP.match(bare)):
+            return "keepalived"
+        is_first = is_first and not bare
     return None

@@ -1,12 +1,13 @@
-"""Saved rules of ipvsadm (`ipvsadm -S -n`), or a script of its commands, as services to be."""
+"""Saved rules of ipvsadm (`ipvsadm -S`), or a script of its commands, as services to be."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 from pktlb.errors import ConfigError, FileError
-from pktlb.importer.notes import Draft, Place, ServiceDraft
+from pktlb.importer.mask import masked
+from pktlb.importer.notes import Draft, InputError, Place, ServiceDraft
 from pktlb.ipvsadm.actions import backend_keys, service_keys
-from pktlb.ipvsadm.program import read_rules
+from pktlb.ipvsadm.program import MAX_RULES, read_rules
 from pktlb.ipvsadm.syntax import Command
 from pktlb.ipvsadm.words import DEFAULT_SCHEDULER, Keys, UnsupportedError, scheduler_keys
 
@@ -14,24 +15,32 @@ _UNWEIGHTED: Final = ("rr", "lc")
 _MAX_ERRORS: Final = 20
 
 
-def read(lines: Iterable[str], name: str) -> Draft:
-    """What the rules leave behind when they are carried out one after the other."""
+def read(lines: Sequence[str], name: str) -> Draft:
+    """What the rules leave behind when they are carried out one after the other.
+
+    A line that is wrong is left out, as -R does; only if all are, this is something else.
+    """
+    if len(lines) > MAX_RULES + 1:
+        raise InputError(Place(name, MAX_RULES + 1), f"expected {MAX_RULES} lines at most")
     rules = _Rules(name)
     errors: list[str] = []
-    for number, command in read_rules(lines, names=False):
-        place = Place(name, number)
+    is_right = False
+    for number, command in read_rules(lines):
+        place, line = Place(name, number), masked(lines[number - 1].strip())
         try:
             if isinstance(command, ConfigError):
                 raise command
-            rules.carry_out(place, command)
+            is_right = True
+            rules.carry_out(place, command, line)
         except UnsupportedError as error:
-            rules.draft.note(place, str(error))
+            is_right = True
+            rules.draft.note(place, str(error), (line,))
         except ConfigError as error:
-            errors.append(f"{place}: {error}")
-            if len(errors) == _MAX_ERRORS:
-                break
-    if errors:
-        raise FileError(errors)
+            text = masked(str(error))
+            errors.append(f"{place}: {text}")
+            rules.draft.note(place, f"left out: {text}", (line,))
+    if errors and not is_right:
+        raise FileError(errors[:_MAX_ERRORS])
     rules.draft.services = list(rules.services.values())
     return rules.draft
 
@@ -44,7 +53,8 @@ class _Rules:
         self.services: dict[str, ServiceDraft] = {}
         self._name = name
 
-    def carry_out(self, place: Place, command: Command) -> None:
+    def carry_out(self, place: Place, command: Command, line: str) -> None:
+        """`line`: as it was read, for what is noted."""
         service = command.service
         vip = "" if service is None else service.vip
         match command.verb:
@@ -58,9 +68,10 @@ class _Rules:
                 self._timeouts(command)
             case "Z" | "start-daemon" | "stop-daemon":
                 text = f"{command.verb}: has no place in a configuration"
-                self.draft.note(place, text)
+                self.draft.note(place, text, (line,))
             case _ if vip not in self.services:
-                self.draft.note(place, f"left out, as there is no service {vip} before it")
+                text = f"left out, as there is no service {vip} before it"
+                self.draft.note(place, text, (line,))
             case "E":
                 backends = self.services[vip].backends
                 self.services[vip] = self._service(place, command)

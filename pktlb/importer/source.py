@@ -1,7 +1,8 @@
 """The lines of a keepalived.conf: comments gone, parameters put in, included files in their place.
 
 `$NAME=value` defines a parameter (over several lines where they end in a backslash), `${NAME}` and
-`$NAME` stand for it from there on. Lines for one configuration id (`@id ...`) are left out.
+`$NAME` stand for it from there on. Lines for one configuration id (`@id ...`) are left out. Secrets
+end here: nothing behind this needs them.
 """
 
 import os
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from glob import glob
 from typing import Final, NamedTuple
 
+from pktlb.importer.mask import masked
 from pktlb.importer.notes import Draft, InputError, Place
 
 MAX_BYTES: Final = 16 << 20
@@ -63,6 +65,7 @@ class Source:
     def __init__(self, draft: Draft, follow: bool) -> None:
         self._draft, self._follow = draft, follow
         self._parameters: dict[str, str] = {}
+        self.has_includes = False
         self._files = self._size = self._count = self._replaced = 0
 
     def lines(self, text: str, name: str, folder: str, depth: int = 0) -> Iterator[Line]:
@@ -70,6 +73,9 @@ class Source:
         for place, raw in _logical(text, name):
             if (definition := _DEFINITION.fullmatch(raw)) is not None:
                 self._parameters[definition[1]] = definition[2].rstrip()
+                continue
+            if raw.startswith("@"):
+                yield from self._line(place, raw, folder, depth)
                 continue
             for each in self._put_in(place, raw).split("\n"):
                 yield from self._line(place, each, folder, depth)
@@ -83,12 +89,12 @@ class Source:
             whose = text.split(maxsplit=1)[0][1:]
             self._draft.note(
                 place, f"only for configuration id {whose}: left out; add it where it is meant",
-                (text.strip(),),
+                (masked(text.strip()),),
             )  # fmt: skip
         elif (include := _INCLUDE.fullmatch(text)) is not None:
             yield from self._included(place, include[1].strip('"'), folder, depth)
         elif text.strip():
-            yield Line(place, text)
+            yield Line(place, masked(text))
 
     def _put_in(self, place: Place, text: str) -> str:
         """Parameters replaced, also those that come in by another; unknown ones stay."""
@@ -106,6 +112,7 @@ class Source:
         return text
 
     def _included(self, place: Place, pattern: str, folder: str, depth: int) -> Iterator[Line]:
+        self.has_includes = True
         if not self._follow:
             self._draft.note(
                 place, f"include {pattern}: not read; give --follow-includes to read it too"

@@ -59,6 +59,8 @@ _VRRP: Final = (
 )
 _ADDRESSES: Final = "pktlb sets up its VIPs only: keep this in the network's configuration"
 
+_ITSELF: Final = "is about keepalived itself"
+
 BLOCKS: Final = {
     "vrrp_instance": _VRRP,
     "vrrp_sync_group": _VRRP,
@@ -79,5 +81,21 @@ BLOCKS: Final = {
     "net_namespace": "start pktlb in the namespace: `ip netns exec NAME pktlb run -c FILE`",
     "net_namespace_ipvs": "start pktlb in the namespace: `ip netns exec NAME pktlb run -c FILE`",
     "instance": "is `name` in [balancer] to pktlb",
+    "track_group": _VRRP,
+    "static_track_group": _VRRP,
+    "linkbeat_use_polling": _VRRP,
+    "namespace_with_ipsets": _VRRP,
+    "use_pid_dir": _ITSELF,
+    "child_wait_time": _ITSELF,
 }
 "Words outside of virtual servers."
+
+TOP: Final = frozenset({"virtual_server", "virtual_server_group", "global_defs", *BLOCKS})
+"All that keepalived knows at the top level, but for `include`."
+
+BEHIND: Final = {
+    **dict.fromkeys(("lvs_sched", "lb_algo", "lvs_method", "lb_kind", "protocol", "ip_family"), 1),
+    **dict.fromkeys(("weight", "uthreshold", "lthreshold"), 1),
+    **dict.fromkeys(("persistence_timeout", "persistence_granularity"), 1),
+}
+"How many words behind these are read; behind others that are carried over, none."

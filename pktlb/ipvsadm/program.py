@@ -82,9 +82,7 @@ def _restore(around: Surroundings) -> int:
     return worst
 
 
-def read_rules(
-    lines: Iterable[str], names: bool = True
-) -> Iterator[tuple[int, Command | ConfigError]]:
+def read_rules(lines: Iterable[str]) -> Iterator[tuple[int, Command | ConfigError]]:
     """The commands of a saved table, with the numbers of their lines, or what is wrong there."""
     for number, line in enumerate(lines, 1):
         if number > MAX_RULES:
@@ -98,7 +96,7 @@ def read_rules(
             words = shlex.split(line)
             if words and words[0].rpartition("/")[2] == "ipvsadm":
                 del words[0]
-            command = parse(words, names)
+            command = parse(words)
             if command.verb not in actions.CHANGES:
                 raise ConfigError(f"-{command.verb}: does not go into a saved table")
             yield number, command
@@ -144,7 +142,10 @@ def _filters(command: Command) -> dict[str, object]:
 def _table(command: Command, api: Api, names: Names, around: Surroundings) -> Iterator[str]:
     options = command.options
     if "persistent-conn" in options:
-        raise ConfigError("--persistent-conn: pktlb counts clients that stay as a whole: see -c")
+        raise ConfigError(
+            "--persistent-conn: pktlb lists no clients that stay, `pktlb status --json` has their "
+            "number (pins)"
+        )
     kind = next((name for name in ("stats", "rate", "thresholds") if name in options), "")
     table = _chosen(command, read_table(api, counted=True))
     if kind == "rate":

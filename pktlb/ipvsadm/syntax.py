@@ -133,20 +133,20 @@ class Command:
         return int(text)
 
 
-def parse(words: Sequence[str], names: bool = True) -> Command:
-    """A command line without the name of the command; `names`: hosts and ports may have names."""
+def parse(words: Sequence[str]) -> Command:
+    """A command line without the name of the command; hosts and ports may have names."""
     verb, options, values = _scan(list(words))
     if verb is None:
         if options.keys() - {"n"}:
             raise ConfigError("expected a command such as -A, -a, -L or -h")
         verb = "L"
     _check(verb, options)
-    service = _service(options, names)
+    service = _service(options)
     if service is None and verb in _NEEDS_SERVICE:
         raise ConfigError(f"-{verb}: expected a service: -t or -u ADDR:PORT")
     server = None
     if "r" in options and service is not None:
-        server = parse_server(options["r"], service, names)
+        server = parse_server(options["r"], service)
     elif verb in _NEEDS_SERVER:
         raise ConfigError(f"-{verb}: expected a server: -r ADDR[:PORT]")
     if verb == "set" and len(values) != 3:
@@ -227,10 +227,10 @@ def _check(verb: str, options: dict[str, str]) -> None:
         raise ConfigError("-M: expected -p, whose clients it puts together")
 
 
-def _service(options: dict[str, str], names: bool) -> ServiceAddress | None:
+def _service(options: dict[str, str]) -> ServiceAddress | None:
     for option, proto in (("t", "tcp"), ("u", "udp")):
         if option in options:
-            return parse_service(options[option], proto, names)
+            return parse_service(options[option], proto)
     if "f" in options:
         raise UnsupportedError(
             f"-f {options['f']}: pktlb knows no firewall marks; name what the mark stands for: a "

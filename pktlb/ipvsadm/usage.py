@@ -5,7 +5,8 @@ from typing import Final
 USAGE: Final = """\
 usage: pktlb ipvsadm [--name NAME] COMMAND [SERVICE] [options]
 
-ipvsadm's command lines for a running pktlb. A link named `ipvsadm` to pktlb does the same.
+ipvsadm's command lines for a running pktlb. A link named `ipvsadm` to pktlb does the same,
+and links named `ipvsadm-save` and `ipvsadm-restore` do what -S and -R do.
 
   -A, -E SERVICE [-s SCHED] [-b FLAGS] [-p [S]] [-M MASK] [-o]   add, edit a service
   -D SERVICE                                                    delete it

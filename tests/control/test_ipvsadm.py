@@ -38,13 +38,14 @@ class Link:
 
     def __init__(self, folder: Path, balancer: Balancer) -> None:
         self.balancer = balancer
-        self._argv0 = folder / "ipvsadm"
-        self._argv0.symlink_to(Path(sys.executable).parent / "pktlb")
+        self._folder = folder
+        for name in ("ipvsadm", "ipvsadm-save", "ipvsadm-restore"):
+            (folder / name).symlink_to(Path(sys.executable).parent / "pktlb")
         self._env = {**os.environ, "PKTLB_SOCKET": str(folder / "s")}
 
-    def __call__(self, *words: str, stdin: str = "", status: int = 0) -> str:
+    def __call__(self, *words: str, stdin: str = "", status: int = 0, name: str = "ipvsadm") -> str:
         done = subprocess.run(
-            [self._argv0, *words], input=stdin, env=self._env, text=True, check=False,
+            [self._folder / name, *words], input=stdin, env=self._env, text=True, check=False,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         assert done.returncode == status, done.stdout
@@ -100,6 +101,14 @@ def test_services_live_and_are_listed(ipvsadm: Link) -> None:
     assert ipvsadm.balancer.zeroed == 1
     ipvsadm("-C")
     assert ipvsadm.balancer.config.services == ()
+
+
+def test_links_that_save_and_restore(ipvsadm: Link) -> None:
+    assert ipvsadm(name="ipvsadm-restore", stdin=RULES) == ""
+    assert ipvsadm("-n", name="ipvsadm-save") == RULES
+    assert "10.0.1.100:http " in ipvsadm(name="ipvsadm-save")
+    assert ipvsadm("-h", name="ipvsadm-save").startswith("usage: ")
+    assert "expected one command" in ipvsadm("-C", name="ipvsadm-restore", status=2)
 
 
 def test_what_is_refused(ipvsadm: Link) -> None:

@@ -135,6 +135,8 @@ def test_keepalived() -> None:
     [("-A -t 1.2.3.4:80\n", "ipvsadm"), ("# saved\n\nipvsadm -C\n", "ipvsadm"),
      ("/usr/sbin/ipvsadm --add-service -t 1.2.3.4:80", "ipvsadm"),
      ("! k\nglobal_defs\n{\n}\n", "keepalived"), ("include a.conf", "keepalived"),
+     ("$A=1\n@one virtual_server 1.2.3.4 80 {\n}", "keepalived"), ("include me, please", None),
+     ("SSL is nice", None), ("a {\n}\n", None),
      ("", None), ("hello", None), ("-x", None)],
 )  # fmt: skip
 def test_it_finds_out_what_it_was_given(text: str, kind: str | None) -> None:
@@ -142,10 +144,16 @@ def test_it_finds_out_what_it_was_given(text: str, kind: str | None) -> None:
 
 
 BROKEN = [
-    ("-A -t 10.0.1.1:80 -s rr\n-A -t 10.0.1.1:80\n-A -t 10.0.1.2:80 -q\n",
-     "f:2: 10.0.1.1:80/tcp is there already"),
-    ("-a -t www:80 -r 10.0.2.1\n", "f:1: expected an address"),
+    ("-A -t 10.0.1.1:80 -q\n-A -t fe80::1\n",
+     "f:1: -q: unknown option (see `ipvsadm --help`) (and 1 more)"),
+    ("-A -t 10.0.1.1:no-such\n",
+     "f:1: 'no-such': expected a port in 0..65535, or its name in /etc/services"),
     ("nothing of either\n", "f: looks neither like"),
+    (TOML, "f: looks neither like"),
+    ('[[service]]\nbackend = [{ address = "10.0.2.1" }]\n', "f: looks neither like"),
+    ("{\n  vrrp: 1\n}\n", "f: looks neither like"),
+    ("http {\n}\ninclude /etc/nginx/*.conf;\n", "f: expected a keepalived.conf"),
+    ("a {\n  virtual_server 10.0.1.1 80 {\n  }\n}\n", "f: expected a keepalived.conf"),
     ("virtual_server 10.0.1.1 80 {\n", "f:1: virtual_server: its block has no end"),
 ]  # fmt: skip
 
@@ -155,6 +163,42 @@ def test_what_cannot_be_understood(text: str, sentence: str) -> None:
     with pytest.raises(ConfigError) as raised:
         convert(text.encode(), "f", None, follow=False)
     assert str(raised.value).startswith(sentence)
+
+
+NAMED = """\
+-A -t 10.0.1.100:http -s wlc
+-a -t 10.0.1.100:http -r 10.0.2.11:http -g
+-a -t 10.0.1.100:http -r fe80::11 -g
+-a -t 10.0.1.100:http -r 10.0.2.11:http -g
+-A -t localhost:no-such
+-a -t 10.0.1.100:http -r web.example:8080 -m --password=x
+export PASSWORD=sesame
+-a -t 10.0.1.100:http -r web.example -g
+"""
+
+
+def test_names_are_looked_up_and_wrong_lines_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pktlb.ipvsadm.address._looked_up", {"web.example": "10.0.2.12"}.get)
+    text, notes = convert(NAMED.encode(), "rules", None, follow=False)
+    (service,) = read(text, "made").services
+    assert str(service) == "10.0.1.100:80/tcp"
+    assert [str(each.endpoint) for each in service.backends] == ["10.0.2.11:80", "10.0.2.12:80"]
+    told = {note.place.line: note for note in notes}
+    assert sorted(told) == [3, 4, 5, 6, 7]
+    assert told[3].text == "left out: expected the address of a host, got fe80::11"
+    assert told[4].text == "left out: 10.0.2.11:80 is there already"
+    assert told[5].lost == ("-A -t localhost:no-such",)
+    assert told[7].lost == ("export PASSWORD=***",)
+    assert "#     -a -t 10.0.1.100:http -r fe80::11 -g\n" in text
+    assert "sesame" not in text + "".join(note.text for note in notes)
+
+
+def test_a_service_of_several_vips_is_called_by_the_first() -> None:
+    text = KEEPALIVED.replace("group web", "group -")
+    _, notes = convert(text.encode(), "k.conf", None, follow=False)
+    (left_out,) = [note for note in notes if note.place.line == 4]
+    assert left_out.text.startswith("10.0.1.100:80/tcp (and 1 more): left out: name: expected ")
+    assert 'vip = ["10.0.1.100:80/tcp", "10.0.1.101:80/tcp"]' in left_out.lost
 
 
 def test_the_command(tmp_path: Path) -> None:

@@ -211,7 +211,101 @@ def test_included_files_are_read_when_asked_for(tmp_path: Path) -> None:
         read('include "servers/*.conf"', str(tmp_path), follow=True)
 
 
+BEHIND = [
+    ("real_server 10.0.2.1 80 { weight 3 uthreshold 5 lthreshold 6 }",
+     "2: uthreshold 5 lthreshold 6 (behind weight 3): ", ["weight 3 uthreshold 5 lthreshold 6"]),
+    ("lb_algo rr lb_kind TUN real_server 10.0.2.1 80 { weight 1 }",
+     "2: lb_kind TUN real_server 10.0.2.1 80 { ... } (behind lb_algo rr): ",
+     ["lb_algo rr lb_kind TUN real_server 10.0.2.1 80 {", "  weight 1", "}"]),
+    ("lb_kind DR lb_algo rr", "2: lb_algo rr (behind lb_kind DR): ", ["lb_kind DR lb_algo rr"]),
+    ("lb_kind TUN type ipip weight 2", "2: weight 2 (behind lb_kind TUN type ipip): ",
+     ["lb_kind TUN type ipip weight 2"]),
+    ("lb_algo mh\nmh-port mh-fallback", "3: mh-fallback (behind mh-port): ",
+     ["mh-port mh-fallback"]),
+    ("protocol UDP\nops lb_algo rr", "3: lb_algo rr (behind ops): ", ["ops lb_algo rr"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "told", "lost"), BEHIND, ids=[text for text, *_ in BEHIND])
+def test_what_stands_behind_a_setting_is_named(text: str, told: str, lost: list[str]) -> None:
+    draft = read(f"virtual_server 10.0.1.1 80 {{\n{text}\n}}")
+    assert [line.partition("keepalived reads")[0] for line in notes(draft)] == [told]
+    assert list(draft.notes[0].lost) == lost
+
+
+def test_what_stands_behind_an_address_of_a_group_or_a_timeout_is_named() -> None:
+    draft = read("""\
+        virtual_server_group web more {
+            10.0.1.1 80 10.0.1.2 80
+        }
+        virtual_server group web {
+        }
+        global_defs {
+            lvs_timeouts tcp 600 udp
+        }
+        """)
+    assert draft.timeouts == {"tcp": 600}
+    assert [line.partition(": keepalived reads")[0] for line in notes(draft)] == [
+        "1: more (behind virtual_server_group web)",
+        "2: 10.0.1.2 80 (behind 10.0.1.1 80)",
+        "7: udp (behind lvs_timeouts tcp 600)",
+    ]
+
+
+def test_ops_means_nothing_to_tcp() -> None:
+    draft = read("virtual_server 10.0.1.1 80 {\nops\npersistence_timeout 60\n}")
+    assert drafted(draft) == [
+        {"vip": "10.0.1.1:80/tcp", "mode": "nat", "scheduler": "lc", "persist": 60, "backend": []}
+    ]
+    assert notes(draft) == [
+        "2: ops (virtual_server 10.0.1.1 80): has no effect with protocol TCP; written without it"
+    ]
+
+
+SECRETS = [
+    ("auth_pass sesame", "auth_pass ***"),
+    ('auth_pass "open sesame"', "auth_pass ***"),
+    ("auth_type PASS auth_pass sesame", "auth_type PASS auth_pass ***"),
+    ("auth_pass $PASS", "auth_pass ***"),
+    ("auth_pass open sesame", "auth_pass ***"),
+    ("auth_pass sesame{}sesame", "auth_pass ***"),
+    ('password "sesame"', "password ***"),
+    ('notify "/bin/page --password sesame -n 3"', 'notify "/bin/page --password *** -n 3"'),
+    ('notify "/bin/page --token=sesame"', 'notify "/bin/page --token=***"'),
+    ('misc_path "curl --user me:sesame http://a"', 'misc_path "curl --user me:*** http://a"'),
+    ('path "http://me:sesame@10.0.2.1/?api_key=sesame"',
+     'path "http://me:***@10.0.2.1/?api_key=***"'),
+    ('header "Authorization: Basic sesame"', 'header "Authorization: Basic ***"'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "masked"), SECRETS, ids=[text for text, _ in SECRETS])
+def test_secrets_are_masked(text: str, masked: str) -> None:
+    draft = read(f"""\
+$PASS=sesame
+vrrp_instance VI_1 {{
+    authentication {{
+        {text}
+    }}
+}}
+virtual_server 10.0.1.1 80 {{ {text} }}
+{text}
+@node {text}
+@node $PASS=sesame
+""")
+    told = [note.text for note in draft.notes] + [
+        each for note in draft.notes for each in note.lost
+    ]
+    assert "sesame" not in "\n".join(told)
+    assert f"    {masked}" in told
+
+
 BROKEN = [
+    (
+        "",
+        "k.conf: expected a keepalived.conf, with virtual_server or another word of it at the top "
+        "level",
+    ),
     ("virtual_server 10.0.1.1 80 {", "k.conf:1: virtual_server: its block has no end"),
     ("\n}", "k.conf:2: '}' without a block that it ends"),
     ("{", "k.conf:1: '{' without a word before it"),

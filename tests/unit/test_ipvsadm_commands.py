@@ -122,7 +122,8 @@ REFUSED = [
     ("-A -t 10.0.1.1:80 -p -M 255.0.255.0", 2,
      "netmask 255.0.255.0: expected one such as 255.255.255.0"),
     ("-A -t 10.0.1.1:80 -o", 2, "-o: expected a service of UDP (-u)"),
-    ("-A -t 10.0.1.1:99999", 2, "'99999': expected a port or a service's name"),
+    ("-A -t 10.0.1.1:99999", 2,
+     "'99999': expected a port in 0..65535, or its name in /etc/services"),
     ("-A -t 300.0.1.1:80", 2,
      "expected an address such as 10.0.0.1 or 2001:db8::1, got '300.0.1.1'"),
     ("-A -t 10.0.1.1:80 -s", 2, "-s: expected a value"),
@@ -140,6 +141,9 @@ REFUSED = [
     ("--set 1 2", 2, "--set: expected three numbers of seconds: tcp tcpfin udp"),
     ("-Z -t 10.0.1.100:80", 2,
      "-Z: pktlb sets all counters to zero together: give -Z alone"),
+    ("-L --persistent-conn", 2,
+     "--persistent-conn: pktlb lists no clients that stay, `pktlb status --json` has their number "
+     "(pins)"),
     ("-A -f 5", 2,
      "-f 5: pktlb knows no firewall marks; name what the mark stands for: a range of ports or a "
      "whole address (`pktlb service add`, docs/migrating.md)"),
@@ -167,8 +171,8 @@ def test_hosts_and_services_may_have_names() -> None:
     assert command.service.port == 80
     with pytest.raises(ConfigError, match="expected the address of a host"):
         parse(["-A", "-t", "localhost:http"])
-    with pytest.raises(ConfigError, match="port"):
-        parse(["-A", "-t", "10.0.1.1:http"], names=False)
+    with pytest.raises(ConfigError, match="expected a port in"):
+        parse(["-A", "-t", "10.0.1.1:no-such"])
 
 
 def test_timeouts_are_set_in_the_whole_configuration() -> None:
