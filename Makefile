@@ -4,14 +4,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Debian packages that set-up installs where they are missing (as root), by the command they bring.
 TOOLS := nft:nftables ip:iproute2 tcpdump:tcpdump ethtool:ethtool curl:curl ping:iputils-ping \
-	iperf3:iperf3 gcc:gcc systemd-analyze:systemd
+	iperf3:iperf3 gcc:gcc systemd-analyze:systemd zsh:zsh
 WORKERS ?= 3
 NATIVE := setup.py $(wildcard pktlb/native/*.[ch])
 STRICT := -Wall -Wextra -Werror
 SECONDS ?= 30
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
-UNSANITIZED := test_control_page.py test_control_server.py test_fuzz_cases.py test_native_build.py \
-	test_native_memory.py test_workers.py
+UNSANITIZED := test_control_garbage.py test_control_page.py test_control_server.py \
+	test_fuzz_cases.py test_native_build.py test_native_memory.py test_workers.py
 FUZZ_MAIN := int LLVMFuzzerTestOneInput(void) { return 0; }
 HAS_PYTHON_H := import os, sysconfig; \
 	raise SystemExit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))

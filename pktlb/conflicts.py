@@ -55,7 +55,9 @@ def label(config: Config, path: Path) -> str:
 def conflicts(config: Config, known: set[int] | frozenset[int] = frozenset()) -> Iterator[Problem]:
     """All of them; `known` are ids of services in which there are none."""
     if len(config.services) > MAX_SERVICES:
-        yield Problem(("service",), f"expected {MAX_SERVICES} services at most")
+        yield Problem(
+            ("service",), f"expected {MAX_SERVICES} services at most, got {len(config.services)}"
+        )
         return
     yield from _engine(config)
     yield from _snat(config)
@@ -71,7 +73,7 @@ def conflicts_of(service: Service, config: Config, at: int) -> Iterator[Problem]
     for path, what in chain(_of_service(service), _of_backends(service)):
         yield Problem(("service", at, *path), what)
     if service.pick_up and moves_ports(service, config):
-        what = "expected no snat, which may have given clients other ports before"
+        what = "expected no snat, which may have given clients other ports before, got true"
         yield Problem(("service", at, "pick_up"), what)
 
 
@@ -138,16 +140,19 @@ def _snat(config: Config) -> Iterator[Problem]:
         return
     families = {len(address) for address in config.snat}
     if len(config.snat) > MAX_SNAT_ADDRESSES:
-        yield Problem(("balancer", "snat"), f"expected {MAX_SNAT_ADDRESSES} addresses at most")
+        yield Problem(
+            ("balancer", "snat"),
+            f"expected {MAX_SNAT_ADDRESSES} addresses at most, got {len(config.snat)}",
+        )
     if config.services and not any(map(is_nat, config.services)):
         yield Problem(
             ("balancer", "snat"),
-            "expected a service of mode nat: other modes keep the client's address",
+            "expected a service of mode nat, for other modes keep the client's address, got none",
         )
     for service in config.services:
         size = len(service.vip.address)
         if size and size not in families and is_nat(service):
-            what = f"expected an {_FAMILIES[size]} address as well, for the VIP {service}"
+            what = f"expected an {_FAMILIES[size]} address as well, for the VIP {service}, got none"
             yield Problem(("balancer", "snat"), what)
             return
 
@@ -166,7 +171,7 @@ def _engine(config: Config) -> Iterator[Problem]:
     if config.realtime and config.busy_poll_us:
         yield Problem(
             ("balancer", "realtime"),
-            "expected no busy polling, for whoever brings the packets would never run",
+            "expected no busy polling, for whoever brings the packets would never run, got true",
         )
 
 
@@ -182,16 +187,20 @@ def _of_service(service: Service) -> Iterator[Problem]:
         service.hash_on != HASHES.get(service.scheduler, HashOn())
         and service.scheduler.value != "hash"
     ):
-        yield Problem(("hash",), f"expected scheduler hash, not {service.scheduler.value}")
+        yield Problem(("hash",), f"expected scheduler hash, got {service.scheduler.value}")
     if service.one_packet and vip.protos != (Proto.UDP,):
-        yield Problem(("one_packet",), f"expected a VIP of UDP alone, {vip} is not")
+        yield Problem(("one_packet",), f"expected a VIP of UDP alone, got {vip}")
     if service.one_packet and service.persist_s:
-        yield Problem(("persist",), "expected no one_packet, which remembers nobody")
+        yield Problem(
+            ("persist",), f"expected no one_packet, which remembers nobody, got {service.persist_s}"
+        )
 
 
 def _of_backends(service: Service) -> Iterator[Problem]:
     if len(service.backends) > MAX_BACKENDS:
-        yield Problem(("backend",), f"expected {MAX_BACKENDS} backends at most")
+        yield Problem(
+            ("backend",), f"expected {MAX_BACKENDS} backends at most, got {len(service.backends)}"
+        )
     seen: set[Endpoint] = set()
     names: set[str] = set()
     for place, backend in enumerate(service.backends):
@@ -214,7 +223,9 @@ def _of_backend(service: Service, backend: Backend) -> Iterator[Problem]:
     """What the VIP and the mode can do; paths are relative to it."""
     vip, mode, (address, port) = service.vip, service.mode_of(backend), backend.endpoint
     if port and not has_ports(vip):
-        yield Problem(("address",), f"expected no port, the VIP {vip} is not only TCP and UDP")
+        yield Problem(
+            ("address",), f"expected no port, the VIP {vip} is not only TCP and UDP, got {port}"
+        )
     elif mode is not Mode.NAT and port and not vip.low == port == vip.high:
         known = f"the port of the VIP, {vip.low}" if vip.low == vip.high else "no port"
         what = f"expected {known}: mode {mode.value} does not rewrite ports, got {port}"
@@ -223,7 +234,8 @@ def _of_backend(service: Service, backend: Backend) -> Iterator[Problem]:
         yield Problem(
             ("address",),
             f"expected an {_FAMILIES[len(vip.address)]} address, as the VIP's: mode {mode.value} "
-            "does not change the family (mode tunnel wraps any in any)",
+            "does not change the family (mode tunnel wraps any in any), got "
+            + format_address(address),
         )
     if vip.any and backend.mode not in (None, Mode.DSR):
         yield Problem(("mode",), f"expected dsr for the VIP any, got {mode.value}")

@@ -10,6 +10,7 @@ import gc
 import os
 import re
 import stat
+import sys
 import tomllib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -50,15 +51,16 @@ _LONG_KEY: Final = re.compile(
     re.A,
 )
 "For which tomllib needs the square of their length."
+_LONG_NUMBER: Final = re.compile(rf"[0-9_]{{{sys.int_info.default_max_str_digits}}}")
 _PLACE: Final = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 
 def load(path: str, again: bool = False) -> Config:
-    """The configuration in a file. One that is to be read `again` is no pipe: nobody writes a
-    second time, and to wait for that would hold up everybody else."""
+    """The configuration in a file; `-` is standard input. One that is to be read `again` is no
+    pipe: nobody writes a second time, and to wait for that would hold up everybody else."""
     try:
         flags = os.O_RDONLY | os.O_CLOEXEC | (os.O_NONBLOCK if again else 0)
-        with open(os.open(path, flags), "rb") as file:
+        with open(os.dup(0) if path == "-" else os.open(path, flags), "rb") as file:
             if again and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ConfigError(f"{path}: expected a regular file, to read it again")
             raw = file.read(MAX_BYTES + 1)
@@ -108,13 +110,17 @@ def _tables(text: str, name: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except RecursionError:
         what, line = "expected lists and tables that are not nested so deep", 1
-    except ValueError as error:
+    except tomllib.TOMLDecodeError as error:
         what = str(error)
         place = _PLACE.search(what)
         line = text.count("\n") + 1
         if place:
             what = what[: place.start()]
             line = int(place[1]) if place[1] else line
+    except ValueError:  # of Python's integers
+        what = f"a number of more than {sys.int_info.default_max_str_digits} digits"
+        long = _LONG_NUMBER.search(text)
+        line = text.count("\n", 0, long.start()) + 1 if long else 1
     raise FileError([f"{name}:{line}: not TOML: {_plain(what)}"])
 
 

@@ -182,14 +182,14 @@ class Operation:
         found = [view for view in await self._views() if select(view)]
         return found[:limit], len(found)
 
-    def _labels(self) -> dict[bytes, str]:
-        """What services are called, those that are gone as well."""
-        labels: dict[bytes, str] = {e.key[0]: e.service.label for e in self.balancer.leaving}
-        return labels | {service_key(s.vip): s.label for s in self.config.services}
+    def _services(self) -> dict[bytes, Service]:
+        """Whose flows there are: services that are gone as well."""
+        gone: dict[bytes, Service] = {each.key[0]: each.service for each in self.balancer.leaving}
+        return gone | {service_key(each.vip): each for each in self.config.services}
 
     async def _views(self) -> list[FlowView]:
-        labels, now = self._labels(), monotonic()
-        return await self._all_flows(lambda flow: _view(flow, labels, now))
+        services, now = self._services(), monotonic()
+        return await self._all_flows(lambda flow: _view(flow, services, now))
 
     async def _all_flows(self, look: Callable[[AnyFlow], Seen]) -> list[Seen]:
         """What is seen of each flow. The reference engine's table changes under whoever is slow;
@@ -201,11 +201,11 @@ class Operation:
 
     async def kill(self, select: Callable[[FlowView], bool]) -> int:
         """Connections are cut; how many there were."""
-        labels = self._labels()
+        services = self._services()
         now = monotonic()
 
         def key(flow: AnyFlow) -> FlowKey | None:
-            return flow.key if not flow.killed and select(_view(flow, labels, now)) else None
+            return flow.key if not flow.killed and select(_view(flow, services, now)) else None
 
         keys = [each for each in await self._all_flows(key) if each is not None]
         return self.balancer.plane.kill(keys)
@@ -360,15 +360,17 @@ def _held(flow: AnyFlow) -> Held:
     )
 
 
-def _view(flow: AnyFlow, labels: Mapping[bytes, str], now: float) -> FlowView:
+def _view(flow: AnyFlow, services: Mapping[bytes, Service], now: float) -> FlowView:
+    service = services.get(flow.tally.service)
     return FlowView(
         proto=flow.key[-1],
         client=source(flow.key),
         vip=destination(flow.key),
-        service=labels.get(flow.tally.service, ""),
+        service=service.label if service else "",
         backend=flow.backend,
         mode=flow.mode,
         state="killed" if flow.killed else flow.state.name.lower(),
         idle_s=(now - flow.seen) % _WRAP_S,
         seen_as=destination(flow.reverse) if flow.reverse else None,
+        service_vip=service.vip if service else None,
     )

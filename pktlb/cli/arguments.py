@@ -1,7 +1,8 @@
 """argparse as pktlb uses it: one line an error, exit status 2, no abbreviations."""
 
 import argparse
-from typing import Final, NoReturn, TypeAlias
+from collections.abc import Sequence
+from typing import Any, Final, NoReturn, TypeAlias
 
 from pktlb.errors import ConfigError
 
@@ -14,6 +15,15 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message.removeprefix('argument ')} (see `{self.prog} --help`)")
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """The command that knows them not complains, and its help is named."""
+        options, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return options, rest
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"

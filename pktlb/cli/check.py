@@ -14,7 +14,7 @@ def add_command(commands: "argparse._SubParsersAction[Parser]") -> None:
         "and routes for it is seen when it runs.",
         allow_abbrev=False,
     )
-    parser.add_argument("file", metavar="FILE", help="configuration, in TOML")
+    parser.add_argument("file", metavar="FILE", help="configuration, in TOML; -: standard input")
     parser.set_defaults(command=command)
 
 

@@ -47,7 +47,7 @@ def _add_filters(parser: Parser) -> None:
     parser.add_argument("--client", metavar="ADDR[:PORT|/BITS]", help="of these clients")
     parser.add_argument("--vip", metavar="ADDR[:PORT]", help="to this end")
     parser.add_argument("--backend", metavar="ADDR[:PORT]", help="with this backend")
-    parser.add_argument("--service", metavar="SERVICE", help="of the service of this name")
+    parser.add_argument("--service", metavar="SERVICE", help="of the service of this name or VIP")
     parser.add_argument("--state", metavar="STATE", help="in this state, as the list names it")
     parser.add_argument("--proto", metavar="PROTO", help="of this protocol: tcp, udp, a number")
     parser.add_argument(

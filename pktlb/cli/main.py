@@ -31,6 +31,8 @@ COMMANDS: Final = {
     "completion": "completion",
 }
 "Commands in the order of the help, and their modules in this package."
+_MOVERS: Final = ("run", "decap")
+"Those that need more of the machine than files and a socket."
 
 
 def make_parser(names: Iterable[str] = tuple(COMMANDS)) -> Parser:
@@ -57,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        return _complain(KernelError(f"the machine refused: {error}"))
+        kind = KernelError if given[0] in _MOVERS else PktlbError
+        return _complain(kind(f"the machine refused: {error}"))
     return 0
 
 

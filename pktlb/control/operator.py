@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pktlb.config import Config
-from pktlb.model import Backend, Endpoint, Mode, OnRemove, Reason, Service
+from pktlb.model import Backend, Endpoint, Mode, OnRemove, Reason, Service, Vip
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +71,13 @@ class FlowView:
     backend: Endpoint
     mode: Mode
     state: str
+    'A state of `pktlb.datapath.tcp` in lower case, or "killed".'
     idle_s: float
     "Seconds since its last packet."
     seen_as: Endpoint | None
-    "What stands in for the client towards the backend, where something does."
+    "NAT: the client as the backend sees it, which is itself where nothing stands in for it."
+    service_vip: Vip | None = None
+    "The VIP of the service; None: that is not known any more."
 
 
 @dataclass(frozen=True, slots=True)

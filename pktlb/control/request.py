@@ -16,6 +16,7 @@ from pktlb.model import OnRemove
 
 MAX_BODY: Final = 1 << 20
 MAX_FILE: Final = 16 << 20
+_MAX_DIGITS: Final = 64
 
 OPERATOR: Final = web.AppKey("operator", Operator)
 CONNECTIONS: Final = web.AppKey("connections", Connections)
@@ -92,14 +93,21 @@ def object_of(request: web.Request) -> object:
     """The JSON value in the body."""
     try:
         found = json.loads(
-            connection_of(request).body, object_pairs_hook=_once, parse_constant=_refuse_constant
-        )
+            connection_of(request).body,
+            object_pairs_hook=_once, parse_constant=_refuse_constant, parse_int=_whole,
+        )  # fmt: skip
         json.dumps(found, ensure_ascii=False).encode()  # no half of a surrogate pair
     except RecursionError as error:
         raise BadRequestError("body: expected JSON that is not nested so deep") from error
     except ValueError as error:
         raise BadRequestError(f"body: expected JSON: {error}") from error
     return found
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError(f"a number has more than {_MAX_DIGITS} digits")
+    return int(digits)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -15,6 +15,11 @@ from pktlb.service import parse_vip, split_port
 Select = Callable[[FlowView], bool]
 
 FILTERS: Final = ("client", "vip", "backend", "service", "state", "proto", "min_idle")
+STATES: Final = (
+    "syn_sent", "syn_received", "established", "client_fin", "backend_fin", "closed", "datagrams",
+    "killed",
+)  # fmt: skip
+"As listings name them."
 _MAX_IDLE_S: Final = 1_000_000_000
 
 
@@ -52,6 +57,21 @@ def _vip(text: str) -> Select:
         and vip.low <= flow.vip.port <= vip.high
         and (not vip.protos or flow.proto in vip.protos)
     )
+
+
+def _service(text: str) -> Select:
+    """By its label or its VIP. Not by where clients dial: one VIP may be within another's."""
+    try:
+        vip = parse_vip(text)
+    except ConfigError:
+        return lambda flow: flow.service == text
+    return lambda flow: text == flow.service or vip == flow.service_vip
+
+
+def _state(text: str) -> Select:
+    if text not in STATES:
+        raise ConfigError(f"expected one of {', '.join(STATES)}")
+    return lambda flow: flow.state == text
 
 
 def _at(text: str, end: Callable[[FlowView], Endpoint]) -> Select:
@@ -98,8 +118,8 @@ _MAKERS: Final[dict[str, Callable[[str], Select]]] = {
     "client": _client,
     "vip": _vip,
     "backend": lambda text: _at(text, lambda flow: flow.backend),
-    "service": lambda text: lambda flow: flow.service == text,
-    "state": lambda text: lambda flow: flow.state == text,
+    "service": _service,
+    "state": _state,
     "proto": _proto,
     "min_idle": _idle,
 }

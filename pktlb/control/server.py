@@ -9,10 +9,12 @@ import asyncio
 import json
 import logging
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
 from importlib import import_module
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -88,11 +90,12 @@ class Server:
         app[LISTENERS] = set()
         for route in ROUTES:
             app.router.add_route(route.method, route.path, route.handler)
-        self._runner: Final = web.AppRunner(
-            app, access_log=None, auto_decompress=False, lingering_time=1.0,
-            max_line_size=MAX_LINE, max_field_size=MAX_LINE, max_headers=MAX_HEADERS,
-            shutdown_timeout=_FAREWELL_S, logger=_logger(),
-        )  # fmt: skip
+        self._runner: Final = web.AppRunner(app, shutdown_timeout=_FAREWELL_S)
+        self._http: Final[dict[str, Any]] = {
+            "access_log": None, "auto_decompress": False, "lingering_time": 1.0,
+            "max_line_size": MAX_LINE, "max_field_size": MAX_LINE, "max_headers": MAX_HEADERS,
+            "logger": _logger(),
+        }  # fmt: skip
         self._listener: Final = listener
         self._rights: Final = rights
         self._taking: Final[set[asyncio.Task[None]]] = set()
@@ -170,11 +173,11 @@ class Server:
         task.add_done_callback(self._taking.discard)
 
     async def _take(self, sock: socket.socket) -> None:
-        handler = self._runner.server
-        assert handler is not None, "the runner is set up"
+        manager, loop = self._runner.server, asyncio.get_running_loop()
+        assert manager is not None, "the runner is set up"
         try:
-            connection = Connection(handler(), peer_of(sock), self.connections)
-            loop = asyncio.get_running_loop()
+            http = _Http(manager, loop=loop, **self._http)
+            connection = Connection(http, peer_of(sock), self.connections)
             await loop.connect_accepted_socket(lambda: connection, sock)
         except OSError:
             sock.close()  # the client is gone already
@@ -200,6 +203,22 @@ class Server:
         return await handler(request)
 
 
+class _Http(web.RequestHandler):
+    """Speaks HTTP, and answers to what is none as all else is answered."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:  # fmt: skip
+        super().handle_error(request, status, exc, message)  # it knows what to log
+        what, *_ = (message or HTTPStatus(status).phrase).partition(":")  # and how it was sent
+        response = _refusal(status, [f"HTTP: {what.strip()}"])
+        response.force_close()
+        return response
+
+
 def _error(error: Exception) -> web.Response:
     """What went wrong, as an answer."""
     headers: dict[str, str] = {}
@@ -216,6 +235,12 @@ def _error(error: Exception) -> web.Response:
         case _:
             log.error("control socket: a request failed", exc_info=error)
             status, problems = 500, ("an error of pktlb itself, see its log",)
+    return _refusal(status, problems, headers)
+
+
+def _refusal(
+    status: int, problems: Sequence[str], headers: Mapping[str, str] = MappingProxyType({})
+) -> web.Response:
     line = problems[0] + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")
     body = json.dumps({"error": line, "errors": list(problems)}) + "\n"
     return web.Response(text=body, status=status, headers=headers, content_type="application/json")

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from pktlb import file
 from pktlb.change import difference, said
 from pktlb.config import Config
+from pktlb.control import changes
 from pktlb.control.events import Events
 from pktlb.control.operator import (
     BackendStatus,
@@ -37,7 +38,7 @@ def flow(last: int, idle_s: float = 1.5) -> FlowView:
     client = Endpoint(packed("198.51.100.0")[:3] + bytes([last]), 40000 + last)
     return FlowView(
         6, client, Endpoint(WEB.vip.address, 80), "web", (A, B)[last % 2].endpoint, Mode.NAT,
-        "open", idle_s, None,
+        "established", idle_s, client, WEB.vip,
     )  # fmt: skip
 
 
@@ -95,7 +96,9 @@ class FakeOperator:
         made = await self.plan(wanted)
         await asyncio.sleep(0)
         self._config = wanted
-        self.events.publish("change", "; ".join(made.lines), items=len(made.items))
+        for item, text in zip(made.items, made.lines, strict=True):
+            self.events.publish("change", text, action=item.action, what=item.what,
+                                service=item.service, backend=item.backend)  # fmt: skip
         return made
 
     async def reload(self) -> Change:
@@ -130,6 +133,14 @@ class FakeOperator:
         except asyncio.CancelledError:
             self.was_cancelled.set()
             raise
+        async with self.changing:
+            left = [
+                changes.without_backend(each, Backend(backend))
+                if str(each.vip) == service
+                else each
+                for each in self._config.services
+            ]
+            await self.apply(changes.with_changed(self._config, left))
         return Removal(0, 0.25)
 
     async def restart(self, dry_run: bool) -> Change:

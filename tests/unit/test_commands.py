@@ -118,7 +118,7 @@ def test_tables_are_for_people(server: Running, capsys: pytest.CaptureFixture[st
     ]
     _, out, _ = typed(capsys, "flow list --client 198.51.100.2 --limit 5")
     assert out.splitlines()[1].split() == [
-        "tcp", "198.51.100.2:40002", "10.0.1.100:80", "10.0.2.11:8080", "nat", "open", "3s",
+        "tcp", "198.51.100.2:40002", "10.0.1.100:80", "10.0.2.11:8080", "nat", "established", "3s",
     ]  # fmt: skip
     assert typed(capsys, "flow list --limit 1")[1].splitlines()[-1].startswith("1 of 5 flows")
     assert typed(capsys, "flow kill --min-idle 4")[1] == "3 flows ended\n"
@@ -143,7 +143,9 @@ WRONG = [
     ("flow kill", 2, "pktlb: expected a filter, or --all"),
     ("flow list --proto tpc", 2, "pktlb: proto tpc: expected a protocol"),
     ("plan /nonexistent", 2, "pktlb: /nonexistent: cannot be read: No such file"),
-    ("status --jsno", 2, "pktlb: unrecognized arguments: --jsno"),
+    ("status --jsno", 2, "pktlb: unrecognized arguments: --jsno (see `pktlb status --help`)"),
+    ("service list x", 2, "pktlb: unrecognized arguments: x (see `pktlb service list --help`)"),
+    ("flow list --state open", 2, "pktlb: state open: expected one of syn_sent, syn_received"),
     ("statsu", 2, "pktlb: COMMAND: invalid choice: 'statsu'"),
     ("service", 2, "pktlb: the following arguments are required: ACTION"),
     ("", 2, "pktlb: the following arguments are required: COMMAND"),

@@ -230,7 +230,7 @@ BAD = [
     (f"--mode dsr {VIP} --backend 2001:db8::11", "expected an IPv4 address, as the VIP's: mode"),
     (f"--mode nat {VIP} {BACKEND},name=", "expected a name of 1..64 letters"),
     (f"--mode nat {VIP} {BACKEND},name=a --backend 10.0.2.12,name=a", "expected each name once"),
-    (f"--mode nat {VIP} {BACKEND} --hash source", "--hash source: expected scheduler hash, not rr"),
+    (f"--mode nat {VIP} {BACKEND} --hash source", "--hash source: expected scheduler hash, got rr"),
     (f"--mode nat {VIP} {BACKEND} --scheduler hash --hash port", "--hash port: expected mac,"),
     (f"--mode nat {VIP} {BACKEND} --scheduler hash --hash mac,symmetric", "expected mac, source"),
     (f"--mode nat {VIP} {BACKEND} --scheduler hash --hash source/33", "bits of an address in 1.."),

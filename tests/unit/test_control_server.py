@@ -15,8 +15,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from pktlb.control import connection, server
 from pktlb.control.connection import MAX_CONNECTIONS
@@ -38,13 +36,6 @@ def path(tmp_path: Path) -> str:
 @pytest.fixture
 def live(path: str) -> Iterator[Running]:
     with running(path) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """For tests that leave it as it is."""
-    with running(str(tmp_path_factory.mktemp("s") / "pktlb.sock")) as found:
         yield found
 
 
@@ -307,33 +298,6 @@ def test_no_change_is_lost(live: Running) -> None:
     for thread in threads:
         thread.join()
     assert len(live.operator.config.services[0].backends) == 32
-
-
-@settings(max_examples=60)
-@given(
-    st.lists(
-        st.binary(max_size=300)
-        | st.sampled_from([GET, EVENTS, b"POST /v1/plan HTTP/1.1\r\n", b"\r\n", b"Host: x\r\n"])
-        | st.sampled_from([b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b"5\r\n"])
-        | st.sampled_from([b"Upgrade: websocket\r\nConnection: upgrade\r\n", b"A" * 9000]),
-        max_size=6,
-    )
-)
-def test_garbage_never_crashes_it_and_always_ends(shared: Running, pieces: list[bytes]) -> None:
-    answer = shared.talk(*pieces)
-    assert not answer or answer.startswith(b"HTTP/1.")
-    assert b"500 Internal" not in answer
-    assert works(shared)
-
-
-def test_garbage_is_a_bad_request(shared: Running, caplog: pytest.LogCaptureFixture) -> None:
-    """And no reason to fill the log."""
-    for garbage in (b"\0\1\2\3\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n",
-                    b"GET /v1/status HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n",
-                    b"GET /" + b"a" * 10_000 + b" HTTP/1.1\r\n\r\n"):  # fmt: skip
-        assert shared.talk(garbage).split(b"\r\n")[0].startswith(b"HTTP/1.")
-        assert shared.talk(garbage).split()[1] in (b"400", b"404", b"431", b"505")
-    assert not caplog.records
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becoming somebody else needs root")

@@ -17,7 +17,8 @@ from pktlb.control.operator import Change, ChangeItem, Event, FlowView, Removal
 from pktlb.control.peers import Peer, Rights, peer_of
 from pktlb.control.place import socket_path
 from pktlb.control.refusal import BadRequestError, ConflictError, NotFoundError
-from pktlb.control.selection import make_selection
+from pktlb.control.selection import STATES, make_selection
+from pktlb.datapath.tcp import State
 from pktlb.errors import ConfigError
 from pktlb.model import Backend, Endpoint, Reason, Vip
 from tests.control.fake import CONFIG, DNS, WEB, A, B, FakeOperator, flow, packed
@@ -87,9 +88,14 @@ SELECTED: list[tuple[dict[str, str], set[int]]] = [
     ({"vip": "10.0.1.100:79-81/any"}, {1, 2, 3, 4, 5}),
     ({"vip": "10.0.1.100/tcp"}, {1, 2, 3, 4, 5}),
     ({"vip": "10.0.1.101:80/tcp"}, set()),
-    ({"service": "web", "state": "open", "proto": "tcp"}, {1, 2, 3, 4, 5}),
+    ({"service": "web", "state": "established", "proto": "tcp"}, {1, 2, 3, 4, 5}),
+    ({"service": "10.0.1.100:80/tcp"}, {1, 2, 3, 4, 5}),
+    ({"service": "10.0.1.100:80"}, {1, 2, 3, 4, 5}),
+    ({"service": "10.0.1.100:80/any"}, set()),
+    ({"service": "10.0.1.100"}, set()),
+    ({"service": "nobody"}, set()),
     ({"proto": "17"}, set()),
-    ({"state": "closed"}, set()),
+    *(({"state": state}, set[int]()) for state in STATES if state != "established"),
 ]
 
 
@@ -100,12 +106,17 @@ def test_flows_are_selected_by_all_filters(query: dict[str, str], wanted: set[in
     assert {each.client.address[-1] for each in flows if select(each)} == wanted
 
 
+def test_every_state_of_a_flow_can_be_asked_for() -> None:
+    assert (*(state.name.lower() for state in State), "killed") == STATES
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("client", "x"), ("client", "1.2.3.4/33"), ("client", "1.2.3.4:0"), ("vip", ""),
      ("vip", "1.2.3.4\0"), ("vip", "1.2.3.4/tpc"), ("client", "[::/0"), ("proto", "tpc"),
      ("proto", "256"), ("min_idle", "-1"), ("min_idle", "1e3"),
-     ("backend", "[::1"), ("client", "é")],
+     ("backend", "[::1"), ("client", "é"), ("state", "open"), ("state", "ESTABLISHED"),
+     ("state", "")],
 )  # fmt: skip
 def test_a_filter_that_is_not_understood_is_refused(name: str, value: str) -> None:
     with pytest.raises(BadRequestError, match=name):

@@ -1,5 +1,7 @@
 """Files become a `Config`, or lines that say where and what is wrong: all of it at once."""
 
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -181,15 +183,15 @@ BAD = [
     (WEB + "name = '203.0.113.11:80'\n" + WEB.replace("10:80", "11:80"), [
         "f:4: service[0].name: expected a name that is not another service's VIP, got "
         "'203.0.113.11:80'"]),
-    (WEB + "hash = 'source'\n", ["f:4: service[0].hash: expected scheduler hash, not rr"]),
+    (WEB + "hash = 'source'\n", ["f:4: service[0].hash: expected scheduler hash, got rr"]),
     (WEB + "scheduler = 'hash'\nhash = 'source/129'\n", [
         "f:5: service[0].hash: expected bits of an address in 1..128, got '129'"]),
     (WEB + "scheduler = 'hash'\nhash = 'source/64'\n", [
         "f:5: service[0].hash: expected bits of an address in 1..32, got '64'"]),
     (WEB + "one_packet = true\n", [
-        "f:4: service[0].one_packet: expected a VIP of UDP alone, 203.0.113.10:80/tcp is not"]),
+        "f:4: service[0].one_packet: expected a VIP of UDP alone, got 203.0.113.10:80/tcp"]),
     (WEB.replace(":80", ":80/udp") + "one_packet = true\npersist = 1\n", [
-        "f:5: service[0].persist: expected no one_packet, which remembers nobody"]),
+        "f:5: service[0].persist: expected no one_packet, which remembers nobody, got 1"]),
     (L2 + "mode = 'nat'\n", [
         "f:5: service[0].mode: expected dsr for the VIP any, whose frames stay as they are, got "
         "nat"]),
@@ -205,21 +207,21 @@ BAD = [
         "not rewrite ports, got 8080"]),
     (WEB + "[[service.backend]]\naddress = '2001:db8::1'\n", [
         "f:5: service[0].backend[0].address: expected an IPv4 address, as the VIP's: mode nat "
-        "does not change the family (mode tunnel wraps any in any)"]),
+        "does not change the family (mode tunnel wraps any in any), got 2001:db8::1"]),
     (SNAT + WEB + "pick_up = true\n", [
         "f:6: service[0].pick_up: expected no snat, which may have given clients other ports "
-        "before"]),
+        "before, got true"]),
     (SNAT + WEB.replace("nat", "tunnel"), [
-        "f:2: balancer.snat: expected a service of mode nat: other modes keep the client's "
-        "address"]),
+        "f:2: balancer.snat: expected a service of mode nat, for other modes keep the client's "
+        "address, got none"]),
     (SNAT + WEB.replace("203.0.113.10", "[2001:db8::1]"), [
         "f:2: balancer.snat: expected an IPv6 address as well, for the VIP "
-        "[2001:db8::1]:80/tcp"]),
+        "[2001:db8::1]:80/tcp, got none"]),
     ("[balancer]\nengine = 'python'\nworkers = 2\n", [
         "f:3: balancer.workers: expected engine native, python knows no workers, got 2"]),
     ("[balancer]\nbusy_poll_us = 2\nrealtime = true\n", [
         "f:3: balancer.realtime: expected no busy polling, for whoever brings the packets would "
-        "never run"]),
+        "never run, got true"]),
     ("[balancer.timeouts]\nudp = 0\n", [
         "f:2: balancer.timeouts.udp: expected seconds in 1..1000000, got 0"]),
     ("[balancer]\ncontrol = 'x'\n", [
@@ -234,6 +236,8 @@ BAD = [
     ('"a\\nb" = "\\u0007' + "x" * 99 + '"\n', [
         "f:1: 'a\\nb': unknown key, got '\\x07" + "x" * 63 + "'..."]),
     ("x = \n", ["f:1: not TOML: Invalid value"]),
+    ("a = 1\n[balancer]\nmax_flows = " + "9" * 4301 + "\n", [
+        "f:3: not TOML: a number of more than 4300 digits"]),
     ("\n[[service]\n", ["f:2: not TOML: Expected ']]' at the end of an array declaration"]),
     ("\nx = '''\n", ["f:3: not TOML: Expected \"\\'\\'\\'\""]),
     ("a = 1\na = 2\n", ["f:2: not TOML: Cannot overwrite a value"]),
@@ -355,6 +359,16 @@ def test_what_cannot_be_read_is_said_in_one_line(
     ):
         assert main(["check", f"{tmp_path}/{name}"]) == 2
         assert capsys.readouterr().err == complaint
+
+
+def test_check_reads_standard_input_and_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    line = f'printf "[balancer]\nx = 1\n" | {sys.executable} -m pktlb check -'
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "-:2: balancer.x: unknown key, got 1\n")
+    line = f"printf '' | {sys.executable} -m pktlb check - >/dev/full"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "No space left on device" in done.stderr
 
 
 def test_check_says_what_is_in_a_file_or_all_that_is_wrong(
