@@ -3,10 +3,17 @@
 import json
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.control.fake import CONFIG
+from pktlb.config import Config
+from pktlb.control.client import DaemonError
+from pktlb.control.operator import Removal
+from pktlb.control.refusal import ConflictError
+from tests.control.fake import CONFIG, WEB, FakeOperator
 from tests.control.running import Running, running
 
 BACKEND = "/v1/services/web/backends"
@@ -96,3 +103,26 @@ def test_too_large_a_body_is_not_read(server: Running) -> None:
 def test_compressed_bodies_do_not_unfold(server: Running) -> None:
     bomb = zlib.compress(b"[" * (64 << 20))
     assert server.ask("POST", "/v1/services", bomb, b"Content-Encoding: deflate\r\n")[0] == 400
+
+
+def test_one_name_s_backend_leaves_all_services_or_waits_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What can no longer be removed from one service is not removed from another behind the back
+    of whoever was told so."""
+    secure = replace(WEB, vip=WEB.vip._replace(low=443, high=443))
+    operator = FakeOperator(Config((WEB, secure)))
+    remove = operator.remove_when_idle
+
+    async def changes_its_mind(service: str, *rest: Any) -> Removal:
+        if service == str(secure.vip):
+            raise ConflictError("it was undrained meanwhile")
+        return await remove(service, *rest)
+
+    monkeypatch.setattr(operator, "remove_when_idle", changes_its_mind)
+    with running(str(tmp_path / "pktlb.sock"), operator) as live:
+        live.call(operator.idle.clear)
+        path = ("services", "web", "backends", "10.0.2.11")
+        with pytest.raises(DaemonError, match="it was undrained meanwhile"):
+            live.client.ask("DELETE", path, {"drain": 1})
+        assert operator.was_cancelled.is_set()

@@ -77,13 +77,20 @@ async def remove(request: web.Request) -> web.Response:
 async def _remove_when_idle(
     request: web.Request, within_s: float | None, policy: OnRemove | None
 ) -> web.Response:
-    """Several services can have the name, each with the backend at a port of its own."""
+    """Several services can have the name, each with the backend at a port of its own; if it cannot
+    be removed from one, the others wait no longer either."""
     operator = operator_of(request)
     gone = [(str(s.vip), b.endpoint) for s, b in _named(request, operator.config)]
     with watching(request):
-        done = await asyncio.gather(
-            *(operator.remove_when_idle(vip, end, within_s, policy) for vip, end in gone)
-        )
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(operator.remove_when_idle(vip, end, within_s, policy))
+                    for vip, end in gone
+                ]
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+    done = [task.result() for task in tasks]
     whole = Removal(sum(each.flows_cut for each in done), max(each.waited_s for each in done))
     return await answer(lambda: views.removal(whole))
 
