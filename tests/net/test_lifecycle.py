@@ -1,9 +1,11 @@
 """Start, stop, crash and restart: the host is as before, and clients are served again at once."""
 
+import re
 import signal
 import socket
 import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,7 @@ from netns.waiting import wait_until
 from tests.net.topologies import ONE_ARMED
 from tests.net.world import World, serving
 
+DOCS = Path(__file__).parents[2] / "docs" / "systemd.md"
 ENDINGS = pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
 EVEN = {"a": 2, "b": 2, "c": 2}
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -86,6 +89,16 @@ def test_after_a_crash_the_next_start_works_at_once(world: World) -> None:
     assert world.who(6) == EVEN
     assert balancer.stop() == 0
     assert world.balancer.state() == before
+
+
+def test_after_a_crash_nothing_has_to_run_on_for_nothing_to_be_left(nat_world: World) -> None:
+    """As docs/systemd.md says; but here nobody has to wait longer than it takes."""
+    (command,) = re.findall(r"`timeout \d+ pktlb (run)`", DOCS.read_text())
+    before = nat_world.balancer.state()
+    nat_world.balance().kill()
+    assert nat_world.balancer.state() != before
+    assert nat_world.balancer.pktlb(command).stop() == 0
+    assert nat_world.balancer.state() == before
 
 
 def test_after_a_crash_another_vip_replaces_the_old_one(nat_world: World) -> None:
