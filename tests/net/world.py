@@ -125,7 +125,8 @@ class World:
 
     def serves_again(self, timeout: float, what: str, in_a_row: int = 6) -> None:
         """Wait until so many requests in a row are answered (each is given one second)."""
-        quick = ("curl", "-s", "--fail", "--max-time", "1", *EACH_ALONE)
+        # without --fail-early, the status would be that of the last one
+        quick = ("curl", "-s", "--fail", "--fail-early", "--max-time", "1", *EACH_ALONE)
 
         def all_answered() -> bool:
             return self.client.run(*quick, *[self.url] * in_a_row, check=False).returncode == 0

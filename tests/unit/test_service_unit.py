@@ -90,7 +90,7 @@ def test_it_is_written_whole_and_says_what_comes_next(
     assert "systemctl enable --now pktlb-second\n" in capsys.readouterr().out
     assert main([*command, "--print"]) == 0
     assert capsys.readouterr().out == file.read_text()
-    assert main([*command, "--directory", "/nonexistent"]) == 3
+    assert main([*command, "--directory", "/nonexistent"]) == 1
 
 
 WATCHED = [
