@@ -42,9 +42,15 @@ ANY_ENGINE = {
 "About control, which is the same for each engine; everything else is tried on all."
 PATIENT = {
     "test_beside_the_kernel",
+    "test_both_families",
+    "test_choices",
     "test_disturbances",
     "test_http",
+    "test_interfaces",
+    "test_l2",
     "test_lifecycle",
+    "test_path_mtu",
+    "test_removed",
     "test_schedulers",
     "test_strange_frames",
     "test_transfers",

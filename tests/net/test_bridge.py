@@ -309,6 +309,7 @@ def test_flows_go_on_whatever_only_a_restart_can_change(
         assert world.who(6) == EVEN
 
 
+@pytest.mark.load
 def test_many_restarts_leave_nothing_behind(restart: Restart) -> None:
     world = restart.world
     before = world.balancer.state()

@@ -75,6 +75,7 @@ def test_control_answers_and_connections_open_under_a_flood(nat_world: World) ->
     assert balancer.stop() == 0
 
 
+@pytest.mark.load
 def test_a_backend_that_leaves_under_a_flood_is_left_alone(nat_world: World) -> None:
     for backend in nat_world.backends:
         sink(backend)

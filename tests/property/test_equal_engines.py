@@ -23,6 +23,7 @@ def test_known_seeds_lead_both_engines_the_same_way(seed: int) -> None:
     run(seed, ENGINES)
 
 
+@pytest.mark.load
 @settings(max_examples=60, phases=[Phase.explicit, Phase.generate])
 @given(seed=st.integers(0, (1 << 64) - 1))
 def test_any_seed_leads_both_engines_the_same_way(seed: int) -> None:

@@ -8,12 +8,15 @@ import platform
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.fuzz.build import THREADS, build, plain
 
 WORKERS = 4
 BATCHES = 4000
 
 
+@pytest.mark.load
 def test_threads_share_one_engine_without_a_race(tmp_path: Path) -> None:
     program = build("workers", THREADS, tmp_path)
     # ThreadSanitizer has fixed ideas of where memory lies, which the kernel's chance may thwart.
