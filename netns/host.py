@@ -177,8 +177,9 @@ def shortened(line: str) -> str:
 
 
 def server_command(name: str, listen: str) -> list[str]:
-    """The command line of netns/server.py (-I: it needs nothing but the standard library)."""
-    return [sys.executable, "-I", str(SERVER), "--name", name, "--listen", listen]
+    """The command line of netns/server.py (-IS: it needs nothing but the standard library, and is
+    started often)."""
+    return [sys.executable, "-IS", str(SERVER), "--name", name, "--listen", listen]
 
 
 def pktlb_command(*arguments: str) -> list[str]:

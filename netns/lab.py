@@ -221,7 +221,7 @@ def hire_janitor(run: str) -> subprocess.Popen[bytes]:
     """Start the janitor of a laboratory; it notices by itself when this process is gone."""
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", "netns.janitor", run],
+            [sys.executable, "-S", "-m", "netns.janitor", run],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": str(ROOT)},

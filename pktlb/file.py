@@ -6,16 +6,15 @@ pydantic takes its time to load, and is left alone until something is to be read
 """
 
 import codecs
-import gc
 import os
 import re
 import stat
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any, Final
 
+from pktlb.collector import uncollected
 from pktlb.config import Config
 from pktlb.errors import ConfigError, FileError
 from pktlb.lines import Lines
@@ -79,25 +78,13 @@ def load(path: str, again: bool = False) -> Config:
 
 def read(text: str, name: str) -> Config:
     """The configuration in the text of a file with this name."""
-    from pktlb.document import understand  # noqa: PLC0415 - pydantic
+    with uncollected():
+        from pktlb.document import understand  # noqa: PLC0415 - pydantic
 
-    with _uncollected():
         config, problems = understand(_tables(text, name))
     if problems:
         raise FileError(_located(problems, text, name))
     return config
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Many values and no cycles among them, for which the collector would look again and again."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _tables(text: str, name: str) -> dict[str, Any]:

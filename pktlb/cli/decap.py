@@ -4,6 +4,7 @@ import argparse
 
 from pktlb.cli import logs
 from pktlb.cli.arguments import Parser
+from pktlb.collector import uncollected
 
 
 def add_command(commands: "argparse._SubParsersAction[Parser]") -> None:
@@ -32,7 +33,8 @@ def command(options: argparse.Namespace) -> None:
         with with_flag("--vip", text):
             vips[parse_address(text)] = text
     logs.to_stderr()
-    from pktlb import decap  # noqa: PLC0415 - loads netlink, which bad flags do not need
-    from pktlb.host.presence import run_until_stopped  # noqa: PLC0415 - asyncio
+    with uncollected():
+        from pktlb import decap  # noqa: PLC0415 - loads netlink, which bad flags do not need
+        from pktlb.host.presence import run_until_stopped  # noqa: PLC0415 - asyncio
 
     run_until_stopped(decap.run(vips))

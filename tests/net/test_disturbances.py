@@ -131,6 +131,7 @@ def test_usr1_says_what_became_of_all_frames(nat_world: World) -> None:
     assert int(counted["frames"]) == total
 
 
+@pytest.mark.load
 def test_what_goes_wrong_is_logged_with_a_sentence_before_long(nat_world: World) -> None:
     world = nat_world
     for name in world.topology.backends:

@@ -19,6 +19,7 @@ BEYOND_MODES = {"mixed": mixed.TOPOLOGY, "l2": l2.TOPOLOGY}
 each_mode = pytest.mark.parametrize("mode", MODES)
 
 
+@pytest.mark.load
 @pytest.mark.parametrize("kind", LABS)
 def test_the_demonstration_passes(kind: str) -> None:
     done = command(kind, "demo")

@@ -101,6 +101,7 @@ def test_the_walk_shows_each_hop(mode: str) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 100
 
 
+@pytest.mark.load
 @pytest.mark.net
 def test_it_installs_into_an_environment_of_its_own(tmp_path: Path) -> None:
     source = tmp_path / "source"

@@ -11,6 +11,7 @@ import pytest
 from tests.fuzz.build import REPLAY, TARGETS, build, inputs, plain
 
 
+@pytest.mark.load
 @pytest.mark.parametrize("target", TARGETS)
 def test_no_input_breaks_the_native_engine(target: str, tmp_path: Path) -> None:
     program = build(target, REPLAY, tmp_path)
