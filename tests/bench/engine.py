@@ -5,6 +5,7 @@ The program prints a line of JSON for each figure, such as
 """
 
 import json
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -19,6 +20,7 @@ SOURCE: Final = HERE / "engine.c"
 NATIVE: Final = HERE.parents[1] / "pktlb" / "native"
 FLAGS: Final = ("-O3", f"-I{NATIVE}", "-pthread")
 "As setup.py has them."
+_BINDS: Final = re.compile(r'^#include ["<](Python|module)\.h[">]', re.M)
 
 
 def measure(settings: Settings) -> None:
@@ -31,7 +33,7 @@ def measure(settings: Settings) -> None:
 
 def core_sources() -> list[Path]:
     """The engine without its binding to Python."""
-    return [file for file in sorted(NATIVE.glob("*.c")) if "Python.h" not in file.read_text()]
+    return [file for file in sorted(NATIVE.glob("*.c")) if not _BINDS.search(file.read_text())]
 
 
 def run(settings: Settings, program: Path) -> None:

@@ -13,6 +13,8 @@ import pytest
 
 import pktlb.native._core as core
 from pktlb.model import Reason
+from tests.bench.engine import FLAGS, SOURCE, core_sources
+from tests.bench.program import compile_program
 
 ROOT = Path(__file__).parents[2]
 NATIVE = ROOT / "pktlb" / "native"
@@ -99,6 +101,11 @@ def test_only_the_binding_knows_python(header: str, expected: list[str]) -> None
         if any(header in name for name in INCLUDE.findall(path.read_text()))
     ]
     assert knowing == expected
+
+
+def test_the_engine_links_without_python(tmp_path: Path) -> None:
+    """As `make bench` measures it."""
+    compile_program(tmp_path / "engine", [SOURCE, *core_sources()], [*FLAGS, "-O0"])
 
 
 def copy_of_sources(to: Path) -> Path:
