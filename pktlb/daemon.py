@@ -14,6 +14,7 @@ from pktlb import engines, file
 from pktlb.balancer import Balancer, ReplacedError, abandon
 from pktlb.bridge import Bridge
 from pktlb.change import difference, said
+from pktlb.collector import uncollected
 from pktlb.config import Config
 from pktlb.control.events import Events
 from pktlb.control.server import serving
@@ -77,7 +78,8 @@ async def run(
             try:
                 async with AsyncExitStack() as parts:
                     kernel = await parts.enter_async_context(Kernel())
-                    balancer = await Balancer.start(config, kernel, parts, events, past)
+                    with uncollected():
+                        balancer = await Balancer.start(config, kernel, parts, events, past)
                     report = Report(balancer.engine)
                     parts.callback(report.explain)
                     loop.add_signal_handler(signal.SIGUSR1, report.explain)
@@ -169,8 +171,9 @@ def _quieten_collector(engine: str) -> None:
     again. For flows the young generations are still searched for the cycles that others make, but
     never the whole heap.
     """
-    gc.unfreeze()
-    gc.collect()
+    if gc.get_freeze_count():  # of a start before this one, which has left cycles
+        gc.unfreeze()
+        gc.collect()
     gc.freeze()
     if engine == "python":
         young, middle, _ = gc.get_threshold()
