@@ -6,12 +6,13 @@ BIN := .venv/bin
 TOOLS := nft:nftables ip:iproute2 tcpdump:tcpdump ethtool:ethtool curl:curl ping:iputils-ping \
 	iperf3:iperf3 gcc:gcc systemd-analyze:systemd zsh:zsh
 WORKERS ?= 3
-NATIVE := setup.py $(wildcard pktlb/native/*.[ch])
+NATIVE := setup.py $(wildcard pktlb/engine/native/*.[ch] pktlb/engine/packet/*.[ch])
 STRICT := -Wall -Wextra -Werror
 SECONDS ?= 30
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
-UNSANITIZED := test_control_garbage.py test_control_page.py test_control_server.py \
-	test_fuzz_cases.py test_native_build.py test_native_memory.py test_workers.py
+UNSANITIZED := control/test_garbage.py control/test_page.py control/test_server.py \
+	engine/native/test_fuzz_cases.py engine/native/test_build.py engine/native/test_memory.py \
+	engine/native/test_workers.py
 FUZZ_MAIN := int LLVMFuzzerTestOneInput(void) { return 0; }
 HAS_PYTHON_H := import os, sysconfig; \
 	raise SystemExit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))
@@ -69,10 +70,10 @@ lint: setup  ## formatter, linter, strict types, strict C, files over 400 lines
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	for file in pktlb/native/*.c tests/bench/*.c tests/fuzz/*.c; do \
+	for file in pktlb/engine/*/*.c tests/bench/*.c tests/fuzz/*.c; do \
 		gcc -std=gnu11 -D_GNU_SOURCE -O3 $(STRICT) -Wshadow -c -o /dev/null \
 		$$($(BIN)/python -c 'import sysconfig; print("-I" + sysconfig.get_path("include"))') \
-		-DPy_LIMITED_API=0x030B0000 -Ipktlb/native $$file || exit 1; done
+		-DPy_LIMITED_API=0x030B0000 -Ipktlb/engine/native -Ipktlb/engine/packet $$file || exit 1; done
 	@long=$$(git ls-files '*.py' '*.[ch]' | xargs wc -l | awk '$$2 != "total" && $$1 > 400'); \
 	test -z "$$long" || { echo "over 400 lines: $$long" >&2; exit 1; }
 

@@ -11,9 +11,10 @@ LIMITED_API = "0x030B0000"
 setup(
     ext_modules=[
         Extension(
-            "pktlb.native._core",
-            sorted(glob("pktlb/native/*.c")),
-            depends=sorted(glob("pktlb/native/*.h")),
+            "pktlb.engine.native._core",
+            sorted(glob("pktlb/engine/native/*.c") + glob("pktlb/engine/packet/*.c")),
+            depends=sorted(glob("pktlb/engine/*/*.h")),
+            include_dirs=["pktlb/engine/packet"],
             define_macros=[("Py_LIMITED_API", LIMITED_API), ("_GNU_SOURCE", "1")],
             extra_compile_args=["-std=gnu11", "-O3", *os.environ.get("PKTLB_CFLAGS", "").split()],
             extra_link_args=["-pthread", *os.environ.get("PKTLB_LDFLAGS", "").split()],

@@ -53,7 +53,7 @@ def test_it_holds_what_a_package_should(package: Path) -> None:
         "usr/share/fish/vendor_completions.d/pktlb.fish",
         "usr/share/doc/pktlb/copyright",
         "usr/share/doc/pktlb/changelog.Debian.gz",
-        "usr/lib/pktlb/pktlb/native/_core.abi3.so",
+        "usr/lib/pktlb/pktlb/engine/native/_core.abi3.so",
     ):
         assert f"./{path}" in listed
     assert not [path for path in listed if path.endswith((".pyc", "/RECORD", "direct_url.json"))]

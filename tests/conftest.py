@@ -5,11 +5,11 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
-from pktlb.datapath.pipeline import Dataplane
-from pktlb.native.dataplane import NativeDataplane
-from tests.gateway import Engine
+from pktlb.engine.datapath.pipeline import Dataplane
+from pktlb.engine.native.dataplane import NativeDataplane
+from tests.support.gateway import MakePlane
 
-ENGINES: dict[str, Engine] = {"python": Dataplane, "native": NativeDataplane}
+ENGINES: dict[str, MakePlane] = {"python": Dataplane, "native": NativeDataplane}
 "Every engine passes every test; another one needs only a line here."
 
 settings.register_profile(
@@ -23,6 +23,6 @@ settings.load_profile("pktlb")
 
 
 @pytest.fixture(scope="session", params=ENGINES)
-def engine(request: pytest.FixtureRequest) -> Engine:
+def engine(request: pytest.FixtureRequest) -> MakePlane:
     """Makes an engine of given tables and limits."""
     return ENGINES[request.param]

@@ -20,7 +20,7 @@ def add_command(commands: "argparse._SubParsersAction[Parser]") -> None:
 
 def command(options: argparse.Namespace) -> None:
     """One line that says what is in it."""
-    from pktlb import file  # noqa: PLC0415 - pydantic, which --help does not need
+    from pktlb.config import file  # noqa: PLC0415 - pydantic, which --help does not need
 
     config = file.load(options.file)
     backends = sum(len(service.backends) for service in config.services)

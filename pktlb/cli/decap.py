@@ -4,7 +4,7 @@ import argparse
 
 from pktlb.cli import logs
 from pktlb.cli.arguments import Parser
-from pktlb.collector import uncollected
+from pktlb.config.collector import uncollected
 
 
 def add_command(commands: "argparse._SubParsersAction[Parser]") -> None:
@@ -26,7 +26,7 @@ def add_command(commands: "argparse._SubParsersAction[Parser]") -> None:
 
 def command(options: argparse.Namespace) -> None:
     """Check the flags, then work until told to stop."""
-    from pktlb.config import parse_address, with_flag  # noqa: PLC0415 - not for --help
+    from pktlb.config.config import parse_address, with_flag  # noqa: PLC0415 - not for --help
 
     vips = {}
     for text in options.vip:
@@ -34,7 +34,7 @@ def command(options: argparse.Namespace) -> None:
             vips[parse_address(text)] = text
     logs.to_stderr()
     with uncollected():
-        from pktlb import decap  # noqa: PLC0415 - loads netlink, which bad flags do not need
+        from pktlb.daemon import decap  # noqa: PLC0415 - loads netlink, which bad flags do not need
         from pktlb.host.presence import run_until_stopped  # noqa: PLC0415 - asyncio
 
     run_until_stopped(decap.run(vips))

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from pktlb.config.problem import Path, Problem, show
 from pktlb.errors import ConfigError
-from pktlb.problem import Path, Problem, show
 
 InOrder = Sequence[tuple[str, Any]]
 "Names of flags and their values."

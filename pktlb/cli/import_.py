@@ -36,8 +36,8 @@ def add_command(commands: "argparse._SubParsersAction[Parser]") -> None:
 
 def command(options: argparse.Namespace) -> None:
     """Print the file, and then what is missing in it."""
-    from pktlb.importer.program import convert  # noqa: PLC0415 - loads pydantic
-    from pktlb.importer.source import MAX_BYTES  # noqa: PLC0415
+    from pktlb.compat.importer.program import convert  # noqa: PLC0415 - loads pydantic
+    from pktlb.compat.importer.source import MAX_BYTES  # noqa: PLC0415
 
     try:
         if options.file == "-":

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from pktlb.cli.arguments import Parser
 from pktlb.cli.display import emit
+from pktlb.compat.ipvsadm.usage import USAGE
 from pktlb.control.place import DEFAULT_NAME, socket_path
-from pktlb.ipvsadm.usage import USAGE
 
 if TYPE_CHECKING:
-    from pktlb.ipvsadm.api import Api
+    from pktlb.compat.ipvsadm.api import Api
 
 
 def add_command(commands: "argparse._SubParsersAction[Parser]") -> None:
@@ -37,7 +37,7 @@ def command(options: argparse.Namespace) -> None:
     words, name = options.words, DEFAULT_NAME
     if words in (["-h"], ["--help"]):
         return emit(USAGE.rstrip())
-    from pktlb.ipvsadm import program  # noqa: PLC0415 - it takes time to load
+    from pktlb.compat.ipvsadm import program  # noqa: PLC0415 - it takes time to load
 
     if words[:1] == ["--name"] and len(words) > 1:
         words, name = words[2:], words[1]

@@ -8,8 +8,15 @@ from typing import Any, Final
 from pktlb.cli import logs
 from pktlb.cli.arguments import Parser
 from pktlb.cli.flags import BALANCER, Flags
-from pktlb.collector import uncollected
-from pktlb.config import ENGINES, Config, parse_balancer_name, parse_group, parse_path, with_flag
+from pktlb.config.collector import uncollected
+from pktlb.config.config import (
+    ENGINES,
+    Config,
+    parse_balancer_name,
+    parse_group,
+    parse_path,
+    with_flag,
+)
 from pktlb.errors import ConfigError
 from pktlb.model import Mode, OnRemove, Scheduler, Timeouts
 
@@ -224,7 +231,7 @@ def _beside(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _from_flags(options: argparse.Namespace) -> Config:
-    from pktlb.document import understand  # noqa: PLC0415 - pydantic, which --help does not need
+    from pktlb.config.document import understand  # noqa: PLC0415 - pydantic, which --help does not need
 
     flags = Flags(options)
     config, problems = understand(flags.document())
@@ -235,7 +242,7 @@ def _from_flags(options: argparse.Namespace) -> Config:
 
 def _from_file(options: argparse.Namespace) -> Config:
     """No flags beside it: which of the two would be true is not to be guessed."""
-    from pktlb import file  # noqa: PLC0415 - as above
+    from pktlb.config import file  # noqa: PLC0415 - as above
 
     given = [flag for flag, _ in options.in_order or ()]
     given += [key for key in BALANCER if key not in _BESIDE and getattr(options, key) is not None]
@@ -250,7 +257,7 @@ def _possible(options: argparse.Namespace) -> Config | ConfigError:
     try:
         return make_config(options)
     except ConfigError as error:
-        from pktlb.handover import is_expected  # noqa: PLC0415
+        from pktlb.daemon.restart.handover import is_expected  # noqa: PLC0415
 
         if not is_expected():
             raise
@@ -262,8 +269,8 @@ def command(options: argparse.Namespace) -> None:
     with uncollected():  # a fifth of the time that a start takes
         config = _possible(options)
         logs.to_stderr()
-        from pktlb import daemon  # noqa: PLC0415 - loads netlink, which bad flags do not need
-        from pktlb.handover import is_trial, pass_trial  # noqa: PLC0415
+        from pktlb.daemon import run as daemon  # noqa: PLC0415 - loads netlink, which bad flags do not need
+        from pktlb.daemon.restart.handover import is_trial, pass_trial  # noqa: PLC0415
         from pktlb.host.presence import run_until_stopped  # noqa: PLC0415 - asyncio
 
     if is_trial():

@@ -20,6 +20,6 @@ def command(_options: argparse.Namespace) -> None:
     """JSON, indented."""
     import json  # noqa: PLC0415 - as below
 
-    from pktlb.schema import schema  # noqa: PLC0415 - pydantic, which --help does not need
+    from pktlb.config.schema import schema  # noqa: PLC0415 - pydantic, which --help does not need
 
     print(json.dumps(schema(), indent=2))

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from pktlb.config import Config
+from pktlb.config.config import Config
 from pktlb.model import Backend, Endpoint, Mode, OnRemove, Reason, Service, Vip
 
 
@@ -71,7 +71,7 @@ class FlowView:
     backend: Endpoint
     mode: Mode
     state: str
-    'A state of `pktlb.datapath.tcp` in lower case, or "killed".'
+    'A state of `pktlb.engine.datapath.tcp` in lower case, or "killed".'
     idle_s: float
     "Seconds since its last packet."
     seen_as: Endpoint | None

@@ -5,12 +5,12 @@ from typing import Final
 
 from netaddr import INET_PTON, AddrFormatError, IPAddress, IPNetwork
 
-from pktlb.config import parse_number
+from pktlb.config.config import parse_number
+from pktlb.config.text import parse_vip, split_port
 from pktlb.control.operator import FlowView
 from pktlb.control.refusal import BadRequestError
 from pktlb.errors import ConfigError
 from pktlb.model import Endpoint, Proto
-from pktlb.service import parse_vip, split_port
 
 Select = Callable[[FlowView], bool]
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from pktlb.config import Config
+from pktlb.config.config import Config
 from pktlb.control.connection import Connection, Connections
 from pktlb.control.listener import Listener, adopt, listen
 from pktlb.control.operator import Operator
@@ -41,7 +41,7 @@ _FAREWELL_S: Final = 2.0
 _LOOK_S: Final = 0.005
 _REST_S: Final = 0.2
 "When there are no descriptors left."
-_SLOW: Final = "pktlb.document"
+_SLOW: Final = "pktlb.config.document"
 """What checks the objects of requests takes long to load: not before there is traffic, and not when
 the first request waits for it."""
 _FULL: Final = (

@@ -1,6 +1,6 @@
 """The kernel's network configuration over rtnetlink(7): the only importer of pyroute2.
 
-Reading is by asking; what changes is told by `pktlb.host.changes`.
+Reading is by asking; what changes is told by `pktlb.host.signals`.
 """
 
 import errno

@@ -9,7 +9,7 @@ from typing import Final
 
 from pktlb.errors import KernelError
 from pktlb.host import guard
-from pktlb.host.changes import Changes
+from pktlb.host.signals import Changes
 
 log: Final = logging.getLogger(__name__)
 

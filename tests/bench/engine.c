@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "engine.h"
+#include "plane.h"
 #include "raw_tables.h"
 
 #define CLIENT_PORTS 16384u
@@ -22,7 +22,7 @@
 #define CYCLE 64u /* slots a service */
 
 struct bench {
-	struct pk_engine engine;
+	struct pk_plane plane;
 	struct pk_worker *worker;
 	struct pk_sink sink;
 	__u32 flows, services, backends, mode, scheduler;
@@ -156,12 +156,12 @@ static void load_tables(struct bench *b)
 	source.slots = &slot_array;
 	source.slots_count = 1;
 	source.tally_count = pairs;
-	tables = pk_tables_load(&b->engine, &source, &wrong);
+	tables = pk_tables_load(&b->plane, &source, &wrong);
 	if (!tables) {
 		fprintf(stderr, "engine: %s\n", wrong);
 		exit(1);
 	}
-	pk_engine_swap(&b->engine, tables);
+	pk_plane_swap(&b->plane, tables);
 	free(services), free(places), free(tallies), free(hops), free(replies), free(spans);
 }
 
@@ -209,7 +209,7 @@ static double handle(struct bench *b, __u32 frames, __u32 step, __u32 *flow, __u
 			*flow = (__u32)(((__u64)*flow + step) % b->flows);
 		}
 		start = seconds();
-		pk_engine_handle(&b->engine, b->worker, b->frames, PK_BATCH, now + done / 1024,
+		pk_plane_handle(&b->plane, b->worker, b->frames, PK_BATCH, now + done / 1024,
 				 &b->sink);
 		spent += seconds() - start;
 	}
@@ -282,9 +282,9 @@ static int run(const struct point *point)
 	b->sink = (struct pk_sink){ take, take_back, count };
 	limits.max_flows = b->flows + PK_BATCH;
 	before = resident();
-	if (pk_engine_init(&b->engine, &limits, &secret))
+	if (pk_plane_init(&b->plane, &limits, &secret))
 		return 1;
-	b->worker = need(pk_worker_add(&b->engine, 0, 1));
+	b->worker = need(pk_worker_add(&b->plane, 0, 1));
 	load_tables(b);
 	opening = handle(b, b->flows, STRIDE % b->flows, &flow, 0);
 	if (point->insert) {

@@ -17,8 +17,10 @@ from tests.bench.program import HERE, compile_program
 from tests.bench.trial import Settings
 
 SOURCE: Final = HERE / "engine.c"
-NATIVE: Final = HERE.parents[1] / "pktlb" / "native"
-FLAGS: Final = ("-O3", f"-I{NATIVE}", "-pthread")
+ENGINE: Final = HERE.parents[1] / "pktlb" / "engine"
+NATIVE: Final = ENGINE / "native"
+PACKET: Final = ENGINE / "packet"
+FLAGS: Final = ("-O3", f"-I{NATIVE}", f"-I{PACKET}", "-pthread")
 "As setup.py has them."
 _BINDS: Final = re.compile(r'^#include ["<](Python|module)\.h[">]', re.M)
 
@@ -33,7 +35,8 @@ def measure(settings: Settings) -> None:
 
 def core_sources() -> list[Path]:
     """The engine without its binding to Python."""
-    return [file for file in sorted(NATIVE.glob("*.c")) if not _BINDS.search(file.read_text())]
+    sources = sorted([*NATIVE.glob("*.c"), *PACKET.glob("*.c")])
+    return [file for file in sources if not _BINDS.search(file.read_text())]
 
 
 def run(settings: Settings, program: Path) -> None:

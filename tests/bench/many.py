@@ -12,10 +12,10 @@ from typing import Final
 from netns.host import PKTLB_READY, Host, pktlb_command
 from netns.lab import Lab
 from pktlb.control.client import Client
-from tests import many
 from tests.bench import core, target
 from tests.bench.contender import NATIVE
 from tests.bench.trial import Settings
+from tests.support import many
 
 CHANGED: Final = ("services", "s500", "backends")
 CHANGES: Final = 20

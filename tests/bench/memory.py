@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from pktlb.datapath.checksum import checksum
-from pktlb.datapath.frame import Frame
-from pktlb.datapath.pipeline import Limits
-from pktlb.datapath.tables import NextHop, PortInfo, ServiceTable, Tables
+from pktlb.engine.datapath.checksum import checksum
+from pktlb.engine.datapath.frame import Frame
+from pktlb.engine.datapath.pipeline import Limits
+from pktlb.engine.datapath.tables import NextHop, PortInfo, ServiceTable, Tables
 from pktlb.model import Endpoint, Mode, Proto, Scheduler, Vip
 from tests.bench import target
 from tests.bench.contender import ENGINES, OVER_IPV6
@@ -25,8 +25,8 @@ from tests.bench.trial import Settings
 FLOWS: Final = 1_000_000
 PAGE: Final = 4096
 PLANES: Final = {
-    "native": ("pktlb.native.dataplane", "NativeDataplane"),
-    "python": ("pktlb.datapath.pipeline", "Dataplane"),
+    "native": ("pktlb.engine.native.dataplane", "NativeDataplane"),
+    "python": ("pktlb.engine.datapath.pipeline", "Dataplane"),
 }
 _NETWORK: Final = {"4": b"", "6": b"\xfd" + bytes(11)}
 "What stands in front of four bytes to make an address of an IP version."

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from pktlb.datapath.pipeline import Dataplane
-from pktlb.native.dataplane import NativeDataplane
+from pktlb.engine.datapath.pipeline import Dataplane
+from pktlb.engine.native.dataplane import NativeDataplane
 from tests.differential.twins import Pair
 
 ENGINES: Final = Pair(Dataplane, NativeDataplane)

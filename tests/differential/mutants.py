@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from pktlb.datapath import (
+from pktlb.engine.datapath import (
     checksum,
     flow,
     forward,
     fragment,
     icmp,
     indirect,
-    limit,
+    limiter,
     opening,
     packet,
     pin,
@@ -32,15 +32,15 @@ from pktlb.datapath import (
     trail,
     ways,
 )
-from pktlb.datapath.frame import Frame
-from pktlb.datapath.keys import FlowKey, destination
-from pktlb.datapath.outcome import Outcome
-from pktlb.datapath.pipeline import Dataplane, Limits
-from pktlb.datapath.schedule import Chosen, Standing
-from pktlb.datapath.siphash import siphash
-from pktlb.datapath.tables import ServiceTable, Tables
-from pktlb.datapath.tcp import ONE_WAY, TWO_WAY, State
-from pktlb.datapath.ways import Ways
+from pktlb.engine.datapath.frame import Frame
+from pktlb.engine.datapath.keys import FlowKey, destination
+from pktlb.engine.datapath.outcome import Outcome
+from pktlb.engine.datapath.pipeline import Dataplane, Limits
+from pktlb.engine.datapath.schedule import Chosen, Standing
+from pktlb.engine.datapath.siphash import siphash
+from pktlb.engine.datapath.tables import ServiceTable, Tables
+from pktlb.engine.datapath.tcp import ONE_WAY, TWO_WAY, State
+from pktlb.engine.datapath.ways import Ways
 from pktlb.model import Mode, OnRemove, Reason, Scheduler
 from tests.differential.scene import EIGHTH
 
@@ -304,8 +304,8 @@ MUTANTS: Final = [
     Mutant("no option is in later fragments", fragment, "_COPIED", 0),
     Mutant("ICMP quotes one byte less", icmp, "_QUOTE", {4: 547, 16: 1232}),
     Mutant("ICMPv6 quotes one byte less", icmp, "_QUOTE", {4: 548, 16: 1231}),
-    Mutant("one error more is sent at once", limit, "BURST", limit.BURST + 1),
-    Mutant("errors are allowed a little sooner", limit, "INTERVAL_MS", limit.INTERVAL_MS - 1),
+    Mutant("one error more is sent at once", limiter, "BURST", limiter.BURST + 1),
+    Mutant("errors are allowed a little sooner", limiter, "INTERVAL_MS", limiter.INTERVAL_MS - 1),
     Mutant("loopback and the like are answered", icmp, "is_host", lambda address: True),
     Mutant("what is not to be forwarded is spread", tables, "is_forwardable", lambda address: True),
     Mutant("an error's checksum does not matter", packet, "icmp_checksum_is_valid",

@@ -11,15 +11,15 @@ from typing import Any, Final, Self
 
 from scapy.utils import RawPcapReader
 
-from pktlb import policy
-from pktlb.datapath.frame import NO_OFFLOAD
-from pktlb.datapath.pipeline import SOURCE_PORTS, Limits
-from pktlb.datapath.tables import NextHop, PortInfo, ServiceTable, Tables
+from pktlb.engine.datapath.frame import NO_OFFLOAD
+from pktlb.engine.datapath.pipeline import SOURCE_PORTS, Limits
+from pktlb.engine.datapath.tables import NextHop, PortInfo, ServiceTable, Tables
 from pktlb.model import Endpoint, Mode, Proto, Scheduler, Vip
+from pktlb.plan import slots as tables_of
 from tests.differential import wire
 from tests.differential.step import Arrival
-from tests.gateway import reply_ends
-from tests.packets import mac_bytes, packed
+from tests.support.gateway import reply_ends
+from tests.support.packets import mac_bytes, packed
 
 DATA: Final = Path(__file__).parents[1] / "data"
 
@@ -90,7 +90,7 @@ class Recording:
         vip = _endpoint(self.facts["vip"])
         backends = tuple(map(_endpoint, self.facts["backends"]))
         weights = (1,) * len(backends)
-        slots = policy.weighted_cycle(weights)
+        slots = tables_of.weighted_cycle(weights)
         dialled = Vip(vip.address, vip.port, vip.port, (proto,))
         return ServiceTable(dialled, mode, Scheduler.RR, backends, weights, slots,
                             direct=mode is not Mode.NAT)  # fmt: skip

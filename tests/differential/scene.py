@@ -9,9 +9,8 @@ from enum import Enum
 from random import Random
 from typing import Any, Final
 
-from pktlb import policy
-from pktlb.datapath.pipeline import SOURCE_PORTS, Limits
-from pktlb.datapath.tables import NextHop, PortInfo, ServiceKey, ServiceTable, Tables
+from pktlb.engine.datapath.pipeline import SOURCE_PORTS, Limits
+from pktlb.engine.datapath.tables import NextHop, PortInfo, ServiceKey, ServiceTable, Tables
 from pktlb.model import (
     HASHES,
     Endpoint,
@@ -24,8 +23,9 @@ from pktlb.model import (
     Timeouts,
     Vip,
 )
-from tests.gateway import reply_ends
-from tests.packets import packed
+from pktlb.plan import slots as tables_of
+from tests.support.gateway import reply_ends
+from tests.support.packets import packed
 
 INDEXES: Final = (1, 2, 1_000_000)
 NO_INDEX: Final = 9
@@ -337,10 +337,10 @@ class Scene:
         if not backends or scheduler in (Scheduler.LC, Scheduler.SED, Scheduler.NQ):
             return ()
         if scheduler in (Scheduler.RR, Scheduler.P2C):
-            return policy.weighted_cycle(weights)
+            return tables_of.weighted_cycle(weights)
         names = [str(backend).encode() for backend in backends]
-        few = self.rng.choice((7, 31, 251)) if self.rng.random() < 0.99 else policy.MAGLEV_SLOTS
-        return policy.maglev_table(names, weights, self.hash_key, few)
+        few = self.rng.choice((7, 31, 251)) if self.rng.random() < 0.99 else tables_of.MAGLEV_SLOTS
+        return tables_of.maglev_table(names, weights, self.hash_key, few)
 
     def _weight(self) -> int:
         return self.rng.choice((1, 1, 1, 2, 3, 7)) if self.rng.random() < 0.97 else 65535

@@ -3,16 +3,16 @@
 from collections.abc import Iterator
 from typing import Final
 
-from pktlb.datapath.frame import GSO_TCP4, GSO_TCP6, GSO_UDP, NO_OFFLOAD
-from pktlb.datapath.tables import ServiceTable
-from pktlb.datapath.trail import MAX_TRAILS
+from pktlb.engine.datapath.frame import GSO_TCP4, GSO_TCP6, GSO_UDP, NO_OFFLOAD
+from pktlb.engine.datapath.tables import ServiceTable
+from pktlb.engine.datapath.trail import MAX_TRAILS
 from pktlb.model import Endpoint, Mode, Proto
 from tests.differential.scene import EIGHTH, Scene
 from tests.differential.step import Arrival, Expiry, Step
 from tests.differential.talk import Talk
 from tests.differential.trouble import complaint, nested
 from tests.differential.wire import PORTED, SYN, Packet, pieces
-from tests.packets import packed
+from tests.support.packets import packed
 
 CLASHES: Final = 64
 "How many ports are tried where the client's own is taken."

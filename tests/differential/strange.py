@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any, Final
 
-from pktlb.datapath.frame import GSO_ECN, GSO_TCP4, GSO_TCP6, GSO_UDP, Offload
+from pktlb.engine.datapath.frame import GSO_ECN, GSO_TCP4, GSO_TCP6, GSO_UDP, Offload
 from pktlb.model import Proto
 from tests.differential.wire import (
     CHECK_AT,

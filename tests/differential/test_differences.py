@@ -2,7 +2,7 @@
 
 import pytest
 
-from pktlb.datapath.pipeline import Dataplane
+from pktlb.engine.datapath.pipeline import Dataplane
 from pktlb.model import Reason
 from tests.differential.mutants import MUTANTS, Mutant
 from tests.differential.soak import STEPS, lead, run

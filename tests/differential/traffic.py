@@ -10,11 +10,11 @@ from itertools import accumulate, islice
 from random import Random
 from typing import Final
 
-from pktlb.datapath.flow import Flow
-from pktlb.datapath.frame import NO_OFFLOAD
-from pktlb.datapath.keys import destination, reversed_key, source
-from pktlb.datapath.outcome import Outcome
-from pktlb.datapath.tcp import State
+from pktlb.engine.datapath.flow import Flow
+from pktlb.engine.datapath.frame import NO_OFFLOAD
+from pktlb.engine.datapath.keys import destination, reversed_key, source
+from pktlb.engine.datapath.outcome import Outcome
+from pktlb.engine.datapath.tcp import State
 from pktlb.model import Endpoint, Proto, Reason, Verdict
 from tests.differential import siege, strange, trouble, wire
 from tests.differential.scene import (
@@ -32,7 +32,7 @@ from tests.differential.scene import (
 from tests.differential.step import Arrival, Expiry, Kill, Step, Swap
 from tests.differential.talk import ODD_FLAGS, Talk
 from tests.differential.wire import ACK, HEADER, ICMPS, LONGEST, SYN, Packet
-from tests.packets import packed
+from tests.support.packets import packed
 
 PLAIN: Final = {
     4: tuple(packed(f"10.0.1.{host}") for host in (2, 3, 4, 5)),

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from random import Random
 from typing import Final
 
-from pktlb.datapath.flow import Flow
-from pktlb.datapath.keys import destination, source
-from pktlb.datapath.tables import NextHop
+from pktlb.engine.datapath.flow import Flow
+from pktlb.engine.datapath.keys import destination, source
+from pktlb.engine.datapath.tables import NextHop
 from pktlb.model import Endpoint, Mode, Proto
 from tests.differential.strange import EXTENSIONS, IP_OPTIONS
 from tests.differential.wire import (
@@ -19,7 +19,7 @@ from tests.differential.wire import (
     mended,
     pieces,
 )
-from tests.packets import packed
+from tests.support.packets import packed
 
 ROUTERS: Final = {4: packed("192.0.2.1"), 16: packed("2001:db8:ffff::1")}
 _TYPES: Final = {

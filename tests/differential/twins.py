@@ -3,15 +3,15 @@
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from pktlb.datapath.frame import Frame
-from pktlb.datapath.keys import format_key
-from pktlb.datapath.outcome import Outcome
-from pktlb.datapath.pipeline import Dataplane, Limits
-from pktlb.datapath.tables import Tables
-from pktlb.datapath.tcp import State
+from pktlb.engine.datapath.frame import Frame
+from pktlb.engine.datapath.keys import format_key
+from pktlb.engine.datapath.outcome import Outcome
+from pktlb.engine.datapath.pipeline import Dataplane, Limits
+from pktlb.engine.datapath.tables import Tables
+from pktlb.engine.datapath.tcp import State
 from pktlb.model import Reason
 from tests.differential.step import Arrival, Expiry, Kill, Restart, Step, Swap, tell_frame
-from tests.gateway import Engine, Plane
+from tests.support.gateway import MakePlane, Plane
 
 LOOK_EVERY: Final = 64
 "Steps between two comparisons of all flows and counts, which cost more than a frame."
@@ -24,7 +24,7 @@ class Pair(NamedTuple):
     """The engines that ought to be equal: the one that is right, and the other."""
 
     reference: Callable[[Tables, Limits], Dataplane]
-    other: Engine
+    other: MakePlane
 
 
 class DifferenceError(AssertionError):

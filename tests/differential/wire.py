@@ -1,13 +1,14 @@
 """Frames from a template and struct: as many a second as the engines can take, and wrong ones too.
 
-The builders of `tests.packets` are the independent opinion on what is right; these are only fast.
+The builders of `tests.support.packets` are the independent opinion on what is right; these are only
+fast.
 """
 
 import struct
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from pktlb.datapath.frame import NEEDS_CHECKSUM, Offload
+from pktlb.engine.datapath.frame import NEEDS_CHECKSUM, Offload
 from pktlb.model import Endpoint, Proto
 
 ETHER: Final = 14

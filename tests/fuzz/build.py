@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Final
 
 HERE: Final = Path(__file__).parent
-NATIVE: Final = HERE.parents[1] / "pktlb" / "native"
+ENGINE: Final = HERE.parents[1] / "pktlb" / "engine"
+NATIVE: Final = ENGINE / "native"
+PACKET: Final = ENGINE / "packet"
 CORPUS: Final = HERE / "corpus"
 CASES: Final = HERE / "cases"
 
 _ENGINE: Final = (
-    "carry_out", "course", "decide", "ends", "engine", "flow", "icmp", "indirect", "map", "opening",
-    "packet", "pin", "raw_tables", "reset", "schedule", "segment", "snat", "tables", "trail",
+    "carry_out", "course", "decide", "ends", "flow", "icmp", "indirect", "map", "opening", "pin",
+    "plane", "raw_tables", "reset", "schedule", "segment", "snat", "tables", "trail",
 )  # fmt: skip
 "The engine as far as it needs neither sockets nor Python."
 _SOURCES: Final = {
@@ -40,10 +42,11 @@ def build(name: str, compiler: tuple[str, ...], folder: Path) -> Path:
     sources = [HERE / f"{source}.c" for source in _SOURCES[name]]
     if compiler is REPLAY:
         sources.append(HERE / "replay.c")
-    engine = ("packet",) if name == "parse" else _ENGINE
-    sources += [NATIVE / f"{source}.c" for source in engine]
-    command = [*compiler, *_FLAGS, f"-I{NATIVE}", f"-I{HERE}", "-pthread", "-o", str(program),
-               *map(str, sources)]  # fmt: skip
+    sources.append(PACKET / "packet.c")
+    if name != "parse":
+        sources += [NATIVE / f"{source}.c" for source in _ENGINE]
+    command = [*compiler, *_FLAGS, f"-I{NATIVE}", f"-I{PACKET}", f"-I{HERE}", "-pthread", "-o",
+               str(program), *map(str, sources)]  # fmt: skip
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=plain())
     except FileNotFoundError as error:

@@ -29,7 +29,7 @@ static void check_found(struct pk_flows *table, __u32 number)
 /* The queue of each state: all of it, in the order of time. */
 static void check_queues(struct world *world, struct recount *sum)
 {
-	struct pk_flows *table = &world->engine.flows;
+	struct pk_flows *table = &world->plane.flows;
 	__u32 state, head, at, before, age, older;
 
 	for (state = 0; state < PK_STATE_COUNT; state++) {
@@ -40,20 +40,20 @@ static void check_queues(struct world *world, struct recount *sum)
 
 			CHECK(at < table->used && ++sum->count <= table->count);
 			CHECK(table->links[at].before == before && flow->state == state);
-			age = world->engine.now - flow->seen;
+			age = world->plane.now - flow->seen;
 			CHECK(age <= older);
 			older = age;
 			CHECK(flow->tally < TALLIES && world->tallies[flow->tally]);
 			sum->flows[flow->tally]++;
 			sum->active[flow->tally] += state != PK_CLOSED;
-			CHECK(flow->pin == PK_ABSENT || flow->pin < world->engine.pins.used);
+			CHECK(flow->pin == PK_ABSENT || flow->pin < world->plane.pins.used);
 			if (flow->pin != PK_ABSENT)
 				sum->refs[flow->pin]++;
 			CHECK(!(flow->mode & PK_FLOW_KILLED) || flow->proto == PK_TCP);
 			sum->ways += !(flow->mode & PK_FLOW_SINGLE);
 			sum->ways_back += PK_MODE(flow) == PK_NAT;
 			if (flow->mode & PK_FLOW_ALLOTTED)
-				sum->out[world->engine.standings.tallies[flow->tally].pool]++;
+				sum->out[world->plane.standings.tallies[flow->tally].pool]++;
 			check_found(table, at);
 			before = at;
 		}
@@ -112,7 +112,7 @@ static void check_index(const struct pk_flows *table, const struct recount *sum)
 /* Every endpoint is out with a flow, or waits, or was never given out. */
 static void check_pools(const struct world *world, const struct recount *sum)
 {
-	const struct pk_snat *snat = &world->engine.snat;
+	const struct pk_snat *snat = &world->plane.snat;
 	__u32 number, at, left;
 
 	for (number = 0; number < world->pools; number++) {
@@ -180,7 +180,7 @@ static void check_traffic(struct world *world, __u64 packets_in, __u64 packets_o
 {
 	__u64 counts[PK_REASON_COUNT], sent, unfit;
 
-	pk_engine_counts(&world->engine, counts);
+	pk_plane_counts(&world->plane, counts);
 	sent = counts[PK_OPENED] + counts[PK_PICKED_UP] + counts[PK_FORWARDED];
 	unfit = counts[PK_TOO_BIG] + counts[PK_UNSEGMENTABLE] + counts[PK_UNANSWERED];
 	CHECK(packets_in >= sent && packets_in <= sent + unfit);
@@ -190,7 +190,7 @@ static void check_traffic(struct world *world, __u64 packets_in, __u64 packets_o
 /* The queue of those without flows, all others with as many as they count, each of them found. */
 static void check_pins(struct world *world, struct recount *sum)
 {
-	const struct pk_pins *pins = &world->engine.pins;
+	const struct pk_pins *pins = &world->plane.pins;
 	__u32 at, before = pins->capacity, waiting = 0, found = 0, number, left = 0;
 
 	CHECK(pins->count <= pins->capacity && pins->used <= pins->capacity);
@@ -207,7 +207,7 @@ static void check_pins(struct world *world, struct recount *sum)
 			CHECK(at <= pins->used && ++found <= pins->count);
 			CHECK(pin->refs == sum->refs[at - 1] && pin->life);
 			CHECK(pin->tally < TALLIES && world->tallies[pin->tally]);
-			CHECK(world->engine.standings.tallies[pin->tally].standing == pin->standing);
+			CHECK(world->plane.standings.tallies[pin->tally].standing == pin->standing);
 			sum->pins[pin->tally]++;
 			waiting += pin->refs > 0;
 		}
@@ -219,7 +219,7 @@ static void check_pins(struct world *world, struct recount *sum)
 
 static void check_tallies(struct world *world, const struct recount *sum)
 {
-	const struct pk_standings *all = &world->engine.standings;
+	const struct pk_standings *all = &world->plane.standings;
 	__u64 packets_in = world->gone_in, packets_out = world->gone_out;
 	__u32 i;
 
@@ -261,7 +261,7 @@ static void check_trail(const struct pk_trail *trail)
 
 static void check_trails(struct world *world)
 {
-	const struct pk_trails *trails = &world->engine.trails;
+	const struct pk_trails *trails = &world->plane.trails;
 	__u32 at, before = PK_ABSENT, older = PK_ABSENT, count = 0, held = 0, bytes = 0;
 	__u64 counts[PK_REASON_COUNT];
 
@@ -270,8 +270,8 @@ static void check_trails(struct world *world)
 		const struct pk_held *one;
 
 		CHECK(at < trails->used && ++count <= trails->count && trail->older == before);
-		CHECK(world->engine.now - trail->born <= older);
-		older = world->engine.now - trail->born;
+		CHECK(world->plane.now - trail->born <= older);
+		older = world->plane.now - trail->born;
 		check_trail(trail);
 		for (one = trail->held; one; one = one->next, held++)
 			bytes += one->frame.length + PK_HELD_COST;
@@ -281,7 +281,7 @@ static void check_trails(struct world *world)
 	for (at = trails->freed; at != PK_ABSENT; at = trails->trail[at].next)
 		CHECK(at < trails->used && ++count <= trails->used);
 	CHECK(count == trails->used);
-	pk_engine_counts(&world->engine, counts);
+	pk_plane_counts(&world->plane, counts);
 	CHECK(counts[PK_HELD] == held);
 }
 
@@ -289,11 +289,11 @@ void check_world(struct world *world)
 {
 	struct recount *sum = must(calloc(1, sizeof(*sum)));
 
-	sum->refs = must(calloc(world->engine.pins.capacity, sizeof(*sum->refs)));
+	sum->refs = must(calloc(world->plane.pins.capacity, sizeof(*sum->refs)));
 	check_queues(world, sum);
 	check_pins(world, sum);
-	check_records(&world->engine.flows, sum);
-	check_index(&world->engine.flows, sum);
+	check_records(&world->plane.flows, sum);
+	check_index(&world->plane.flows, sum);
 	check_pools(world, sum);
 	check_tallies(world, sum);
 	check_trails(world);

@@ -198,7 +198,7 @@ static void check_counts(struct flight *f)
 	__u64 counts[PK_REASON_COUNT], sum = 0;
 	__u32 i;
 
-	pk_engine_counts(&f->world.engine, counts);
+	pk_plane_counts(&f->world.plane, counts);
 	CHECK(counts[PK_HELD] <= f->counts[PK_HELD]);
 	for (i = 0; i < PK_REASON_COUNT; i++) {
 		sum += counts[i];
@@ -213,10 +213,10 @@ static void fly(struct flight *f)
 
 	for (i = 0; i < f->count; i++)
 		f->frames[i] = f->shots[i].frame;
-	pk_engine_handle(&f->world.engine, f->world.workers[f->batches++ % WORKERS], f->frames,
+	pk_plane_handle(&f->world.plane, f->world.workers[f->batches++ % WORKERS], f->frames,
 			 f->count, f->world.now - f->back, &f->sink);
 	CHECK(f->ended == f->count);
-	CHECK(f->world.now - f->world.engine.now <= f->back);
+	CHECK(f->world.now - f->world.plane.now <= f->back);
 	f->all += f->count;
 	check_counts(f);
 	check_lent(f);
@@ -292,10 +292,10 @@ static void crowd(struct flight *f, __u32 detail, struct input *in)
 
 static void expire(struct world *world, __u32 most)
 {
-	const struct pk_flows *table = &world->engine.flows;
-	__u32 gone = pk_engine_expire(&world->engine, world->now, most), i;
+	const struct pk_flows *table = &world->plane.flows;
+	__u32 gone = pk_plane_expire(&world->plane, world->now, most), i;
 
-	CHECK(gone <= most && world->engine.now == world->now);
+	CHECK(gone <= most && world->plane.now == world->now);
 	for (i = 0; gone < most && i < table->used; i++)
 		CHECK(table->flow[i].state == PK_STATE_COUNT ||
 		      world->now - table->flow[i].seen < table->timeout[table->flow[i].state]);
@@ -317,7 +317,7 @@ static void happen(struct flight *f, struct input *in)
 	if (event == WAIT || event == WAIT_LONG) {
 		world->now += take(in) << (event == WAIT ? 4 : 20);
 		/* Nobody forgets to expire for so long that the clock comes round. */
-		while (pk_engine_expire(&world->engine, world->now, event == WAIT ? 0 : 8))
+		while (pk_plane_expire(&world->plane, world->now, event == WAIT ? 0 : 8))
 			;
 	} else if (event == EXPIRE) {
 		expire(world, detail);
@@ -325,7 +325,7 @@ static void happen(struct flight *f, struct input *in)
 		world_swap(world, in, NULL);
 	} else if (event == CLOCK_BACK && detail & 8) { /* one event, so that inputs mean what they meant */
 		if (f->in_count)
-			pk_engine_kill(&world->engine, &f->in[detail % RING % f->in_count], 1);
+			pk_plane_kill(&world->plane, &f->in[detail % RING % f->in_count], 1);
 	} else if (event == CLOCK_BACK) {
 		f->back = take(in);
 	}

@@ -102,7 +102,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 int LLVMFuzzerTestOneInput(const __u8 *data, size_t size)
 {
 	struct input in = { data, data + size };
-	struct pk_engine *engine = must(malloc(sizeof(*engine)));
+	struct pk_plane *plane = must(malloc(sizeof(*plane)));
 	struct pk_addr pool = { .half = { take(&in) } };
 	const __be16 port = 40000;
 	struct pk_limits limits = { .max_flows = 1, .snat = &pool,
@@ -123,7 +123,7 @@ int LLVMFuzzerTestOneInput(const __u8 *data, size_t size)
 	const char *wrong;
 	__u32 i;
 
-	CHECK(!pk_engine_init(engine, &limits, &secret));
+	CHECK(!pk_plane_init(plane, &limits, &secret));
 	source.tally_count = take(&in) << (take(&in) % 16 ? 0 : 13);
 	source.own_high = take16(&in);
 	for (i = 0; i < PARTS; i++)
@@ -131,7 +131,7 @@ int LLVMFuzzerTestOneInput(const __u8 *data, size_t size)
 	for (i = 0; i < SLOTS; i++)
 		draw(&slots[i], sizeof(__u32), &in);
 	source.hash_key = (struct pk_array){ must(calloc(1, 16)), take(&in) == 255 ? 15 : 16 };
-	tables = pk_tables_load(engine, &source, &wrong);
+	tables = pk_tables_load(plane, &source, &wrong);
 	CHECK(tables || wrong);
 	if (tables)
 		check_tables(tables, &source);
@@ -140,7 +140,7 @@ int LLVMFuzzerTestOneInput(const __u8 *data, size_t size)
 		free((void *)part[i].data);
 	for (i = 0; i < SLOTS; i++)
 		free((void *)slots[i].data);
-	pk_engine_free(engine);
-	free(engine);
+	pk_plane_free(plane);
+	free(plane);
 	return 0;
 }

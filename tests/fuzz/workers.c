@@ -19,7 +19,7 @@
 struct hand {
 	struct pk_sink sink; /* first: the engine sends to it */
 	pthread_t thread;
-	struct pk_engine *engine;
+	struct pk_plane *plane;
 	__u32 number, batches, seed;
 	__u64 ended, sent, held;
 };
@@ -97,7 +97,7 @@ static void *work(void *argument)
 {
 	struct hand *hand = argument;
 	struct pk_worker *worker =
-		must(pk_worker_add(hand->engine, hand->number, MOST_THREADS));
+		must(pk_worker_add(hand->plane, hand->number, MOST_THREADS));
 	struct shot shots[PK_BATCH];
 	struct pk_frame frames[PK_BATCH];
 	__u32 i, count;
@@ -108,13 +108,13 @@ static void *work(void *argument)
 			draw(&shots[i], &hand->seed);
 			frames[i] = shots[i].frame;
 		}
-		pk_engine_handle(hand->engine, worker, frames, count,
+		pk_plane_handle(hand->plane, worker, frames, count,
 				 atomic_load_explicit(&clock_ms, memory_order_relaxed),
 				 &hand->sink);
 		for (i = 0; i < count; i++)
 			shot_free(&shots[i]);
 	}
-	pk_worker_remove(hand->engine, worker);
+	pk_worker_remove(hand->plane, worker);
 	atomic_fetch_sub(&at_work, 1);
 	return NULL;
 }
@@ -143,14 +143,14 @@ static void control(void)
 		world_swap(&world, &in, wait_a_little);
 		world.now += chance(&seed) % 500;
 		atomic_store_explicit(&clock_ms, world.now, memory_order_relaxed);
-		pk_engine_expire(&world.engine, world.now, 64);
-		pk_engine_counts(&world.engine, counts);
-		pk_engine_tallies(&world.engine, 0, TALLIES, told);
-		found = pk_engine_flows(&world.engine, chance(&seed) % 64, 16, flows);
+		pk_plane_expire(&world.plane, world.now, 64);
+		pk_plane_counts(&world.plane, counts);
+		pk_plane_tallies(&world.plane, 0, TALLIES, told);
+		found = pk_plane_flows(&world.plane, chance(&seed) % 64, 16, flows);
 		for (i = 0; (int)i < found && i < 2; i++) {
 			struct pk_key key = pk_flow_key(&flows[i]);
 
-			pk_engine_kill(&world.engine, &key, 1);
+			pk_plane_kill(&world.plane, &key, 1);
 		}
 		sched_yield();
 	}
@@ -172,7 +172,7 @@ int main(int argc, char **argv)
 	atomic_store(&at_work, threads);
 	for (i = 0; i < threads; i++) {
 		hands[i] = (struct hand){ .sink = { on_send, on_give_back, on_end },
-					  .engine = &world.engine, .number = i, .seed = i + 1,
+					  .plane = &world.plane, .number = i, .seed = i + 1,
 					  .batches = (__u32)atoi(argv[2]) };
 		CHECK(!pthread_create(&hands[i].thread, NULL, work, &hands[i]));
 	}
@@ -184,13 +184,13 @@ int main(int argc, char **argv)
 		held += hands[i].held;
 	}
 	check_world(&world);
-	pk_engine_counts(&world.engine, counts);
+	pk_plane_counts(&world.plane, counts);
 	for (i = 0; i < PK_REASON_COUNT; i++) {
 		printf("%u ", (unsigned int)counts[i]);
 		counted += counts[i];
 	}
 	printf("sent %u, held %u, flows %u\n", (unsigned int)sent, (unsigned int)held,
-	       world.engine.flows.count);
+	       world.plane.flows.count);
 	CHECK(counted == ended && sent && counts[PK_OPENED] && counts[PK_RETURNED]);
 	CHECK(held > counts[PK_HELD] && counts[PK_RELATED]);
 	world_close(&world);

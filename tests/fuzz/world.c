@@ -57,9 +57,9 @@ void world_open(struct world *world, struct input *in)
 	memset(world->tally, 0xff, sizeof(world->tally));
 	memset(world->standing, 0xff, sizeof(world->standing));
 	world->now = take16(in) << 16;
-	CHECK(!pk_engine_init(&world->engine, &limits, &secret));
+	CHECK(!pk_plane_init(&world->plane, &limits, &secret));
 	for (i = 0; i < WORKERS; i++)
-		world->workers[i] = must(pk_worker_add(&world->engine, i, WORKERS));
+		world->workers[i] = must(pk_worker_add(&world->plane, i, WORKERS));
 	world_swap(world, in, NULL);
 }
 
@@ -75,8 +75,8 @@ void world_close(struct world *world)
 	__u32 i;
 
 	for (i = 0; i < WORKERS; i++)
-		pk_worker_remove(&world->engine, world->workers[i]);
-	pk_engine_free(&world->engine);
+		pk_worker_remove(&world->plane, world->workers[i]);
+	pk_plane_free(&world->plane);
 	unload(world->loaded);
 }
 
@@ -340,7 +340,7 @@ static struct pk_tables *load(struct world *world, struct draft *draft, struct i
 	PART(ports, port_count);
 	PART(removed, removed_count);
 #undef PART
-	tables = pk_tables_load(&world->engine, &source, &wrong);
+	tables = pk_tables_load(&world->plane, &source, &wrong);
 	if (!tables)
 		fprintf(stderr, "%s\n", wrong);
 	return must(tables);
@@ -349,10 +349,10 @@ static struct pk_tables *load(struct world *world, struct draft *draft, struct i
 /* Numbers of those who are gone: of a backend when its last flow and its last pin are. */
 static void forget(struct world *world, const struct draft *draft)
 {
-	const struct pk_tally *tallies = world->engine.standings.tallies;
+	const struct pk_tally *tallies = world->plane.standings.tallies;
 	__u32 s, i, number, left;
 
-	pthread_mutex_lock(&world->engine.lock);
+	pthread_mutex_lock(&world->plane.lock);
 	for (s = 0; s < SERVICES; s++) {
 		left = draft->meaning[s] != NONE;
 		for (i = 0; i < BACKENDS; i++) {
@@ -371,7 +371,7 @@ static void forget(struct world *world, const struct draft *draft)
 			world->standing[s] = NONE;
 		}
 	}
-	pthread_mutex_unlock(&world->engine.lock);
+	pthread_mutex_unlock(&world->plane.lock);
 }
 
 void world_swap(struct world *world, struct input *in, void (*wait)(void))
@@ -386,12 +386,12 @@ void world_swap(struct world *world, struct input *in, void (*wait)(void))
 	draft_ways(world, draft, in);
 	next->tables = load(world, draft, in);
 	next->service_count = draft->service_count;
-	pk_engine_swap(&world->engine, next->tables);
+	pk_plane_swap(&world->plane, next->tables);
 	world->loaded = next;
 	forget(world, draft);
 	free(draft);
-	while (old && wait && pk_tables_in_use(&world->engine, old->tables))
+	while (old && wait && pk_tables_in_use(&world->plane, old->tables))
 		wait();
-	CHECK(!old || !pk_tables_in_use(&world->engine, old->tables));
+	CHECK(!old || !pk_tables_in_use(&world->plane, old->tables));
 	unload(old);
 }

@@ -7,7 +7,7 @@
 #ifndef FUZZ_WORLD_H
 #define FUZZ_WORLD_H
 
-#include "engine.h"
+#include "plane.h"
 #include "input.h"
 #include "raw_tables.h"
 
@@ -34,7 +34,7 @@ struct way {
 };
 
 struct world {
-	struct pk_engine engine;
+	struct pk_plane plane;
 	struct pk_worker *workers[WORKERS];
 	struct loaded *loaded;
 	struct way ways[BACKENDS];

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from netns.waiting import wait_until
-from tests.control.page import SOCKET, Example, examples, fits
 from tests.net.world import World
+from tests.support.page import SOCKET, Example, examples, fits
 
 EXAMPLES = examples()
 OF_FLOWS = ("/v1/flows", "/v1/flows/count")

@@ -8,10 +8,10 @@ import pytest
 
 from netns.host import Host
 from netns.lab import Lab
-from pktlb import plan
 from pktlb.host import guard
-from tests import many
-from tests.changes import MACHINE, chain
+from pktlb.plan import placement as plan
+from tests.support import many
+from tests.support.changes import MACHINE, chain
 
 CHANGED = 500
 

@@ -12,7 +12,7 @@ import pytest
 from netns.host import Host
 from netns.process import ROOT, Process
 from netns.waiting import wait_until
-from pktlb.change import AT_START
+from pktlb.plan.change import AT_START
 from tests.net.world import World
 
 PAGE: Final = (ROOT / "docs" / "operating.md").read_text()

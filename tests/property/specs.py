@@ -12,9 +12,20 @@ from scapy.layers.inet import IPOption
 from scapy.layers.inet6 import IPv6ExtHdrDestOpt, IPv6ExtHdrHopByHop, IPv6ExtHdrRouting, PadN
 from scapy.packet import Padding
 
-from pktlb.datapath.frame import Frame
+from pktlb.engine.datapath.frame import Frame
 from pktlb.model import Proto
-from tests.packets import V4, WORLDS, Packet, Peer, World, frame, ip_bytes, partial, tcp, udp
+from tests.support.packets import (
+    V4,
+    WORLDS,
+    Packet,
+    Peer,
+    World,
+    frame,
+    ip_bytes,
+    partial,
+    tcp,
+    udp,
+)
 
 OPTIONS = [
     b"\x01",  # no operation

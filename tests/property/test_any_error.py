@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pktlb.model import Mode, Reason
-from tests.gateway import Engine, Gateway
-from tests.packets import (
+from tests.property.specs import Spec, specs_and_clients
+from tests.property.test_any_packet import laid_out, mirrored, stand_in
+from tests.support.gateway import Gateway, MakePlane
+from tests.support.packets import (
     DMZ,
     GATEWAY_MAC,
     LAN,
@@ -24,9 +26,7 @@ from tests.packets import (
     via,
     wrapped,
 )
-from tests.property.specs import Spec, specs_and_clients
-from tests.property.test_any_packet import laid_out, mirrored, stand_in
-from tests.sound import layout
+from tests.support.sound import layout
 
 troubles = st.sampled_from(Trouble)
 outers = st.sampled_from(WORLDS)
@@ -58,7 +58,7 @@ def enough(packet: Packet, data: st.DataObject) -> int:
     data=st.data(),
 )  # fmt: skip
 def test_nat_forth(
-    engine: Engine,
+    engine: MakePlane,
     both: tuple[Spec, Peer],
     snat: bool,
     trouble: Trouble,
@@ -83,7 +83,7 @@ def test_nat_forth(
     data=st.data(),
 )  # fmt: skip
 def test_nat_back(
-    engine: Engine,
+    engine: MakePlane,
     both: tuple[Spec, Peer],
     snat: bool,
     trouble: Trouble,
@@ -110,7 +110,7 @@ def test_nat_back(
     data=st.data(),
 )  # fmt: skip
 def test_tunnel(
-    engine: Engine,
+    engine: MakePlane,
     both: tuple[Spec, Peer],
     outer: World,
     mtu: int,
@@ -146,7 +146,7 @@ def test_tunnel(
     trouble=troubles, data=st.data(),
 )  # fmt: skip
 def test_direct(
-    engine: Engine,
+    engine: MakePlane,
     both: tuple[Spec, Peer],
     mode: Mode,
     outer: World,
@@ -174,7 +174,7 @@ def test_direct(
 
 @given(both=specs_and_clients(), data=st.data())
 def test_too_little_is_nobody_s(
-    engine: Engine, both: tuple[Spec, Peer], data: st.DataObject
+    engine: MakePlane, both: tuple[Spec, Peer], data: st.DataObject
 ) -> None:
     spec, who = plain(both[0]), both[1]
     world = spec.world

@@ -7,15 +7,15 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pktlb.datapath.trail import LIFETIME_S
+from pktlb.engine.datapath.trail import LIFETIME_S
 from pktlb.model import Mode, Reason
-from tests.gateway import Engine, Gateway
-from tests.oracle import slow_reassembly
-from tests.packets import DMZ, WORLDS, Packet, Peer, World, at, fragmented, ip_bytes, via
 from tests.property.specs import Spec, specs_and_clients
 from tests.property.test_any_packet import laid_out, stand_in
-from tests.sound import ETHER, assert_sound_ip
-from tests.trails import arrived
+from tests.support.gateway import Gateway, MakePlane
+from tests.support.oracle import slow_reassembly
+from tests.support.packets import DMZ, WORLDS, Packet, Peer, World, at, fragmented, ip_bytes, via
+from tests.support.sound import ETHER, assert_sound_ip
+from tests.support.trails import arrived
 
 LEAST = 15
 "Words of a first fragment, so that all headers are in it."
@@ -58,7 +58,7 @@ def expected(spec: Spec, who: Peer, mode: Mode, snat: bool) -> bytes:
     outer=st.sampled_from(WORLDS),
 )
 def test_fragments_in_any_order_become_what_the_packet_would_have_become(
-    engine: Engine,
+    engine: MakePlane,
     drawn: Drawn,
     mode: Mode,
     snat: bool,
@@ -72,14 +72,14 @@ def test_fragments_in_any_order_become_what_the_packet_would_have_become(
     if len(pieces) == 1:
         return  # whole: another test's
     assert arrived(frames, mode) == expected(spec, who, mode, snat)
-    counts = gateway.engine.counts
+    counts = gateway.plane.counts
     assert counts[Reason.HELD] == 0
     assert counts[Reason.OPENED] == 1
-    assert len(gateway.engine.flows) == 1
+    assert len(gateway.plane.flows) == 1
 
 
 @given(drawn=fragmenting(), mtu=st.integers(200, 1500))
-def test_they_may_be_cut_further(engine: Engine, drawn: Drawn, mtu: int) -> None:
+def test_they_may_be_cut_further(engine: MakePlane, drawn: Drawn, mtu: int) -> None:
     spec, who, pieces = drawn.spec, drawn.who, drawn.pieces()
     if spec.world.family == 6 or len(pieces) == 1:
         return
@@ -93,7 +93,7 @@ def test_they_may_be_cut_further(engine: Engine, drawn: Drawn, mtu: int) -> None
 
 @given(drawn=fragmenting(), snat=st.booleans())
 def test_replies_in_fragments_become_what_the_reply_would_have_become(
-    engine: Engine, drawn: Drawn, snat: bool
+    engine: MakePlane, drawn: Drawn, snat: bool
 ) -> None:
     spec, who, world = drawn.spec, drawn.who, drawn.spec.world
     gateway = Gateway(engine, laid_out(Mode.NAT, world, 9000, snat), source_ports=[5000])
@@ -110,15 +110,15 @@ def test_replies_in_fragments_become_what_the_reply_would_have_become(
 
 @given(drawn=fragmenting(), data=st.data())
 def test_what_waits_in_vain_is_counted_and_forgotten(
-    engine: Engine, drawn: Drawn, data: st.DataObject
+    engine: MakePlane, drawn: Drawn, data: st.DataObject
 ) -> None:
     spec, pieces = drawn.spec, drawn.pieces()
     gateway = Gateway(engine, laid_out(Mode.NAT, spec.world))
     some = pieces[: data.draw(st.integers(0, len(pieces)))]
     outcomes = [gateway.receive(piece) for piece in some]
-    held = gateway.engine.counts[Reason.HELD]
+    held = gateway.plane.counts[Reason.HELD]
     assert sum(len(outcome.frames) for outcome in outcomes) + held == len(some)
-    gateway.engine.expire(LIFETIME_S)
-    counts = gateway.engine.counts
+    gateway.plane.expire(LIFETIME_S)
+    counts = gateway.plane.counts
     assert (counts[Reason.HELD], counts[Reason.FRAGMENT_LOST]) == (0, held)
     assert sum(counts.values()) == len(some)

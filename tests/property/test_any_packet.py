@@ -5,12 +5,13 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pktlb.datapath.frame import Frame
-from pktlb.datapath.tables import Tables
+from pktlb.engine.datapath.frame import Frame
+from pktlb.engine.datapath.tables import Tables
 from pktlb.model import Mode, Proto, Reason
-from tests.gateway import Engine, Gateway, service, tables
-from tests.oracle import slow_reassembly
-from tests.packets import (
+from tests.property.specs import Spec, specs_and_clients
+from tests.support.gateway import Gateway, MakePlane, service, tables
+from tests.support.oracle import slow_reassembly
+from tests.support.packets import (
     DMZ,
     V4,
     WORLDS,
@@ -24,8 +25,7 @@ from tests.packets import (
     udp,
     via,
 )
-from tests.property.specs import Spec, specs_and_clients
-from tests.sound import ETHER, layout
+from tests.support.sound import ETHER, layout
 
 POOL = {4: "10.0.2.9", 6: "2001:db8:2::9"}
 outers = st.sampled_from(WORLDS)
@@ -67,7 +67,7 @@ def whole_packet(frames: list[Frame], mode: Mode) -> bytes:
     mtu=st.integers(68, 2100) | st.just(9000) | st.integers(1280, 1400),
 )
 def test_any_packet_reaches_the_backend_whole_or_its_sender_hears_of_it(
-    engine: Engine, both: tuple[Spec, Peer], mode: Mode, snat: bool, outer: World, mtu: int
+    engine: MakePlane, both: tuple[Spec, Peer], mode: Mode, snat: bool, outer: World, mtu: int
 ) -> None:
     spec, who = both
     world = spec.world
@@ -114,7 +114,7 @@ def frame_macs(world: World) -> bytes:
 
 @given(both=specs_and_clients(), snat=st.booleans())
 def test_there_and_back_through_nat_is_the_identity(
-    engine: Engine, both: tuple[Spec, Peer], snat: bool
+    engine: MakePlane, both: tuple[Spec, Peer], snat: bool
 ) -> None:
     """The backend sends back what it got, with the ends exchanged."""
     spec, who = both

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pktlb.datapath import memory, pin, snat
-from pktlb.datapath.pipeline import Dataplane
+from pktlb.engine.datapath import memory, pin, snat
+from pktlb.engine.datapath.pipeline import Dataplane
 from tests.differential.engines import ENGINES
 from tests.differential.mutants import Mutant
 from tests.differential.step import Restart, Step

@@ -8,17 +8,17 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pktlb import plan
-from pktlb.config import Config
-from pktlb.datapath.tables import ServiceKey, Tables
-from pktlb.footprint import footprint
+from pktlb.config.config import Config
+from pktlb.engine.datapath.tables import ServiceKey, Tables
+from pktlb.engine.native.tables import _PLACE, _SERVICE, TOLD, Register
+from pktlb.engine.wire.filter import Filters
 from pktlb.host import guard
-from pktlb.layout import Layout
 from pktlb.model import Endpoint
-from pktlb.native.tables import _PLACE, _SERVICE, TOLD, Register
-from pktlb.plan import Placement
-from pktlb.wire.filter import Filters
-from tests.changes import MACHINE, chain
+from pktlb.plan import placement as plan
+from pktlb.plan.footprint import footprint
+from pktlb.plan.layout import Layout
+from pktlb.plan.placement import Placement
+from tests.support.changes import MACHINE, chain
 
 LENGTH = 15
 some = settings(max_examples=30)

@@ -7,16 +7,16 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pktlb.datapath.frame import Frame
-from pktlb.datapath.keys import FlowKey, flow_key
-from pktlb.datapath.schedule import Schedulers, hashed
-from pktlb.datapath.siphash import siphash
-from pktlb.datapath.tables import ServiceTable
-from pktlb.datapath.tally import Tally
+from pktlb.engine.datapath.frame import Frame
+from pktlb.engine.datapath.keys import FlowKey, flow_key
+from pktlb.engine.datapath.schedule import Schedulers, hashed
+from pktlb.engine.datapath.siphash import siphash
+from pktlb.engine.datapath.tables import ServiceTable
+from pktlb.engine.datapath.tally import Tally
 from pktlb.model import Endpoint, HashFields, HashOn, Mode, Proto, Scheduler
-from pktlb.policy import MAGLEV_SLOTS, maglev_table, weighted_cycle
-from tests.gateway import HASH_KEY, service
-from tests.oracle import (
+from pktlb.plan.slots import MAGLEV_SLOTS, maglev_table, weighted_cycle
+from tests.support.gateway import HASH_KEY, service
+from tests.support.oracle import (
     slow_least,
     slow_maglev,
     slow_never_queue,
@@ -24,7 +24,7 @@ from tests.oracle import (
     slow_round_robin,
     slow_shortest,
 )
-from tests.packets import client, vip
+from tests.support.packets import client, vip
 
 words = st.integers(0, 65535)
 weights = st.lists(st.integers(1, 12), min_size=1, max_size=6)

@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import TCP
 
-from pktlb.datapath.fragment import fragments
-from pktlb.datapath.packet import View, parse
-from pktlb.datapath.segment import segments
+from pktlb.engine.datapath.fragment import fragments
+from pktlb.engine.datapath.packet import View, parse
+from pktlb.engine.datapath.segment import segments
 from pktlb.model import Proto
-from tests.oracle import slow_reassembly
-from tests.packets import (
+from tests.property.specs import Spec, specs
+from tests.support.oracle import slow_reassembly
+from tests.support.packets import (
     V4,
     V6,
     WORLDS,
@@ -26,8 +27,7 @@ from tests.packets import (
     udp,
     wrapped,
 )
-from tests.property.specs import Spec, specs
-from tests.sound import ETHER, assert_sound, layout
+from tests.support.sound import ETHER, assert_sound, layout
 
 long_loads = st.builds(
     lambda seed, size: (seed * (size // len(seed) + 1))[:size],

@@ -4,15 +4,15 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from pktlb.datapath.frame import NO_OFFLOAD
-from pktlb.datapath.pipeline import Limits
+from pktlb.engine.datapath.frame import NO_OFFLOAD
+from pktlb.engine.datapath.pipeline import Limits
 from pktlb.model import Mode, Reason
 from tests.differential.engines import ENGINES
 from tests.differential.soak import run
 from tests.differential.step import Arrival
 from tests.differential.twins import CLOCK, Twins
-from tests.gateway import service, tables
-from tests.packets import LAN, client, tcp, vip
+from tests.support.gateway import service, tables
+from tests.support.packets import LAN, client, tcp, vip
 
 SEEDS = (*range(24), 37)
 "Together these reach every branch of the reference engine and its rarest bounds."

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pktlb.config import Config
-from pktlb.document import understand
+from pktlb.config.config import Config
+from pktlb.config.document import understand
+from pktlb.config.file import read, write
+from pktlb.config.keys import BackendTable, BalancerTable, ServiceTable
 from pktlb.errors import FileError
-from pktlb.file import read, write
-from pktlb.settings import BackendTable, BalancerTable, ServiceTable
 
 LINE = re.compile(r"f:[1-9]\d*: \S.*")
 WORDS = [*BackendTable.model_fields, *ServiceTable.model_fields, *BalancerTable.model_fields]

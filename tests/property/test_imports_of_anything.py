@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pktlb.compat.importer.program import convert
+from pktlb.compat.ipvsadm import program
+from pktlb.config.file import read
 from pktlb.errors import PktlbError
-from pktlb.file import read
-from pktlb.importer.program import convert
-from pktlb.ipvsadm import program
-from tests.fake_api import FakeApi
+from tests.support.fake_api import FakeApi
 
 KEEPALIVED = (
     "virtual_server virtual_server_group group fwmark real_server lvs_sched lb_algo lb_kind "
@@ -38,7 +38,7 @@ RULES = st.lists(COMMANDS.map(" ".join), max_size=12).map("\n".join)
 def no_resolver() -> Iterator[None]:
     """No word is a host's name, and none is asked for outside."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pktlb.ipvsadm.address._looked_up", lambda name: None)
+        patch.setattr("pktlb.compat.ipvsadm.address._looked_up", lambda name: None)
         yield
 
 

@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet6 import IPv6ExtHdrDestOpt, IPv6ExtHdrHopByHop
 
-from pktlb.datapath.frame import NO_OFFLOAD, Frame, Offload
-from pktlb.datapath.pipeline import Limits
-from pktlb.datapath.tables import Tables
+from pktlb.engine.datapath.frame import NO_OFFLOAD, Frame, Offload
+from pktlb.engine.datapath.pipeline import Limits
+from pktlb.engine.datapath.tables import Tables
 from pktlb.model import Mode, Proto, Reason, Scheduler, Verdict, Vip
-from tests.gateway import ANY, TIMEOUTS, Engine, Gateway, service, tables
-from tests.oracle import slow_checksum
-from tests.packets import (
+from tests.support.gateway import ANY, TIMEOUTS, Gateway, MakePlane, service, tables
+from tests.support.oracle import slow_checksum
+from tests.support.packets import (
     DMZ,
     LAN,
     V6,
@@ -33,7 +33,7 @@ from tests.packets import (
     udp,
     wrapped,
 )
-from tests.sound import ETHER
+from tests.support.sound import ETHER
 
 MTU = 600
 BOTH = (Proto.TCP, Proto.UDP)
@@ -163,7 +163,7 @@ intact = st.sampled_from(SEEDS)
     room=st.integers(1, 4),
 )
 def test_nothing_raises_and_each_frame_has_one_reason(
-    engine: Engine, mode: str, frames: list[Frame], steps: list[float], room: int
+    engine: MakePlane, mode: str, frames: list[Frame], steps: list[float], room: int
 ) -> None:
     plane = engine(MODES[mode], Limits(room, TIMEOUTS, range(5000, 5002)))
     now = 0.0
@@ -191,7 +191,7 @@ def test_nothing_raises_and_each_frame_has_one_reason(
     room=st.integers(1, 4) | st.just(100),
 )
 def test_what_is_sound_stays_so(
-    engine: Engine, mode: str, frames: list[tuple[Frame, int]], steps: list[float], room: int
+    engine: MakePlane, mode: str, frames: list[tuple[Frame, int]], steps: list[float], room: int
 ) -> None:
     """Whatever comes in whatever order: `Gateway` looks at each frame that leaves."""
     limits = {"max_flows": room, "source_ports": range(5000, 5002)}
@@ -199,9 +199,9 @@ def test_what_is_sound_stays_so(
     now = 0.0
     for (arrived, port), step in zip(frames, steps, strict=False):
         now += step
-        gateway.engine.expire(now - 1, 1)
+        gateway.plane.expire(now - 1, 1)
         gateway.receive(Frame(port, arrived.data, arrived.offload), now)
-        assert gateway.engine.counts[Reason.HELD] >= 0
+        assert gateway.plane.counts[Reason.HELD] >= 0
 
 
 def fits(sent: Frame, reason: Reason) -> bool:
@@ -212,7 +212,7 @@ def fits(sent: Frame, reason: Reason) -> bool:
 
 @given(data=st.binary(max_size=200), offload=offloads)
 def test_bytes_that_are_no_packet_are_no_business_of_ours(
-    engine: Engine, data: bytes, offload: Offload
+    engine: MakePlane, data: bytes, offload: Offload
 ) -> None:
     plane = engine(MODES["nat"], Limits())
     outcome = plane.handle(Frame(LAN, bytearray(data), offload), 0.0)

@@ -8,12 +8,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pktlb.datapath.frame import Frame
-from pktlb.datapath.pipeline import Limits
-from pktlb.datapath.tables import Tables
+from pktlb.engine.datapath.frame import Frame
+from pktlb.engine.datapath.pipeline import Limits
+from pktlb.engine.datapath.tables import Tables
 from pktlb.model import Mode, Reason, Scheduler, Timeouts
-from tests.gateway import Engine, service, tables
-from tests.packets import V4, frame, packed, tcp, vip
+from tests.support.gateway import MakePlane, service, tables
+from tests.support.packets import V4, frame, packed, tcp, vip
 
 LIFE = 15
 TIMES = Timeouts(syn=10, tcp=100, fin=20, udp=50)
@@ -110,7 +110,7 @@ def laid_out(scheduler: Scheduler, taking: str, thresholds: Pairs) -> Tables:
 class Both:
     """An engine and the list, to whom the same happens."""
 
-    def __init__(self, engine: Engine, scheduler: Scheduler) -> None:
+    def __init__(self, engine: MakePlane, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
         self.plane = engine(laid_out(scheduler, "abc", ((0, 0),) * 3), Limits(100, TIMES))
         self.slow = Slow()
@@ -183,7 +183,7 @@ STEPS = (
 @settings(max_examples=300)
 @given(st.sampled_from(list(Scheduler)), st.lists(STEPS, min_size=20, max_size=80))
 def test_clients_stay_and_backends_fill_up_as_told(
-    engine: Engine, scheduler: Scheduler, life: list[tuple[Callable[..., None], tuple[Any, ...]]]
+    engine: MakePlane, scheduler: Scheduler, life: list[tuple[Callable[..., None], tuple[Any, ...]]]
 ) -> None:
     both = Both(engine, scheduler)
     for happens, told in life:

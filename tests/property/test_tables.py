@@ -3,15 +3,15 @@
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pktlb.datapath import checksum
-from pktlb.datapath.flow import Flow, FlowTable
-from pktlb.datapath.keys import FlowKey, destination, endpoint_key, flow_key
-from pktlb.datapath.snat import SourcePorts
-from pktlb.datapath.tally import Tally
-from pktlb.datapath.tcp import State
+from pktlb.engine.datapath import checksum
+from pktlb.engine.datapath.flow import Flow, FlowTable
+from pktlb.engine.datapath.keys import FlowKey, destination, endpoint_key, flow_key
+from pktlb.engine.datapath.snat import SourcePorts
+from pktlb.engine.datapath.tally import Tally
+from pktlb.engine.datapath.tcp import State
 from pktlb.model import Endpoint, Mode, Proto, Timeouts
-from tests.oracle import SlowFlow, SlowFlowTable, SlowSourcePorts, slow_checksum, slow_sum
-from tests.packets import backend, client, packed, vip
+from tests.support.oracle import SlowFlow, SlowFlowTable, SlowSourcePorts, slow_checksum, slow_sum
+from tests.support.packets import backend, client, packed, vip
 
 TIMES = Timeouts(syn=3, tcp=20, fin=5, udp=9)
 LASTS = {

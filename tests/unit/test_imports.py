@@ -40,68 +40,88 @@ def under(module: str, parents: frozenset[str]) -> bool:
 
 
 CONTROL = frozenset(
-    {"pktlb.cli", "pktlb.config", "pktlb.control", "pktlb.daemon", "pktlb.decap", "pktlb.engine"}
+    {
+        "pktlb.cli",
+        "pktlb.config.config",
+        "pktlb.control",
+        "pktlb.daemon.run",
+        "pktlb.daemon.decap",
+        "pktlb.engine.engine",
+    }
     | {
-        "pktlb.conflicts",
-        "pktlb.document",
-        "pktlb.engines",
+        "pktlb.config.conflicts",
+        "pktlb.config.document",
+        "pktlb.engine.choose",
         "pktlb.failover",
-        "pktlb.file",
+        "pktlb.config.file",
         "pktlb.health",
         "pktlb.host",
         "pktlb.l7",
-        "pktlb.objects",
-        "pktlb.plan",
+        "pktlb.config.objects",
+        "pktlb.plan.placement",
         "pktlb.service",
-        "pktlb.policy",
-        "pktlb.settings",
-        "pktlb.validation",
+        "pktlb.plan.slots",
+        "pktlb.config.keys",
+        "pktlb.config.validation",
     }
 )
-DATAPATH = frozenset({"pktlb.datapath"})
+DATAPATH = frozenset({"pktlb.engine.datapath"})
 MODEL = frozenset({"pktlb.model"})
 PKTLB = frozenset({"pktlb"})
 
 RUNNING = frozenset(
-    {"pktlb.control", "pktlb.daemon", "pktlb.datapath", "pktlb.engine", "pktlb.engines"}
-    | {"pktlb.host", "pktlb.native", "pktlb.plan", "pktlb.wire"}
+    {
+        "pktlb.control",
+        "pktlb.daemon.run",
+        "pktlb.engine.datapath",
+        "pktlb.engine.engine",
+        "pktlb.engine.choose",
+    }
+    | {"pktlb.host", "pktlb.engine.native", "pktlb.plan.placement", "pktlb.engine.wire"}
 )
 "What moves packets, and what is in the process that does."
 
 RULES = [
-    Rule("the datapath knows only itself and the model", "pktlb.datapath", PKTLB, DATAPATH | MODEL),
-    Rule("the datapath touches nothing of the world", "pktlb.datapath", IMPURE),
+    Rule("the datapath knows only itself and the model", "pktlb.engine.datapath", PKTLB,
+         DATAPATH | MODEL),
+    Rule("the datapath touches nothing of the world", "pktlb.engine.datapath", IMPURE),
     Rule("the model knows nobody", "pktlb.model", PKTLB),
     Rule("errors know nobody", "pktlb.errors", PKTLB),
-    Rule("the native datapath knows the reference and nothing of control", "pktlb.native", CONTROL,
-         spares=frozenset({"pktlb.native.engine"})),
-    Rule("only what chooses the engine knows the native one", "pktlb", frozenset({"pktlb.native"}),
-         spares=frozenset({"pktlb.native", "pktlb.engines"})),
-    Rule("policy is pure", "pktlb.policy", IMPURE),
-    Rule("the wire knows nothing of control", "pktlb.wire", CONTROL),
+    Rule("the native datapath knows the reference and nothing of control",
+         "pktlb.engine.native", CONTROL,
+         spares=frozenset({"pktlb.engine.workers"})),
+    Rule("only what chooses the engine knows the native one", "pktlb",
+         frozenset({"pktlb.engine.native"}),
+         spares=frozenset({"pktlb.engine.native", "pktlb.engine.choose", "pktlb.engine.workers",
+                           "pktlb.engine.shared"})),
+    Rule("policy is pure", "pktlb.plan.slots", IMPURE),
+    Rule("the wire knows nothing of control", "pktlb.engine.wire", CONTROL),
     Rule("only one module speaks netlink", "pktlb", frozenset({"pyroute2"}),
          spares=frozenset({"pktlb.host.netlink"})),
     Rule("only the tables of a file and who looks after them know pydantic", "pktlb",
          frozenset({"pydantic", "pydantic_core"}),
-         spares=frozenset({"pktlb.settings", "pktlb.validation"})),
-    Rule("what a file says is understood without the machine", "pktlb.document",
-         IMPURE | frozenset({"pktlb.host", "pktlb.daemon"})),
+         spares=frozenset({"pktlb.config.keys", "pktlb.config.validation"})),
+    Rule("what a file says is understood without the machine", "pktlb.config.document",
+         IMPURE | frozenset({"pktlb.host", "pktlb.daemon.run"})),
     Rule("only completions know shtab", "pktlb", frozenset({"shtab"}),
          spares=frozenset({"pktlb.cli.completion"})),
     Rule("scapy stays out of the product", "pktlb", frozenset({"scapy"})),
     Rule("the host knows neither the daemon nor the commands", "pktlb.host",
-         frozenset({"pktlb.cli", "pktlb.daemon"})),
+         frozenset({"pktlb.cli", "pktlb.daemon.run"})),
     Rule("the control socket knows nothing of what it controls", "pktlb.control", frozenset(
-         {"pktlb.balancer", "pktlb.cli", "pktlb.daemon", "pktlb.datapath", "pktlb.engine"}
-         | {"pktlb.engines", "pktlb.host", "pktlb.native", "pktlb.operation", "pktlb.wire"})),
+         {"pktlb.daemon.balancer", "pktlb.cli", "pktlb.daemon.run", "pktlb.engine.datapath",
+         "pktlb.engine.engine"}
+         | {"pktlb.engine.choose", "pktlb.host", "pktlb.engine.native",
+         "pktlb.daemon.operation", "pktlb.engine.wire"})),
     Rule("only the server of the control socket knows aiohttp", "pktlb", frozenset({"aiohttp"}),
          spares=frozenset(f"pktlb.control.{name}" for name in ("request", "routes", "server"))),
     Rule("commands that ask load no server", "pktlb.control.client", frozenset(
-         {"aiohttp", "asyncio", "pktlb.config", "pktlb.model", "pktlb.file", "pydantic"})),
+         {"aiohttp", "asyncio", "pktlb.config.config", "pktlb.model", "pktlb.config.file",
+         "pydantic"})),
     Rule("nobody knows the commands", "pktlb", frozenset({"pktlb.cli"}),
          spares=frozenset({"pktlb.cli", "pktlb.__main__"})),
-    Rule("ipvsadm's commands know the balancer by its API alone", "pktlb.ipvsadm", RUNNING),
-    Rule("an import looks at nothing that runs", "pktlb.importer", RUNNING),
+    Rule("ipvsadm's commands know the balancer by its API alone", "pktlb.compat.ipvsadm", RUNNING),
+    Rule("an import looks at nothing that runs", "pktlb.compat.importer", RUNNING),
     Rule("the product knows neither labs nor tests", "pktlb", frozenset({"netns", "tests"})),
 ]  # fmt: skip
 
@@ -173,36 +193,40 @@ def test_the_datapath_imports_nothing_that_has_to_be_installed() -> None:
 
 
 def test_there_is_something_to_read() -> None:
-    assert {"pktlb.datapath.pipeline", "pktlb.model", "pktlb.datapath"} <= modules().keys()
-    assert "pktlb.datapath.icmp" in modules()["pktlb.datapath.pipeline"]
+    assert {
+        "pktlb.engine.datapath.pipeline",
+        "pktlb.model",
+        "pktlb.engine.datapath",
+    } <= modules().keys()
+    assert "pktlb.engine.datapath.icmp" in modules()["pktlb.engine.datapath.pipeline"]
 
 
 BREACHES = [
-    ("pktlb.datapath.flow", "from pktlb.control import plan"),
-    ("pktlb.datapath.flow", "from pktlb import policy"),
-    ("pktlb.datapath.flow", "from .. import policy"),
-    ("pktlb.datapath.flow", "from ..wire.port import Port"),
-    ("pktlb.datapath.flow", "def f():\n    import time"),
-    ("pktlb.datapath.flow", "from socket import inet_aton"),
-    ("pktlb.datapath.flow", "import os.path"),
+    ("pktlb.engine.datapath.flow", "from pktlb.control import plan"),
+    ("pktlb.engine.datapath.flow", "from pktlb import policy"),
+    ("pktlb.engine.datapath.flow", "from .. import policy"),
+    ("pktlb.engine.datapath.flow", "from ..wire.port import Port"),
+    ("pktlb.engine.datapath.flow", "def f():\n    import time"),
+    ("pktlb.engine.datapath.flow", "from socket import inet_aton"),
+    ("pktlb.engine.datapath.flow", "import os.path"),
     ("pktlb.model", "import pktlb.errors"),
-    ("pktlb.policy", "import random"),
-    ("pktlb.native.tables", "from pktlb import plan"),
-    ("pktlb.daemon", "from pktlb.native.engine import NativeEngine"),
-    ("pktlb.wire.port", "if True:\n    from pktlb.daemon import run"),
-    ("pktlb.wire.port", "import pktlb.host.netlink"),
+    ("pktlb.plan.slots", "import random"),
+    ("pktlb.engine.native.tables", "from pktlb import plan"),
+    ("pktlb.daemon.run", "from pktlb.engine.workers import NativeEngine"),
+    ("pktlb.engine.wire.port", "if True:\n    from pktlb.daemon.run import run"),
+    ("pktlb.engine.wire.port", "import pktlb.host.netlink"),
     ("pktlb.host.guard", "from pyroute2 import IPRoute"),
     ("pktlb.host.guard", "from pktlb import daemon"),
-    ("pktlb.document", "import pydantic"),
+    ("pktlb.config.document", "import pydantic"),
     ("pktlb.control.server", "from pydantic import BaseModel"),
-    ("pktlb.document", "from pktlb.host import machine"),
+    ("pktlb.config.document", "from pktlb.host import machine"),
     ("pktlb.cli.main", "import shtab"),
-    ("pktlb.daemon", "import scapy.all as s"),
-    ("pktlb.daemon", "from pktlb.cli.main import main"),
-    ("pktlb.ipvsadm.table", "from pktlb.control.operator import Counts"),
-    ("pktlb.importer.output", "from pktlb import plan"),
+    ("pktlb.daemon.run", "import scapy.all as s"),
+    ("pktlb.daemon.run", "from pktlb.cli.main import main"),
+    ("pktlb.compat.ipvsadm.table", "from pktlb.control.operator import Counts"),
+    ("pktlb.compat.importer.output", "from pktlb import plan"),
     ("pktlb.cli.walk", "from netns import lab"),
-    ("pktlb.control.views", "from pktlb.operation import Operation"),
+    ("pktlb.control.views", "from pktlb.daemon.operation import Operation"),
     ("pktlb.control.client", "import asyncio"),
     ("pktlb.cli.status", "def f():\n    from aiohttp import web"),
 ]
@@ -215,16 +239,16 @@ def test_a_breach_would_be_found(module: str, source: str) -> None:
 
 
 PERMITTED = [
-    ("pktlb.datapath.flow", "from pktlb.datapath import checksum"),
-    ("pktlb.datapath.flow", "from pktlb.model import Mode"),
-    ("pktlb.datapath.flow", "from . import checksum"),
-    ("pktlb.datapath.flow", "from collections import OrderedDict\nimport struct"),
+    ("pktlb.engine.datapath.flow", "from pktlb.engine.datapath import checksum"),
+    ("pktlb.engine.datapath.flow", "from pktlb.model import Mode"),
+    ("pktlb.engine.datapath.flow", "from . import checksum"),
+    ("pktlb.engine.datapath.flow", "from collections import OrderedDict\nimport struct"),
     ("pktlb.model", "import socket"),
-    ("pktlb.settings", "from pydantic import BaseModel"),
+    ("pktlb.config.keys", "from pydantic import BaseModel"),
     ("pktlb.host.netlink", "from pyroute2 import IPRoute"),
     ("pktlb.cli.run", "from pktlb import daemon\nfrom pktlb.cli import flags"),
     ("pktlb.__main__", "from pktlb.cli.main import main"),
-    ("pktlb.wire.port", "import socket\nfrom pktlb.datapath.frame import Frame"),
+    ("pktlb.engine.wire.port", "import socket\nfrom pktlb.engine.datapath.frame import Frame"),
 ]
 
 

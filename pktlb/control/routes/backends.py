@@ -5,8 +5,9 @@ from typing import Final
 
 from aiohttp import web
 
-from pktlb.config import Config, parse_number
-from pktlb.control import changes, views
+from pktlb.config.config import Config, parse_number
+from pktlb.config.file import backend_of, changed_backend
+from pktlb.control import edits, views
 from pktlb.control.operator import Removal
 from pktlb.control.request import (
     answer,
@@ -19,7 +20,6 @@ from pktlb.control.request import (
     watching,
 )
 from pktlb.control.routes.route import Route, change
-from pktlb.file import backend_of, changed_backend
 from pktlb.model import OnRemove
 
 MAX_WITHIN_S: Final = 31 * 86400
@@ -29,10 +29,10 @@ async def add(request: web.Request) -> web.Response:
     dry_run, wanted = is_dry(request), object_of(request)
 
     def edit(config: Config) -> Config:
-        found = changes.services_named(config, request.match_info["name"])
-        return changes.with_changed(
+        found = edits.services_named(config, request.match_info["name"])
+        return edits.with_changed(
             config,
-            [changes.with_backend(service, backend_of(wanted, service)) for service in found],
+            [edits.with_backend(service, backend_of(wanted, service)) for service in found],
         )
 
     return await change(request, edit, dry_run)
@@ -42,10 +42,10 @@ async def update(request: web.Request) -> web.Response:
     dry_run, wanted = is_dry(request), object_of(request)
 
     def edit(config: Config) -> Config:
-        return changes.with_changed(
+        return edits.with_changed(
             config,
             [
-                changes.with_changed_backend(
+                edits.with_changed_backend(
                     service, backend, changed_backend(backend, service, wanted)
                 )
                 for service, backend in _named(request, config)
@@ -66,9 +66,9 @@ async def remove(request: web.Request) -> web.Response:
         return await _remove_when_idle(request, within, policy)
 
     def edit(config: Config) -> Config:
-        return changes.with_changed(
+        return edits.with_changed(
             config,
-            [changes.without_backend(service, b) for service, b in _named(request, config)],
+            [edits.without_backend(service, b) for service, b in _named(request, config)],
         )
 
     return await change(request, edit, dry_run, policy)
@@ -95,9 +95,9 @@ async def _remove_when_idle(
     return await answer(lambda: views.removal(whole))
 
 
-def _named(request: web.Request, config: Config) -> list[changes.Member]:
-    found = changes.services_named(config, request.match_info["name"])
-    return changes.backends_at(found, request.match_info["address"])
+def _named(request: web.Request, config: Config) -> list[edits.Member]:
+    found = edits.services_named(config, request.match_info["name"])
+    return edits.backends_at(found, request.match_info["address"])
 
 
 ROUTES: Final = (

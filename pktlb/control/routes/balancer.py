@@ -5,10 +5,10 @@ from typing import Final
 
 from aiohttp import web
 
+from pktlb.config.file import write
 from pktlb.control import views
 from pktlb.control.request import MAX_FILE, answer, is_dry, operator_of, query_of, text_of
 from pktlb.control.routes.route import Route, tell
-from pktlb.file import write
 
 
 async def status(request: web.Request) -> web.Response:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from aiohttp import web
 
 from pktlb.control import views
-from pktlb.control.changes import Edit
+from pktlb.control.edits import Edit
 from pktlb.control.operator import Change
 from pktlb.control.request import MAX_BODY, answer, operator_of
 from pktlb.model import OnRemove

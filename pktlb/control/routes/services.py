@@ -4,8 +4,9 @@ from typing import Final
 
 from aiohttp import web
 
-from pktlb.config import Config
-from pktlb.control import changes, views
+from pktlb.config.config import Config
+from pktlb.config.file import changed_service, service_object, service_of
+from pktlb.control import edits, views
 from pktlb.control.request import (
     answer,
     is_dry,
@@ -16,7 +17,6 @@ from pktlb.control.request import (
     query_of,
 )
 from pktlb.control.routes.route import Route, change
-from pktlb.file import changed_service, service_object, service_of
 
 
 async def listed(request: web.Request) -> web.Response:
@@ -33,7 +33,7 @@ async def listed(request: web.Request) -> web.Response:
 async def shown(request: web.Request) -> web.Response:
     query_of(request)
     config = operator_of(request).config
-    found = changes.services_named(config, request.match_info["name"])
+    found = edits.services_named(config, request.match_info["name"])
     return await answer(
         lambda: {
             "version": views.VERSION,
@@ -46,7 +46,7 @@ async def add(request: web.Request) -> web.Response:
     dry_run, wanted = is_dry(request), object_of(request)
 
     def edit(config: Config) -> Config:
-        return changes.with_services(config, service_of(wanted, config))
+        return edits.with_services(config, service_of(wanted, config))
 
     return await change(request, edit, dry_run)
 
@@ -55,9 +55,9 @@ async def update(request: web.Request) -> web.Response:
     dry_run, wanted = is_dry(request), object_of(request)
 
     def edit(config: Config) -> Config:
-        found = changes.services_named(config, request.match_info["name"])
+        found = edits.services_named(config, request.match_info["name"])
         changed = [changed_service(service, wanted, config) for service in found]
-        return changes.with_changed(config, changed)
+        return edits.with_changed(config, changed)
 
     return await change(request, edit, dry_run)
 
@@ -67,8 +67,8 @@ async def remove(request: web.Request) -> web.Response:
     dry_run, policy = is_set(query, "dry_run"), policy_of(query)
 
     def edit(config: Config) -> Config:
-        found = changes.services_named(config, request.match_info["name"])
-        return changes.without_services(config, found)
+        found = edits.services_named(config, request.match_info["name"])
+        return edits.without_services(config, found)
 
     return await change(request, edit, dry_run, policy)
 

@@ -1,0 +1,1 @@
+"""The words and files of other balancers: ipvsadm and keepalived."""

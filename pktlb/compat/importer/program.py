@@ -1,0 +1,54 @@
+"""The command `import`: finds out what it was given, and says what it could not carry over."""
+
+import os
+import re
+from typing import Final
+
+from pktlb.compat.importer import keepalived, saved, words
+from pktlb.compat.importer.notes import Draft, Note
+from pktlb.compat.importer.output import text_of
+from pktlb.compat.importer.source import decode, without_comment
+from pktlb.errors import ConfigError
+
+KINDS: Final = ("ipvsadm", "keepalived")
+_RULE: Final = re.compile(
+    r"(?:\S*/)?ipvsadm\s|-[AaEeDdCRSZ]\b|--(?:add|edit|delete|clear|set|zero)\b"
+)
+_INCLUDE: Final = re.compile(r"include[a-z]?\s+\S+")
+_TOP: Final = re.compile(
+    rf"(?:@\S+\s+|\$\w+\s*=\s*|[{{}}]\s*)*(?:{'|'.join(sorted(words.TOP))})(?:[\s{{]|$)"
+)
+"Also behind a configuration id, a parameter's name or a brace."
+
+
+def convert(content: bytes, name: str, kind: str | None, follow: bool) -> tuple[str, list[Note]]:
+    """The text of a configuration file, and what could not be carried over."""
+    text = decode(content, name)
+    kind = kind or recognise(text)
+    if kind is None:
+        raise ConfigError(
+            f"{name}: looks neither like `ipvsadm -S` nor like a keepalived.conf (see --from)"
+        )
+    draft = _read(text, name, kind, follow)
+    made = text_of(draft, f"{name} ({kind})")
+    return made, draft.notes
+
+
+def _read(text: str, name: str, kind: str, follow: bool) -> Draft:
+    if kind == "ipvsadm":
+        return saved.read(text.split("\n"), name)
+    folder = os.path.dirname(name) if name != "-" else ""
+    return keepalived.read(text, name, folder, follow)
+
+
+def recognise(text: str) -> str | None:
+    """ipvsadm by the first line that says something, keepalived by a word that it knows."""
+    is_first = True
+    for line in text.split("\n"):
+        bare = without_comment(line).strip()
+        if is_first and _RULE.match(bare):
+            return "ipvsadm"
+        if _INCLUDE.fullmatch(bare) or ("{" in text and _TOP.match(bare)):
+            return "keepalived"
+        is_first = is_first and not bare
+    return None

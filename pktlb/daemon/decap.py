@@ -1,0 +1,87 @@
+"""`pktlb decap`: the backend's end of a tunnel, for machines without a tunnel device of their own.
+
+Packets come out of a TUN device that holds the VIPs, so the servers on this machine can accept them
+and answer the clients directly. IPv4 and IPv6 may come in either.
+"""
+
+import asyncio
+import logging
+import socket
+from collections import Counter
+from collections.abc import Collection
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final
+
+from pktlb.engine.datapath.decap import unwrap
+from pktlb.engine.datapath.packet import TUNNELLED
+from pktlb.engine.wire.raw import RawSocket
+from pktlb.engine.wire.tun import Tun
+from pktlb.host import device, sysctl
+from pktlb.host.machine import Machine
+from pktlb.host.netlink import Kernel
+from pktlb.host.presence import claim, ready
+from pktlb.model import Reason, format_address
+
+log: Final = logging.getLogger(__name__)
+
+_TUN: Final = "pktlb-decap"
+_BATCH: Final = 64
+
+
+async def run(vips: Collection[bytes]) -> None:
+    """Unwrap until cancelled. Raises `KernelError` before it is ready."""
+    counts: Counter[Reason] = Counter()
+    async with AsyncExitStack() as stack:
+        stack.enter_context(claim("decap"))
+        kernel = await stack.enter_async_context(Kernel())
+        _warn_of_arp(await kernel.read(()), vips)
+        tun = Tun(_TUN)
+        stack.callback(tun.close)
+        sizes = {len(vip) for vip in vips}
+        inner_protos = [proto for proto, size in TUNNELLED.items() if size in sizes]
+        sockets = [RawSocket(size, proto) for size in _families() for proto in inner_protos]
+        for raw in sockets:
+            stack.callback(raw.close)
+        await device.prepare(kernel, tun.name, vips, ipv6=16 in sizes)
+
+        def read(raw: RawSocket) -> None:
+            for payload in raw.receive(_BATCH):
+                reason, inner, offload = unwrap(payload, raw.proto, vips)
+                counts[reason] += 1
+                if inner is not None:
+                    tun.write(inner, offload)
+
+        loop = asyncio.get_running_loop()
+        for raw in sockets:
+            loop.add_reader(raw, read, raw)
+            stack.callback(loop.remove_reader, raw)
+        ready(f"vips={','.join(map(format_address, vips))}")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for reason, count in counts.items():
+                log.info("%d packets: %s: %s", count, reason.name, reason.sentence)
+            for error, count in sum((raw.errors for raw in sockets), tun.errors).items():
+                log.info("%d packets: %s", count, error)
+
+
+def _families() -> list[int]:
+    """Lengths of the addresses that a balancer can send to: a kernel may be without IPv6."""
+    return [4, 16] if socket.has_ipv6 and Path("/proc/net/if_inet6").exists() else [4]
+
+
+def _warn_of_arp(machine: Machine, vips: Collection[bytes]) -> None:
+    """A backend on the VIP's own network must not answer for it there. By neighbour discovery it
+    never does, see `pktlb.host.device`."""
+    for vip in vips:
+        home = machine.connected(vip)
+        if home is None or len(vip) != 4:
+            continue
+        name = machine.links[home].name
+        if sysctl.effective("arp_ignore", name) == 0:
+            log.warning(
+                "%s answers ARP for %s and would take it from the balancer; "
+                "set net.ipv4.conf.%s.arp_ignore=1 and arp_announce=2",
+                name, format_address(vip), name,
+            )  # fmt: skip

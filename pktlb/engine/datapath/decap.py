@@ -1,0 +1,64 @@
+"""Unwrap a tunnel's packets on a backend: which inner packets are let out (RFC 2003, 2473, 4213).
+
+Given what is behind the outer header, as raw IP sockets hand it over: reassembled, perhaps several
+TCP segments that the kernel merged on reception (GRO), whose checksum is then partial.
+"""
+
+from collections.abc import Container
+from typing import Final, NamedTuple
+
+from pktlb.engine.datapath import checksum
+from pktlb.engine.datapath.frame import GSO_NONE, NEEDS_CHECKSUM, NO_OFFLOAD, Offload
+from pktlb.engine.datapath.packet import ADDRESSES, HEADER, TUNNELLED
+from pktlb.model import Proto, Reason
+
+_CHECKSUM_AT: Final[dict[int, int]] = {Proto.TCP: 16, Proto.UDP: 6}
+
+
+class Unwrapped(NamedTuple):
+    """An inner packet and what is still to be done to it; no packet where it is dropped."""
+
+    reason: Reason
+    packet: bytes | None = None
+    offload: Offload = NO_OFFLOAD
+
+
+def unwrap(data: bytes, proto: int, vips: Container[bytes]) -> Unwrapped:
+    """The packet in `data`, the payload of protocol IPIP or IPV6, if it is whole and for one of
+    `vips`. Never raises."""
+    size = TUNNELLED[proto]
+    if len(data) < HEADER[size]:
+        return Unwrapped(Reason.TRUNCATED)
+    if size == 4:
+        header, version = (data[0] & 0x0F) * 4, 4
+        total = int.from_bytes(data[2:4], "big")
+    else:
+        header, version = HEADER[16], 6
+        total = header + int.from_bytes(data[4:6], "big")
+    if data[0] >> 4 != version or header < HEADER[size] or total < header:
+        return Unwrapped(Reason.BAD_HEADER)
+    if total > len(data):
+        return Unwrapped(Reason.TRUNCATED)
+    to = ADDRESSES[size] + size
+    if data[to : to + size] not in vips:
+        return Unwrapped(Reason.NOT_OURS)
+    packet = data[:total]
+    return Unwrapped(Reason.UNWRAPPED, packet, _offload(packet, size, header))
+
+
+def _offload(packet: bytes, size: int, header: int) -> Offload:
+    """Whether the transport checksum is only the pseudo-header's sum, as after GRO."""
+    proto = packet[9] if size == 4 else packet[6]
+    at = _CHECKSUM_AT.get(proto)
+    if at is None or len(packet) < header + at + 2:
+        return NO_OFFLOAD
+    if size == 4 and (packet[6] & 0x3F or packet[7]):
+        return NO_OFFLOAD  # a fragment
+    ends = packet[ADDRESSES[size] : ADDRESSES[size] + 2 * size]
+    pseudo = checksum.word_sum(ends) + proto + len(packet) - header
+    pseudo = checksum.word_sum(pseudo.to_bytes(4, "big"))
+    if int.from_bytes(packet[header + at : header + at + 2], "big") != pseudo:
+        return NO_OFFLOAD
+    if checksum.checksum(packet[header:], pseudo) == 0:
+        return NO_OFFLOAD  # complete, and by chance of the same value
+    return Offload(NEEDS_CHECKSUM, GSO_NONE, 0, 0, header, at)

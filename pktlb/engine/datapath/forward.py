@@ -1,0 +1,120 @@
+"""The last step: rewrite a frame and send it on; cut what does not fit, or say so to its sender."""
+
+from typing import Final, NamedTuple
+
+from pktlb.engine.datapath import icmp, related
+from pktlb.engine.datapath.flow import Flow
+from pktlb.engine.datapath.fragment import fragments
+from pktlb.engine.datapath.frame import NEEDS_CHECKSUM, Frame
+from pktlb.engine.datapath.icmp import Problem
+from pktlb.engine.datapath.keys import FlowKey
+from pktlb.engine.datapath.limiter import Limiter
+from pktlb.engine.datapath.outcome import Outcome
+from pktlb.engine.datapath.packet import IP, View
+from pktlb.engine.datapath.rewrite import (
+    MIN_IPV6_MTU,
+    complete_checksum,
+    encapsulate,
+    overhead,
+    route,
+    translate,
+)
+from pktlb.engine.datapath.segment import can_segment, segments
+from pktlb.engine.datapath.tables import NextHop
+from pktlb.model import Reason
+
+LONGEST_INSIDE: Final = {4: 0xFFFF - 20, 16: 0xFFFF}
+"Bytes of the longest packet that an outer header takes, whatever the link; by its address."
+
+
+class Way(NamedTuple):
+    """Where a frame goes, and what changes on the way."""
+
+    hop: NextHop
+    becomes: FlowKey | None
+    "NAT: the 5-tuple that it gets, reversed."
+    tunnel: bytes
+    "Whom the outer header is for; empty where there is none."
+    answerer: bytes | None
+    "Who tells its sender what is wrong; None: nobody can."
+
+
+class Forwarder:
+    """What is needed to send frames on: the identification of outer headers, and restraint."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._limiter = Limiter(secret)
+        self._ident = 0
+
+    def send(
+        self, frame: Frame, view: View, flow: Flow, way: Way, reason: Reason, now: float
+    ) -> Outcome:
+        """The frame as it goes out, or what its sender is told."""
+        room = way.hop.mtu
+        if way.tunnel:
+            room = min(room - overhead(way.tunnel), LONGEST_INSIDE[len(way.tunnel)])
+        most = max(room, MIN_IPV6_MTU) if way.tunnel and view.size == 16 else room
+        size = _packet_size(frame, view)
+        if size > most and view.dont_fragment:
+            return self.refuse(frame, view, Problem.TOO_BIG, way.answerer, now, most)
+        # Also where it goes on whole: a tunnel's packets may arrive labelled as the TCP inside.
+        if frame.offload.gso_type and not can_segment(frame.offload, view):
+            return Outcome(Reason.UNSEGMENTABLE)
+        if (view.fragment or view.quote) and frame.offload.flags & NEEDS_CHECKSUM:
+            return Outcome(Reason.UNSEGMENTABLE)
+        whole = not way.tunnel and size <= room
+        if way.becomes is None:
+            route(frame, view, way.hop)
+        elif view.quote:
+            related.translate(frame, view, way.hop, flow, way.becomes)
+        else:
+            translate(frame, view, way.hop, flow, way.becomes)
+        return Outcome(reason, (frame,) if whole else self._pieces(frame, view, way))
+
+    def refuse(
+        self,
+        frame: Frame,
+        view: View,
+        problem: Problem,
+        source: bytes | None,
+        now: float,
+        mtu: int = 0,
+    ) -> Outcome:
+        """What is wrong, told to the sender of a frame as it arrived, where that may be told."""
+        reason = problem.reason
+        if source is None or not icmp.may_answer(frame, view):
+            return Outcome(reason)
+        if not self._limiter.allows(icmp.sender(frame, view), now):
+            return Outcome(Reason.UNANSWERED)
+        return Outcome(reason, (icmp.answer(frame, view, problem, source, mtu),))
+
+    def relay(self, frame: Frame, view: View, flow: Flow, hop: NextHop, now: float) -> Outcome:
+        """An error about a tunnel's packet, told to the client whose packet was inside."""
+        source, receiver = related.client_of(flow)
+        if not self._limiter.allows(receiver, now):
+            return Outcome(Reason.UNANSWERED)
+        return Outcome(Reason.RELATED, (related.about_inside(frame, view, hop, source, receiver),))
+
+    def _pieces(self, frame: Frame, view: View, way: Way) -> list[Frame]:
+        """A frame as packets that fit the link, wrapped where its flow goes through a tunnel."""
+        if frame.offload.gso_type:
+            packets = segments(frame, view)
+        else:
+            complete_checksum(frame, view.transport)
+            packets = [frame]
+        if not way.tunnel:
+            return [piece for packet in packets for piece in fragments(packet, way.hop.mtu, 0)]
+        longest = LONGEST_INSIDE[len(way.tunnel)]
+        pieces = []
+        for packet in (part for whole in packets for part in fragments(whole, longest, 0)):
+            self._ident = (self._ident + 1) & 0xFFFFFFFF
+            encapsulate(packet, way.hop, way.tunnel, self._ident)
+            pieces += fragments(packet, way.hop.mtu, self._ident)
+        return pieces
+
+
+def _packet_size(frame: Frame, view: View) -> int:
+    """Bytes of the longest IP packet that a frame stands for."""
+    if frame.offload.gso_type:
+        return min(view.end, view.payload + frame.offload.segment_size) - IP
+    return view.end - IP

@@ -1,0 +1,88 @@
+"""ICMP errors that pktlb itself sends (RFC 792, RFC 4443), under the restraint of RFC 1812, section
+4.3.2.7, and RFC 4443, section 2.4 (e).
+
+They go back to the MAC that the offending frame came from.
+"""
+
+import struct
+from enum import Enum
+from typing import Final, NamedTuple
+
+from pktlb.engine.datapath import checksum
+from pktlb.engine.datapath.address import is_host
+from pktlb.engine.datapath.frame import Frame
+from pktlb.engine.datapath.packet import ADDRESSES, ETHERTYPE, HEADER, IP, View, icmp_pseudo_sum
+from pktlb.model import Proto, Reason
+
+
+class Kind(NamedTuple):
+    """Type and code in one family."""
+
+    type: int
+    code: int
+
+
+class Problem(Enum):
+    """What is wrong with a packet: in IPv4, in IPv6, and what pktlb counts it as."""
+
+    HOST_UNREACHABLE = (Kind(3, 1), Kind(1, 3), Reason.NO_BACKEND)
+    PORT_UNREACHABLE = (Kind(3, 3), Kind(1, 4), Reason.NO_BACKEND)
+    TOO_BIG = (Kind(3, 4), Kind(2, 0), Reason.TOO_BIG)
+    TIME_EXCEEDED = (Kind(11, 0), Kind(3, 0), Reason.TTL_EXPIRED)
+
+    def __init__(self, ipv4: Kind, ipv6: Kind, reason: Reason) -> None:
+        self.kinds = {4: ipv4, 16: ipv6}
+        "By the length of an address."
+        self.reason = reason
+
+
+_QUOTE: Final = {4: 576 - 20 - 8, 16: 1280 - 40 - 8}
+"As much as fits 576 bytes (RFC 1812, section 4.3.2.3), and the least MTU (RFC 4443, section 2.4)."
+_TTL: Final = 64
+_IPV4: Final = struct.Struct(">BBHHHBBH4s4s")
+_IPV6: Final = struct.Struct(">IHBB16s16s")
+_ICMP: Final = struct.Struct(">BBHI")
+
+
+def may_answer(frame: Frame, view: View) -> bool:
+    """Never to an address that is not one host's, nor about a frame that was sent to many, about an
+    error, or about a later fragment."""
+    data = frame.data
+    if view.quote or view.is_later or (data[0] | data[6]) & 1:
+        return False
+    return is_host(sender(frame, view))
+
+
+def sender(frame: Frame, view: View) -> bytes:
+    """Whom an answer goes to."""
+    at = IP + ADDRESSES[view.size]
+    return bytes(frame.data[at : at + view.size])
+
+
+def answer(frame: Frame, view: View, problem: Problem, source: bytes, mtu: int = 0) -> Frame:
+    """The error about `frame` as it arrived, which must permit one; `mtu` is what fits (RFC 1191,
+    section 4)."""
+    data = frame.data
+    quoted = data[IP : min(view.end, IP + _QUOTE[view.size])]
+    message = error(problem, source, sender(frame, view), quoted, mtu)
+    return Frame(frame.port, data[6:12] + data[0:6] + ETHERTYPE[view.size] + message)
+
+
+def error(
+    problem: Problem, source: bytes, receiver: bytes, quoted: bytes | bytearray, mtu: int
+) -> bytearray:
+    """The IP packet of an error that quotes a packet of the same family."""
+    size = len(source)
+    kind = problem.kinds[size]
+    icmp = bytearray(_ICMP.size) + quoted[: _QUOTE[size]]
+    _ICMP.pack_into(icmp, 0, kind.type, kind.code, 0, mtu)
+    start = icmp_pseudo_sum(source + receiver, len(icmp))
+    icmp[2:4] = checksum.checksum(icmp, start).to_bytes(2, "big")
+    header = bytearray(HEADER[size])
+    if size == 4:
+        _IPV4.pack_into(header, 0, 0x45, 0, 20 + len(icmp), 0, 0, _TTL, Proto.ICMP, 0, source,
+                        receiver)  # fmt: skip
+        header[10:12] = checksum.checksum(header).to_bytes(2, "big")
+    else:
+        _IPV6.pack_into(header, 0, 6 << 28, len(icmp), Proto.ICMPV6, _TTL, source, receiver)
+    return header + icmp

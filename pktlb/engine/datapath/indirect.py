@@ -1,0 +1,149 @@
+"""Packets that do not tell their flow by themselves: fragments, and ICMP errors."""
+
+from abc import ABC, abstractmethod
+
+from pktlb.engine.datapath import icmp
+from pktlb.engine.datapath.flow import Flow, FlowTable
+from pktlb.engine.datapath.forward import Forwarder
+from pktlb.engine.datapath.frame import Frame
+from pktlb.engine.datapath.keys import FlowKey, destination, source
+from pktlb.engine.datapath.outcome import Outcome
+from pktlb.engine.datapath.packet import View, address_key
+from pktlb.engine.datapath.tables import Tables
+from pktlb.engine.datapath.trail import Trail, Trails
+from pktlb.engine.datapath.ways import Ways
+from pktlb.model import Mode, Reason, Verdict
+
+
+class Indirect(Ways, ABC):
+    """Finds the flow that they belong to, and sends them its way."""
+
+    def __init__(self, tables: Tables, forwarder: Forwarder, flows: FlowTable) -> None:
+        super().__init__(tables, forwarder)
+        self._flows = flows
+        self._trails = Trails(self._recount)
+
+    @abstractmethod
+    def _recount(self, reason: Reason, frames: int = 1) -> None:
+        """So many fragments that were held have met their fate."""
+
+    @abstractmethod
+    def _packet(self, frame: Frame, view: View, now: float) -> Outcome:
+        """A packet that tells its flow."""
+
+    @abstractmethod
+    def _of_flow(self, frame: Frame, view: View, flow: Flow, now: float) -> Outcome:
+        """One whose flow is known."""
+
+    @abstractmethod
+    def _answered(self, key: FlowKey, now: float) -> Flow | None:
+        """The flow whose backend answers clients itself with packets of this key; none of NAT."""
+
+    @abstractmethod
+    def _is_to_spread(self, frame: Frame, view: View) -> bool:
+        """Whether the kernel would forward it, on a port where that is our business."""
+
+    @abstractmethod
+    def _was_there(self, frame: Frame) -> bool:
+        """It comes from one of those whom it would be spread over."""
+
+    def _is_held(self, frame: Frame, view: View) -> bool:
+        """Whether the kernel is kept from later fragments of this packet, so that we decide."""
+        tables = self._tables
+        here, there = source(view.key).address, destination(view.key).address
+        return (
+            there in tables.services.addresses
+            or here in tables.direct
+            or (here in tables.replies.addresses and tables.may_be_client(there))
+            or self._is_to_spread(frame, view)
+        )
+
+    def _fragment(self, frame: Frame, view: View, now: float) -> Outcome:
+        """A part of a packet: the first one tells where all of them go."""
+        assert view.fragment is not None
+        name = view.fragment.of
+        trail = self._trails.of(name, now)
+        if not trail.note(view.fragment):
+            if trail.refused:
+                self._trails.refuse(trail)
+            return Outcome(Reason.BAD_FRAGMENT)
+        if view.is_later:
+            outcome = self._later_fragment(frame, view, trail, now)
+        else:
+            outcome = self._first_fragment(frame, view, trail, now)
+        if trail.complete:
+            self._trails.end(name, Reason.FRAGMENT_LOST)
+        return outcome
+
+    def _first_fragment(self, frame: Frame, view: View, trail: Trail, now: float) -> Outcome:
+        reason, frames = self._packet(frame, view, now)
+        trail.first = Reason.FRAGMENT_LOST
+        if reason.verdict is Verdict.SEND:
+            trail.first = view.key
+        elif reason.verdict is Verdict.PASS:
+            trail.first = reason
+        waited: list[Frame] = []
+        for held in self._trails.release(trail):
+            outcome = self._follow_first(held.frame, held.view, trail.first, now)
+            if reason.verdict is Verdict.SEND and outcome.reason.verdict is Verdict.PASS:
+                outcome = Outcome(Reason.FRAGMENT_LOST)  # it did not come the same way
+            self._recount(outcome.reason)
+            waited += outcome.frames
+        return Outcome(reason, [*frames, *waited])
+
+    def _later_fragment(self, frame: Frame, view: View, trail: Trail, now: float) -> Outcome:
+        if trail.first is not None:
+            return self._follow_first(frame, view, trail.first, now)
+        held = self._trails.hold(trail, frame, view)
+        return Outcome(Reason.HELD if held else Reason.FRAGMENT_LOST)
+
+    def _follow_first(
+        self, frame: Frame, view: View, first: FlowKey | Reason, now: float
+    ) -> Outcome:
+        """A later fragment whose first one is known."""
+        if isinstance(first, Reason):
+            return Outcome(first, (frame,) if first.verdict is Verdict.PASS else ())
+        flow = self._flows.find(first, now)
+        if flow is None and source(first).address in self._tables.direct:
+            flow = self._answered(first, now)
+        if flow is None:
+            return Outcome(Reason.FRAGMENT_LOST)
+        return self._of_flow(frame, view._replace(key=first), flow, now)
+
+    def _error(self, frame: Frame, view: View, now: float) -> Outcome:
+        """An ICMP error: of use to whom sent the packet that it quotes."""
+        assert view.quote is not None
+        if view.quote.around is not None:
+            flow = self._flows.find(view.key, now)
+            if flow is not None and self._is_tunnel(flow, view.quote.around):
+                return self._about_tunnel(frame, view, flow, now)
+            view = view.around()
+        flow = self._flows.find(view.key, now)
+        if flow is None and icmp.sender(frame, view) in self._tables.direct:
+            flow = self._answered(view.key, now)
+        if flow is None or (flow.any and self._was_there(frame)):
+            return self._unrelated(frame, view, now)
+        if view.ttl <= 1:
+            return Outcome(Reason.TTL_EXPIRED)
+        if view.key == flow.key:
+            return self._to_backend(frame, view, flow, Reason.RELATED, now)
+        return self._to_client(frame, view, flow, Reason.RELATED, now)
+
+    @staticmethod
+    def _is_tunnel(flow: Flow, around: FlowKey) -> bool:
+        """Whether the packets of a flow are wrapped in such that are answered with this key."""
+        return flow.mode is Mode.TUNNEL and source(around).address == flow.backend.address
+
+    def _about_tunnel(self, frame: Frame, view: View, flow: Flow, now: float) -> Outcome:
+        """An error about a packet that we wrapped: its sender is the client of the one inside."""
+        hop = self._hop_to_client(flow)
+        if hop is None:
+            return Outcome(Reason.NO_NEXT_HOP)
+        return self._forwarder.relay(frame, view, flow, hop, now)
+
+    def _unrelated(self, frame: Frame, view: View, now: float) -> Outcome:
+        """An error about nothing that we know: a packet like others, where all are spread."""
+        key = address_key(frame.data, view)
+        if not self._is_to_spread(frame, view._replace(key=key)):
+            return Outcome(Reason.NOT_OURS)
+        return self._packet(frame, view._replace(key=key), now)

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the two halves of the binding share: the module itself, and handing over its memory. */
+#ifndef PK_MODULE_H
+#define PK_MODULE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "plane.h"
+
+struct loaded;
+
+typedef struct {
+	PyObject_HEAD
+	struct pk_plane plane;
+	struct pk_worker *worker; /* of those who call `handle` */
+	struct loaded *loaded;    /* the tables in use, then those that may still be read */
+	int ready;
+} PlaneObject;
+
+PyObject *pk_module_kill(PyObject *object, PyObject *args);
+PyObject *pk_module_save(PyObject *object, PyObject *unused);
+PyObject *pk_module_tally(PyObject *object, PyObject *args);
+PyObject *pk_module_picks(PyObject *object, PyObject *args);
+PyObject *pk_module_expect(PyObject *object, PyObject *args);
+PyObject *pk_module_load(PyObject *object, PyObject *args);
+
+#endif

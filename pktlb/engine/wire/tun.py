@@ -1,0 +1,68 @@
+"""A TUN device of pktlb's own: what is written to it, the kernel receives like any IP packet.
+
+The device goes with the file that holds it, also when the process is killed. See Linux,
+Documentation/networking/tuntap.rst.
+"""
+
+import fcntl
+import os
+import struct
+from collections import Counter
+from typing import Final
+
+from pktlb.engine.datapath.frame import NEEDS_CHECKSUM, Frame, Offload
+from pktlb.errors import refused
+
+_TUNSETIFF: Final = 0x400454CA
+_IFF_TUN: Final = 0x0001
+_IFF_NO_PI: Final = 0x1000
+_IFF_VNET_HDR: Final = 0x4000
+_ETHERNET: Final = 14
+
+
+class Tun:
+    """Packets into the kernel, through a device that must be brought up by who opens it."""
+
+    def __init__(self, name: str, inherited: int | None = None) -> None:
+        """Create the device `name`, or go on with one that another process has left;
+        `KernelError` where the kernel refuses."""
+        self.name: Final = name
+        self.errors: Counter[str] = Counter()
+        if inherited is not None:
+            self._file = inherited
+            return
+        try:
+            self._file = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise refused("cannot open /dev/net/tun", error, "root or access to it") from error
+        try:
+            flags = _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR
+            fcntl.ioctl(self._file, _TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
+        except OSError as error:
+            os.close(self._file)
+            what = f"cannot create the TUN device {name}"
+            raise refused(what, error, "CAP_NET_ADMIN") from error
+
+    def fileno(self) -> int:
+        return self._file
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def give_back(self, frame: Frame) -> bool:
+        """Hand an Ethernet frame's packet to the kernel, with what is still to be done to it."""
+        offload = frame.offload
+        if offload.flags & NEEDS_CHECKSUM:
+            offload = offload._replace(checksum_start=offload.checksum_start - _ETHERNET)
+        if offload.header_length:
+            offload = offload._replace(header_length=max(0, offload.header_length - _ETHERNET))
+        return self.write(memoryview(frame.data)[_ETHERNET:], offload)
+
+    def write(self, packet: memoryview | bytes, offload: Offload) -> bool:
+        """Hand an IP packet to the kernel; offsets in `offload` count from its first byte."""
+        try:
+            os.writev(self._file, (offload.pack(), packet))
+        except OSError as error:
+            self.errors[f"write {error.strerror}"] += 1
+            return False
+        return True

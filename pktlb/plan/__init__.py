@@ -1,0 +1,1 @@
+"""From a configuration and a machine to what should exist; pure functions."""

@@ -1,0 +1,182 @@
+"""What one configuration changes in another, and what that does to the flows there are."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields, replace
+from typing import Any, Final, NamedTuple
+
+from pktlb.config.config import Config
+from pktlb.config.text import KEYS, hash_text
+from pktlb.control.operator import Change, ChangeItem
+from pktlb.engine.datapath.tables import ServiceKey, service_key
+from pktlb.model import (
+    Backend,
+    Endpoint,
+    HashOn,
+    Mode,
+    OnRemove,
+    Proto,
+    Service,
+    Timeouts,
+    Vip,
+    format_address,
+)
+from pktlb.plan.leaving import Leaver
+
+AT_START: Final = (
+    "snat", "timeouts", "max_flows", "engine", "workers", "busy_poll_us", "realtime", "name",
+    "control", "control_group",
+)  # fmt: skip
+"Settings that are only looked at when pktlb starts."
+_LIVE: Final = ("interfaces", "vip_interface")
+_OF_SERVICE: Final = tuple(f.name for f in fields(Service) if f.name not in ("vip", "backends"))
+_OF_BACKEND: Final = tuple(f.name for f in fields(Backend) if f.name != "endpoint")
+
+
+class Held(NamedTuple):
+    """What has to be known of a flow to tell what a change does to it."""
+
+    proto: int
+    client: bytes
+    service: ServiceKey
+    backend: Endpoint
+    "As configured."
+    mode: Mode
+    is_closed: bool
+
+
+def difference(before: Config, after: Config) -> tuple[ChangeItem, ...]:
+    """Every thing that is not the same."""
+    items = [
+        ChangeItem("change", "balancer", "", "", _detail(name, before, after))
+        for name in (*_LIVE, *AT_START)
+        if getattr(before, name) != getattr(after, name)
+    ]
+    old = {service.vip: service for service in before.services}
+    new = {service.vip: service for service in after.services}
+    shared = _shared([*old.values(), *new.values()])
+
+    def called(service: Service) -> str:
+        several = service.label in shared
+        return f"{service.label} ({service.vip})" if several else service.label
+
+    for vip, service in old.items():
+        if vip not in new:
+            items.append(ChangeItem("remove", "service", called(service), "", ""))
+    for vip, service in new.items():
+        if vip not in old:
+            count = len(service.backends)
+            detail = f"with {count} backend{'s' * (count != 1)}"
+            items.append(ChangeItem("add", "service", called(service), "", detail))
+        elif old[vip] is not service:
+            items += _of_service(old[vip], service, called(service))
+    return tuple(items)
+
+
+def with_same(before: Config, after: Config) -> Config:
+    """`after` with the very services of `before` where they are equal: what is known of them is
+    known by their identity."""
+    old = {service.vip: service for service in before.services}
+    services = []
+    for service in after.services:
+        was = old.get(service.vip, service)
+        services.append(was if was == service else service)
+    return replace(after, services=tuple(services))
+
+
+def said(items: Iterable[ChangeItem]) -> tuple[str, ...]:
+    """A sentence for each."""
+    return tuple(map(_sentence, items))
+
+
+def _sentence(item: ChangeItem) -> str:
+    parts = [item.what if item.what == "balancer" else f"service {item.service}"]
+    if item.backend:
+        parts.append(f"backend {item.backend}")
+    verb = {"add": "added", "remove": "removed", "change": ""}[item.action]
+    return f"{', '.join(parts)}: {' '.join(filter(None, (verb, item.detail)))}"
+
+
+def at_start(before: Config, after: Config) -> tuple[str, ...]:
+    """The settings that differ and cannot be changed while packets move."""
+    return tuple(name for name in AT_START if getattr(before, name) != getattr(after, name))
+
+
+def effect(items: Sequence[ChangeItem], restart: Sequence[str], leaving: Iterable[Leaver],
+           services: Iterable[Vip], flows: Iterable[Held], max_flows: int) -> Change:  # fmt: skip
+    """What becomes of `flows` when those leave and these `services` are left.
+
+    With other `snat` addresses than they were opened with, replies do not find the way back; and a
+    restart takes over no more than `max_flows`.
+    """
+    gone = {each.key: each.policy for each in leaving if each.policy}
+    left = set(map(service_key, services))
+    total = moved = broken = 0
+    clients, touched = set(), set()
+    for flow in flows:
+        total += 1
+        clients.add(flow.client)
+        policy = gone.get((flow.service, flow.backend))
+        is_lost = "snat" in restart and flow.mode is Mode.NAT
+        if flow.is_closed or (policy is None and not is_lost):
+            continue
+        if is_lost:
+            broken += 1
+        elif flow.proto != Proto.TCP and flow.service in left:
+            moved += 1
+        elif flow.proto != Proto.TCP or policy is not OnRemove.KEEP:
+            broken += 1
+        else:
+            continue
+        touched.add(flow.client)
+    share = len(touched) / len(clients) if clients else 0.0
+    broken = min(total, broken + max(0, total - max_flows))
+    return Change(said(items), tuple(items), total, moved, broken, share, tuple(restart))
+
+
+def _of_service(before: Service, after: Service, called: str) -> Iterator[ChangeItem]:
+    for name in _OF_SERVICE:
+        if getattr(before, name) != getattr(after, name):
+            yield ChangeItem("change", "service", called, "", _detail(name, before, after))
+    old = {backend.endpoint: backend for backend in before.backends}
+    new = {backend.endpoint: backend for backend in after.backends}
+    for endpoint in old:
+        if endpoint not in new:
+            yield ChangeItem("remove", "backend", called, str(endpoint), "")
+    for endpoint, backend in new.items():
+        was = old.get(endpoint)
+        if was is None:
+            yield ChangeItem("add", "backend", called, str(endpoint), f"weight {backend.weight}")
+        elif was != backend:
+            for name in _OF_BACKEND:
+                if getattr(was, name) != getattr(backend, name):
+                    detail = _detail(name, was, backend)
+                    yield ChangeItem("change", "backend", called, str(endpoint), detail)
+
+
+def _shared(services: Iterable[Service]) -> set[str]:
+    """Names that more than one VIP has."""
+    vips: dict[str, set[Vip]] = {}
+    for service in services:
+        vips.setdefault(service.label, set()).add(service.vip)
+    return {name for name, each in vips.items() if len(each) > 1}
+
+
+def _detail(name: str, before: object, after: object) -> str:
+    called = KEYS.get(name, name)
+    return f"{called} {_said(getattr(before, name))} -> {_said(getattr(after, name))}"
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, HashOn):
+        return hash_text(value)
+    if isinstance(value, Timeouts):
+        return ",".join(f"{f.name}={getattr(value, f.name):g}" for f in fields(value))
+    if isinstance(value, bytes):
+        return format_address(value)
+    if isinstance(value, tuple):
+        return ",".join(map(_said, value)) or "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None or value == "":
+        return "default"
+    return str(getattr(value, "value", value))

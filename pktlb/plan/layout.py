@@ -1,0 +1,205 @@
+"""The datapath's tables, from a configuration and what is known of the machine.
+
+Made again at each change of either; what a change does not touch is taken from the last time.
+"""
+
+from collections.abc import Mapping, Sequence, Set
+from typing import Final, NamedTuple
+
+from pktlb.config.config import Config
+from pktlb.engine.datapath.tables import NextHop, PortInfo, ServiceTable, Tables
+from pktlb.host.machine import Machine
+from pktlb.host.neighbours import Way
+from pktlb.model import HASHES, Backend, Scheduler, Service, Vip
+from pktlb.plan.footprint import Replies, backend_addresses, footprint, is_direct
+from pktlb.plan.leaving import Leaver
+from pktlb.plan.placement import Placement, speaker, way_to
+from pktlb.plan.ramp import FULL, Ramps
+from pktlb.plan.slots import maglev_table, weighted_cycle
+
+HASH_KEY: Final = b"pktlb maglev key"
+"Not a secret: balancers that stand in for each other must choose alike."
+_CYCLES: Final = frozenset({Scheduler.RR, Scheduler.P2C})
+_RAMP_SCALE: Final = 100
+"Weights of a service are so many times finer while one of its backends has a share of its own."
+
+_Policy = tuple[bool, tuple[bytes, ...], tuple[int, ...]]
+"Whether it is a cycle and no Maglev table, names of the backends, weights."
+
+
+class _Known(NamedTuple):
+    """A table, and what it was made of."""
+
+    service: Service
+    usable: tuple[Backend, ...]
+    weights: tuple[int, ...]
+    table: ServiceTable
+    policy: _Policy
+
+
+class Layout:
+    """Makes tables, and remembers what it has made."""
+
+    def __init__(self) -> None:
+        self.ramps: Final = Ramps()
+        self._known: dict[Vip, _Known] = {}
+        self._slots: dict[_Policy, Sequence[int]] = {}
+        self._replies: Final = Replies()
+        self._reached: frozenset[bytes] = frozenset()
+        "Backends' addresses that had a next hop in the latest tables."
+
+    def tables(
+        self, config: Config, placement: Placement, machine: Machine, macs: Mapping[Way, bytes],
+        now: float = 0.0, leaving: Sequence[Leaver] = (), strays: Sequence[Service] = (),
+    ) -> Tables:  # fmt: skip
+        """The tables. `leaving`: backends that are only served for their flows' sake."""
+        opened = {port.index for port in placement.ports}
+        hops = {}
+        for address in backend_addresses((*config.services, *strays)):
+            hop = next_hop(machine, address, macs)
+            if hop is not None and hop.port in opened:
+                hops[address] = hop
+        appliances = [b.endpoint.address for s in config.services if s.vip.any for b in s.backends]
+        before, self._known = self._known, {}
+        policies, self._slots = self._slots, {}
+        moved, self._reached = self._reached ^ hops.keys(), frozenset(hops)
+        self.ramps.keep({service.vip for service in config.services})
+        return Tables.of(
+            services=[self._table(s, hops, now, before, policies, moved) for s in config.services],
+            replies=self._replies.table((*config.services, *strays)),
+            hops=hops,
+            snat=frozenset(config.snat),
+            ports=_port_infos(config, placement, machine),
+            hash_key=HASH_KEY,
+            own=frozenset(address.address for address in machine.addresses),
+            own_ports=placement.own_ports,
+            spread=placement.spread,
+            appliances=frozenset(hops[a].macs[:6] for a in appliances if a in hops),
+            removed={gone.key: gone.policy for gone in leaving if gone.policy},
+        )
+
+    def _table(
+        self, service: Service, hops: Mapping[bytes, NextHop], now: float,
+        before: Mapping[Vip, _Known], policies: Mapping[_Policy, Sequence[int]],
+        moved: Set[bytes],
+    ) -> ServiceTable:  # fmt: skip
+        """The table of one service; `policies` are those of last time, and the addresses `moved`
+        were reached then and are not now, or the other way round."""
+        known = before.get(service.vip)
+        is_same = known and known.service is service and not service.slow_start_s
+        if known and is_same and moved.isdisjoint(footprint(service).addresses):
+            return self._keep(known)
+        usable = tuple(
+            b for b in service.backends if b.weight and not b.drain and b.endpoint.address in hops
+        )
+        weights = self._weights(service, usable, now)
+        if known and (service, usable, weights) == known[:3]:
+            return self._keep(known)
+        policy = _policy(service, usable, weights)
+        slots = self._slots_of(service, usable, policy, policies)
+        table = _table(service, usable, weights, slots)
+        self._known[service.vip] = _Known(service, usable, weights, table, policy)
+        return table
+
+    def _keep(self, known: _Known) -> ServiceTable:
+        """Go on with the table of last time."""
+        if known.table.slots:
+            self._slots.setdefault(known.policy, known.table.slots)
+        self._known[known.service.vip] = known
+        return known.table
+
+    def _weights(
+        self, service: Service, usable: Sequence[Backend], now: float
+    ) -> tuple[int, ...]:  # fmt: skip
+        shares = self.ramps.shares(service, usable, now)
+        if all(share == FULL for share in shares):
+            return tuple(backend.weight for backend in usable)
+        return tuple(
+            max(1, round(_RAMP_SCALE * backend.weight * share))
+            for backend, share in zip(usable, shares, strict=True)
+        )
+
+    def _slots_of(
+        self, service: Service, usable: Sequence[Backend], policy: _Policy,
+        policies: Mapping[_Policy, Sequence[int]],
+    ) -> Sequence[int]:  # fmt: skip
+        if not usable or not (service.scheduler in _CYCLES or service.scheduler in HASHES):
+            return ()
+        if policy not in self._slots:
+            self._slots[policy] = policies.get(policy) or _slots(*policy)
+        return self._slots[policy]
+
+
+def _table(
+    service: Service, usable: Sequence[Backend], weights: tuple[int, ...], slots: Sequence[int]
+) -> ServiceTable:  # fmt: skip
+    modes = tuple(service.mode_of(backend) for backend in usable)
+    thresholds = tuple(map(_thresholds, usable))
+    return ServiceTable(
+        vip=service.vip,
+        mode=service.mode,
+        scheduler=service.scheduler,
+        backends=tuple(backend.endpoint for backend in usable),
+        weights=weights,
+        slots=slots,
+        hash_on=service.hash_on,
+        one_packet=service.one_packet,
+        pick_up=service.pick_up,
+        members=tuple(backend.endpoint for backend in service.backends),
+        modes=modes if set(modes) - {service.mode} else (),
+        thresholds=thresholds if any(upper for upper, _ in thresholds) else (),
+        persist_s=service.persist_s,
+        persist4=service.persist4,
+        persist6=service.persist6,
+        direct=is_direct(service),
+    )
+
+
+def _thresholds(backend: Backend) -> tuple[int, int]:
+    """Of open flows: none above the first, and new ones again below the second."""
+    upper = backend.max_connections
+    return upper, backend.resume_connections or (3 * upper + 3) // 4
+
+
+def _policy(service: Service, usable: Sequence[Backend], weights: tuple[int, ...]) -> _Policy:
+    """What the slots of a service depend on: the same for services with the same machines."""
+    if service.scheduler in _CYCLES:
+        return True, (), weights
+    addresses = [backend.endpoint.address for backend in service.backends]
+    told_apart = len(set(addresses)) == len(addresses)
+    return False, tuple(_name(backend, told_apart) for backend in usable), weights
+
+
+def _name(backend: Backend, told_apart: bool) -> bytes:
+    """What hashes know a backend by; `told_apart`: its address says enough."""
+    if backend.name:
+        return backend.name.encode()
+    return backend.endpoint.address if told_apart else str(backend.endpoint).encode()
+
+
+def _slots(is_cycle: bool, names: tuple[bytes, ...], weights: tuple[int, ...]) -> Sequence[int]:
+    """The scheduler's policy as a table."""
+    return weighted_cycle(weights) if is_cycle else maglev_table(names, weights, HASH_KEY)
+
+
+def next_hop(machine: Machine, address: bytes, macs: Mapping[Way, bytes]) -> NextHop | None:
+    """How a frame reaches `address`; None as long as that is not known."""
+    way = way_to(machine, address)
+    if way is None or way not in macs:
+        return None
+    link, route = machine.links[way[0]], machine.routes[address]
+    mtu = min(link.mtu, route.mtu or link.mtu)
+    return NextHop(link.index, macs[way] + link.mac, mtu, route.source)
+
+
+def _port_infos(config: Config, placement: Placement, machine: Machine) -> dict[int, PortInfo]:
+    """Of the ports that are there."""
+    added = {address for address, _ in placement.addresses}
+    vips = {service.vip.address for service in config.services}
+    infos = {}
+    for port in placement.ports:
+        if link := machine.links.get(port.index):
+            found = {size: speaker(machine, port.index, size, added, vips) for size in (4, 16)}
+            addresses = {size: address for size, address in found.items() if address}
+            infos[port.index] = PortInfo(link.mac, link.mtu, addresses)
+    return infos

@@ -1,0 +1,125 @@
+"""The first line of what is handed over may say anything: it is refused, or both engines agree."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pktlb.engine.datapath.dump import PIN, StateError
+from pktlb.model import Reason, Timeouts
+from tests.conftest import ENGINES
+from tests.support.gateway import Gateway, MakePlane
+from tests.support.packets import V4
+from tests.unit.engine.datapath.test_dump import NOW, busy, laid_out, packets
+
+STORED = Path(__file__).parents[3] / "data" / "handover-1.bin"
+"Of format 1: twelve flows of twelve clients, seven of whom stay with their backend."
+ODD: tuple[Any, ...] = (
+    None, -1, "", "zz", "00" * 16, [], {}, 0, 255, 1 << 40, (1 << 64) - 1, 1 << 64,
+)  # fmt: skip
+"What may stand in the place of any value."
+
+
+def stored() -> tuple[dict[str, Any], bytes]:
+    line, _, records = STORED.read_bytes().partition(b"\n")
+    return json.loads(line), records
+
+
+def paths(value: object, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Of each value inside, the way to it; of long lists only the beginning and the end."""
+    if path:
+        yield path
+    if isinstance(value, dict):
+        inside = list(value.items())
+    else:
+        inside = list(enumerate(value)) if isinstance(value, list) else []
+    for key, each in inside if len(inside) <= 13 else (*inside[:2], inside[-1]):
+        yield from paths(each, (*path, key))
+
+
+def with_odd_values(head: dict[str, Any], section: str) -> Iterator[bytes]:
+    """First lines with one value exchanged."""
+    for path in paths(head[section], (section,)):
+        for odd in ODD:
+            changed = json.loads(json.dumps(head))
+            place = changed
+            for key in path[:-1]:
+                place = place[key]
+            place[path[-1]] = odd
+            yield json.dumps(changed).encode() + b"\n"
+
+
+def what_came_of(engine: MakePlane, data: bytes) -> object:
+    """What an engine remembers then; None where it has refused all."""
+    gateway = Gateway(engine, laid_out("persist", V4), max_flows=64)
+    plane = gateway.plane
+    try:
+        flows = plane.load(data, NOW)
+    except StateError:
+        assert not len(plane.flows)
+        assert not plane.pin_count
+        assert not any(plane.counts.values())
+        return None
+    assert flows == len(plane.flows)
+    plane.dump(NOW)
+    del (counts := plane.counts)[Reason.UNWRAPPED]  # no engine counts it
+    return flows, plane.pin_count, plane.tallies(), counts
+
+
+@pytest.mark.parametrize("section", sorted(stored()[0]))
+def test_any_value_is_refused_or_means_the_same_to_both_engines(section: str) -> None:
+    head, records = stored()
+    for line in with_odd_values(head, section):
+        python, native = (what_came_of(each, line + records) for each in ENGINES.values())
+        assert python == native, line
+
+
+def test_any_pin_means_the_same_to_both_engines() -> None:
+    head, records = stored()
+    line = json.dumps(head).encode() + b"\n"
+    first = len(records) - head["pins"] * PIN.size
+    for at in range(first, first + PIN.size):
+        for value in (0, 6, 255):
+            data = bytearray(records)
+            data[at] = value
+            python, native = (what_came_of(each, line + data) for each in ENGINES.values())
+            assert python == native, (at - first, value)
+
+
+def test_what_was_once_handed_over_can_always_be_read(engine: MakePlane) -> None:
+    """The file is never made anew: a change of the format comes with another one."""
+    gateway = Gateway(engine, laid_out("persist", V4), max_flows=64)
+    assert gateway.plane.load(STORED.read_bytes(), NOW) == 12
+    assert gateway.plane.pin_count == 7
+    assert gateway.plane.counts[Reason.OPENED] == 12
+    assert sorted(count.active for count in gateway.plane.tallies().values()) == [3, 9]
+    before = Gateway(engine, laid_out("persist", V4), max_flows=64)
+    for number, packet in enumerate(packets("persist", V4, 0, 12, "S")):
+        before.receive(packet, number / 10)
+    gateway.goes_on(before)
+    for packet in packets("persist", V4, 0, 12, "A"):
+        assert gateway.receive(packet, NOW).reason is Reason.FORWARDED
+
+
+def test_flows_that_are_over_here_hold_no_endpoint(engine: MakePlane) -> None:
+    """They had more time where they come from."""
+    ports = range(1024, 1028)
+    before = Gateway(engine, laid_out("snat", V4), max_flows=64, source_ports=ports)
+    for packet in packets("snat", V4, 0, 4, "S"):
+        before.receive(packet)
+    after = Gateway(
+        engine, laid_out("snat", V4), max_flows=64, source_ports=ports, timeouts=Timeouts(syn=1.0)
+    )
+    assert after.plane.load(before.plane.dump(NOW), NOW) == 0
+    after.goes_on(before)
+    for packet in packets("snat", V4, 4, 4, "S"):
+        assert after.receive(packet, NOW).reason is Reason.OPENED
+
+
+def test_what_is_over_stays_behind(engine: MakePlane) -> None:
+    before = busy(engine, "persist", V4)
+    flows = len(before.plane.flows)
+    before.plane.dump(15.0)
+    assert 0 < len(before.plane.flows) < flows
