@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pktlb.config.problem import show
+from pktlb.config.service import Service
 from pktlb.errors import ConfigError
-from pktlb.model import Service, Timeouts
+from pktlb.model import Timeouts
 
 MAX_FLOWS: Final = 1 << 24
 ENGINES: Final = ("auto", "native", "python")

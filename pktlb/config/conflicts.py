@@ -10,9 +10,10 @@ from typing import Final
 
 from pktlb.config.config import MAX_SERVICES, MAX_SNAT_ADDRESSES, Config
 from pktlb.config.problem import Path, Problem, dotted, show
+from pktlb.config.service import Backend, Service
 from pktlb.config.text import MAX_BACKENDS, has_ports, parse_vip, picks_up
 from pktlb.errors import ConfigError, FileError
-from pktlb.model import HASHES, Backend, Endpoint, HashOn, Mode, Proto, Service, Vip, format_address
+from pktlb.model import HASHES, Endpoint, HashOn, Mode, Proto, Vip, format_address
 
 _EVERY: Final = -1
 "Stands for the protocols of a service that names none."

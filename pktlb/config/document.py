@@ -13,10 +13,11 @@ from pktlb.config.config import MAX_SERVICES, Config
 from pktlb.config.conflicts import conflicts, conflicts_of, moves_ports
 from pktlb.config.keys import BackendTable, BalancerTable, Document, ServiceTable
 from pktlb.config.problem import MAX_PROBLEMS, Path, Problem, show
+from pktlb.config.service import Backend, Service
 from pktlb.config.text import parse_hash, picks_up, served_port
 from pktlb.config.validation import unknown_key, validated
 from pktlb.errors import ConfigError
-from pktlb.model import HASHES, Backend, Endpoint, HashOn, Service, Timeouts, Vip
+from pktlb.model import HASHES, Endpoint, HashOn, Timeouts, Vip
 
 MAX_MEMBERS: Final = 1 << 20
 "Backends of all services together, those of each VIP counted."

@@ -10,9 +10,10 @@ from typing import Any, Final
 from pktlb.config.config import Config
 from pktlb.config.conflicts import moves_ports
 from pktlb.config.problem import Problem, dotted, show
+from pktlb.config.service import Backend, Service
 from pktlb.config.text import KEYS, hash_text, picks_up
 from pktlb.errors import FileError
-from pktlb.model import HASHES, WHOLE_FLOW, Backend, Service, format_address
+from pktlb.model import HASHES, WHOLE_FLOW, format_address
 
 _NOWHERE: Final = Config(())
 

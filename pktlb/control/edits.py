@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from pktlb.config.config import Config, parse_address, parse_number
+from pktlb.config.service import Backend, Service
 from pktlb.config.text import parse_vip, split_port
 from pktlb.control.refusal import ConflictError, NotFoundError
 from pktlb.errors import ConfigError
-from pktlb.model import Backend, Service, Vip
+from pktlb.model import Vip
 
 Edit = Callable[[Config], Config]
 "What a request wants, to be worked out on what is running when its turn has come."

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pktlb.config.config import Config
-from pktlb.model import Backend, Endpoint, Mode, OnRemove, Reason, Service, Vip
+from pktlb.config.service import Backend, Service
+from pktlb.model import Endpoint, Mode, OnRemove, Reason, Vip
+from pktlb.plan.change import Change
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,41 +80,6 @@ class FlowView:
     "NAT: the client as the backend sees it, which is itself where nothing stands in for it."
     service_vip: Vip | None = None
     "The VIP of the service; None: that is not known any more."
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeItem:
-    """One difference between two configurations."""
-
-    action: str
-    '"add", "remove" or "change".'
-    what: str
-    '"service", "backend" or "balancer".'
-    service: str
-    "Label; empty where it is about the balancer."
-    backend: str
-    "Its address; empty where it is not about one."
-    detail: str
-    'What changes, such as "weight 1 -> 3".'
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What a new configuration does, or would do."""
-
-    lines: tuple[str, ...] = ()
-    "A sentence each."
-    items: tuple[ChangeItem, ...] = ()
-    flows_total: int = 0
-    "Live flows when this was worked out."
-    flows_moved: int = 0
-    "Of those, how many go on with another backend."
-    flows_broken: int = 0
-    "How many end."
-    clients_share: float = 0.0
-    "Share of the live clients, 0..1, that have such a flow."
-    restart: tuple[str, ...] = ()
-    "Settings of the balancer that only a restart takes over: `apply` refuses them."
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from pktlb.control.operator import (
-    BackendStatus,
-    Change,
-    Counts,
-    Event,
-    FlowView,
-    Removal,
-    ServiceStatus,
-)
+from pktlb.control.operator import BackendStatus, Counts, Event, FlowView, Removal, ServiceStatus
 from pktlb.model import Reason, format_proto
+from pktlb.plan.change import Change
 
 View = dict[str, Any]
 

@@ -10,16 +10,9 @@ from typing import Any, Final, TypeVar
 from pktlb.config import file
 from pktlb.config.config import Config
 from pktlb.config.conflicts import check_together
+from pktlb.config.service import Backend, Service
 from pktlb.control.events import Events
-from pktlb.control.operator import (
-    BackendStatus,
-    Change,
-    Counts,
-    Event,
-    FlowView,
-    Removal,
-    ServiceStatus,
-)
+from pktlb.control.operator import BackendStatus, Counts, Event, FlowView, Removal, ServiceStatus
 from pktlb.control.refusal import BusyError, ConflictError
 from pktlb.control.server import Server
 from pktlb.daemon.balancer import Balancer
@@ -31,8 +24,8 @@ from pktlb.engine.datapath.tally import Count
 from pktlb.engine.datapath.tcp import State
 from pktlb.engine.engine import AnyFlow
 from pktlb.errors import ConfigError, KernelError
-from pktlb.model import Backend, Endpoint, OnRemove, Service
-from pktlb.plan.change import Held, at_start, difference, effect, said
+from pktlb.model import Endpoint, OnRemove
+from pktlb.plan.change import Change, Held, at_start, difference, effect, said
 from pktlb.plan.leaving import leavers
 from pktlb.plan.ramp import FULL
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from pktlb.config.config import Config
+from pktlb.config.service import Service
 from pktlb.engine.wire.filter import Filters, Program
 from pktlb.engine.wire.port import Inherited, Port
 from pktlb.engine.wire.tun import Tun
@@ -19,7 +20,7 @@ from pktlb.host import device
 from pktlb.host.machine import Machine
 from pktlb.host.netlink import Kernel
 from pktlb.host.sentry import Sentry
-from pktlb.model import Service, format_address
+from pktlb.model import format_address
 from pktlb.plan.footprint import alike
 from pktlb.plan.placement import NOBODY, Known, Placement, filters, guard, place, wanted_ends
 

@@ -1,25 +1,14 @@
 """What one configuration changes in another, and what that does to the flows there are."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final, NamedTuple
 
 from pktlb.config.config import Config
+from pktlb.config.service import Backend, Service
 from pktlb.config.text import KEYS, hash_text
-from pktlb.control.operator import Change, ChangeItem
 from pktlb.engine.datapath.tables import ServiceKey, service_key
-from pktlb.model import (
-    Backend,
-    Endpoint,
-    HashOn,
-    Mode,
-    OnRemove,
-    Proto,
-    Service,
-    Timeouts,
-    Vip,
-    format_address,
-)
+from pktlb.model import Endpoint, HashOn, Mode, OnRemove, Proto, Timeouts, Vip, format_address
 from pktlb.plan.leaving import Leaver
 
 AT_START: Final = (
@@ -30,6 +19,41 @@ AT_START: Final = (
 _LIVE: Final = ("interfaces", "vip_interface")
 _OF_SERVICE: Final = tuple(f.name for f in fields(Service) if f.name not in ("vip", "backends"))
 _OF_BACKEND: Final = tuple(f.name for f in fields(Backend) if f.name != "endpoint")
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeItem:
+    """One difference between two configurations."""
+
+    action: str
+    '"add", "remove" or "change".'
+    what: str
+    '"service", "backend" or "balancer".'
+    service: str
+    "Label; empty where it is about the balancer."
+    backend: str
+    "Its address; empty where it is not about one."
+    detail: str
+    'What changes, such as "weight 1 -> 3".'
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a new configuration does, or would do."""
+
+    lines: tuple[str, ...] = ()
+    "A sentence each."
+    items: tuple[ChangeItem, ...] = ()
+    flows_total: int = 0
+    "Live flows when this was worked out."
+    flows_moved: int = 0
+    "Of those, how many go on with another backend."
+    flows_broken: int = 0
+    "How many end."
+    clients_share: float = 0.0
+    "Share of the live clients, 0..1, that have such a flow."
+    restart: tuple[str, ...] = ()
+    "Settings of the balancer that only a restart takes over: `apply` refuses them."
 
 
 class Held(NamedTuple):

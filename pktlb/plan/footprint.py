@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Final, Generic, NamedTuple, TypeVar
 
+from pktlb.config.service import Service
 from pktlb.engine.datapath.keys import EndpointKey, endpoint_key
 from pktlb.engine.datapath.tables import Ends, is_single
-from pktlb.model import Endpoint, Mode, Service, Vip
+from pktlb.model import Endpoint, Mode, Vip
 
 Found = TypeVar("Found")
 

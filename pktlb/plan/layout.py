@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Final, NamedTuple
 
 from pktlb.config.config import Config
+from pktlb.config.service import Backend, Service
 from pktlb.engine.datapath.tables import NextHop, PortInfo, ServiceTable, Tables
 from pktlb.host.machine import Machine
 from pktlb.host.neighbours import Way
-from pktlb.model import HASHES, Backend, Scheduler, Service, Vip
+from pktlb.model import HASHES, Scheduler, Vip
 from pktlb.plan.footprint import Replies, backend_addresses, footprint, is_direct
 from pktlb.plan.leaving import Leaver
 from pktlb.plan.placement import Placement, speaker, way_to

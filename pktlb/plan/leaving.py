@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from pktlb.config.config import Config
+from pktlb.config.service import Backend, Service
 from pktlb.engine.datapath.tables import ServiceKey, service_key
-from pktlb.model import Backend, Endpoint, OnRemove, Service
+from pktlb.model import Endpoint, OnRemove
 
 
 class Leaver(NamedTuple):

@@ -10,13 +10,14 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from pktlb.config.config import Config
+from pktlb.config.service import Backend, Service
 from pktlb.engine.datapath.pipeline import SOURCE_PORTS
 from pktlb.engine.wire.filter import EVERYTHING, NOTHING, Program, Side
 from pktlb.errors import ConfigError
 from pktlb.host.guard import Guard
 from pktlb.host.machine import Link, Machine, Route, is_global
 from pktlb.host.neighbours import Way
-from pktlb.model import Backend, Mode, Service, Vip, format_address
+from pktlb.model import Mode, Vip, format_address
 from pktlb.plan.footprint import (
     backend_addresses,
     bridged_addresses,

@@ -3,7 +3,8 @@
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from pktlb.model import Backend, Endpoint, Service, Vip
+from pktlb.config.service import Backend, Service
+from pktlb.model import Endpoint, Vip
 
 FULL: Final = 1.0
 _LONG_AGO: Final = -float("inf")

@@ -7,8 +7,9 @@ from random import Random
 from typing import Final
 
 from pktlb.config.config import Config
+from pktlb.config.service import Backend, Service
 from pktlb.host.machine import Address, Link, Machine, Route
-from pktlb.model import Backend, Endpoint, Mode, Scheduler, Service, Vip
+from pktlb.model import Endpoint, Mode, Scheduler, Vip
 
 WAN: Final = Link(2, "wan", bytes.fromhex("020000000201"), 1500, True)
 LAN: Final = Link(3, "lan", bytes.fromhex("020000000202"), 1500, True)

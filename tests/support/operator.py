@@ -5,19 +5,12 @@ from collections.abc import AsyncIterator, Callable
 
 from pktlb.config import file
 from pktlb.config.config import Config
+from pktlb.config.service import Backend, Service
 from pktlb.control import edits
 from pktlb.control.events import Events
-from pktlb.control.operator import (
-    BackendStatus,
-    Change,
-    Counts,
-    Event,
-    FlowView,
-    Removal,
-    ServiceStatus,
-)
-from pktlb.model import Backend, Endpoint, Mode, OnRemove, Reason, Scheduler, Service, Vip
-from pktlb.plan.change import difference, said
+from pktlb.control.operator import BackendStatus, Counts, Event, FlowView, Removal, ServiceStatus
+from pktlb.model import Endpoint, Mode, OnRemove, Reason, Scheduler, Vip
+from pktlb.plan.change import Change, difference, said
 
 
 def packed(text: str) -> bytes:

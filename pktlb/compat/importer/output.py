@@ -11,9 +11,10 @@ from pktlb.config.config import MAX_SERVICES, Config
 from pktlb.config.conflicts import conflicts, label
 from pktlb.config.file import service_of, write
 from pktlb.config.problem import Problem
+from pktlb.config.service import Service
 from pktlb.config.toml import HEADER
 from pktlb.errors import ConfigError
-from pktlb.model import Service, Timeouts
+from pktlb.model import Timeouts
 
 _ROUNDS: Final = 8
 "What is left out may be all that something else stood against."

@@ -7,9 +7,9 @@ from aiohttp import web
 
 from pktlb.control import views
 from pktlb.control.edits import Edit
-from pktlb.control.operator import Change
 from pktlb.control.request import MAX_BODY, answer, operator_of
 from pktlb.model import OnRemove
+from pktlb.plan.change import Change
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

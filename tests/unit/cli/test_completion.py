@@ -19,8 +19,9 @@ import shtab
 from pktlb.cli.completion import SHELLS
 from pktlb.cli.main import main, make_parser
 from pktlb.config.config import Config
+from pktlb.config.service import Backend, Service
 from pktlb.control import views
-from pktlb.model import Backend, Endpoint, Mode, Scheduler, Service, Vip
+from pktlb.model import Endpoint, Mode, Scheduler, Vip
 from tests.support.operator import DNS, WEB, A, B, FakeOperator
 
 

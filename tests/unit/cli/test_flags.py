@@ -11,7 +11,8 @@ from pktlb.cli.main import main, make_parser
 from pktlb.cli.run import make_config
 from pktlb.config.config import Config
 from pktlb.config.file import read
-from pktlb.model import Backend, Endpoint, Mode, OnRemove
+from pktlb.config.service import Backend
+from pktlb.model import Endpoint, Mode, OnRemove
 
 WEB = "--vip 203.0.113.10:80 --backend 10.0.2.11"
 FILE = '[balancer]\nname = "a"\ncontrol = "/run/a.sock"\n'

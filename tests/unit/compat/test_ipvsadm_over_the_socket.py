@@ -14,9 +14,10 @@ import pytest
 from pktlb.config.config import Config
 from pktlb.config.conflicts import check_together
 from pktlb.config.file import read
-from pktlb.control.operator import Change, FlowView
+from pktlb.control.operator import FlowView
 from pktlb.control.server import serving
 from pktlb.model import Endpoint, Mode, OnRemove, Vip
+from pktlb.plan.change import Change
 from tests.support.operator import FakeOperator
 
 VIP = Endpoint(bytes([10, 0, 1, 100]), 80)

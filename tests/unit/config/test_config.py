@@ -7,19 +7,9 @@ import pytest
 from pktlb.cli.main import main, make_parser
 from pktlb.cli.run import make_config
 from pktlb.config.config import Config, parse_snat
+from pktlb.config.service import Backend, Service
 from pktlb.config.text import parse_vip
-from pktlb.model import (
-    Backend,
-    Endpoint,
-    HashFields,
-    HashOn,
-    Mode,
-    Scheduler,
-    Service,
-    Timeouts,
-    Vip,
-    format_address,
-)
+from pktlb.model import Endpoint, HashFields, HashOn, Mode, Scheduler, Timeouts, Vip, format_address
 
 VIP = "--vip 10.0.1.100:80"
 BACKEND = "--backend 10.0.2.11:8080"

@@ -13,8 +13,9 @@ from pktlb.config.file import MAX_BYTES, load, read, write
 from pktlb.config.lines import Lines
 from pktlb.config.problem import MAX_PROBLEMS
 from pktlb.config.problem import Path as ProblemPath
+from pktlb.config.service import Backend
 from pktlb.errors import FileError
-from pktlb.model import Backend, Endpoint, HashFields, HashOn, Mode, OnRemove, Scheduler, Timeouts
+from pktlb.model import Endpoint, HashFields, HashOn, Mode, OnRemove, Scheduler, Timeouts
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 WEB = '[[service]]\nvip = "203.0.113.10:80"\nmode = "nat"\n'

@@ -18,8 +18,9 @@ from pktlb.config.file import (
     service_of,
     write,
 )
+from pktlb.config.service import Service
 from pktlb.errors import FileError
-from pktlb.model import Mode, Scheduler, Service
+from pktlb.model import Mode, Scheduler
 
 WEB = {"vip": "203.0.113.10:80", "mode": "nat", "backend": [{"address": "10.0.2.11:8080"}]}
 SNAT = Config((), snat=(bytes([10, 0, 2, 200]),))

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pktlb.config.service import Backend
 from pktlb.control import edits
 from pktlb.control.routes import ROUTES
-from pktlb.model import Backend, Endpoint
+from pktlb.model import Endpoint
 from tests.support.operator import FakeOperator
 from tests.support.page import SOCKET, Example, examples, same, sections
 from tests.support.server import Running, running

@@ -11,16 +11,18 @@ from types import SimpleNamespace
 import pytest
 
 from pktlb.config.config import Config
+from pktlb.config.service import Backend
 from pktlb.control import edits, views
 from pktlb.control.events import QUEUE, Events
-from pktlb.control.operator import Change, ChangeItem, Event, FlowView, Removal
+from pktlb.control.operator import Event, FlowView, Removal
 from pktlb.control.peers import Peer, Rights, peer_of
 from pktlb.control.place import socket_path
 from pktlb.control.refusal import BadRequestError, ConflictError, NotFoundError
 from pktlb.control.selection import STATES, make_selection
 from pktlb.engine.datapath.tcp import State
 from pktlb.errors import ConfigError
-from pktlb.model import Backend, Endpoint, Reason, Vip
+from pktlb.model import Endpoint, Reason, Vip
+from pktlb.plan.change import Change, ChangeItem
 from tests.support.operator import CONFIG, DNS, WEB, A, B, FakeOperator, flow, packed
 
 STATUS = ["version", "services", "flows", "reasons"]

@@ -5,17 +5,8 @@ from dataclasses import replace
 import pytest
 
 from pktlb.config.config import Config
-from pktlb.model import (
-    Backend,
-    Endpoint,
-    HashFields,
-    HashOn,
-    Mode,
-    Scheduler,
-    Service,
-    Timeouts,
-    Vip,
-)
+from pktlb.config.service import Backend, Service
+from pktlb.model import Endpoint, HashFields, HashOn, Mode, Scheduler, Timeouts, Vip
 from pktlb.plan.change import difference, said
 
 WEB = Service(

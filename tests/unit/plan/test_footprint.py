@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from pktlb.model import Backend, Endpoint, Mode, Scheduler, Service, Vip
+from pktlb.config.service import Backend, Service
+from pktlb.model import Endpoint, Mode, Scheduler, Vip
 from pktlb.plan.footprint import alike
 
 FIRST, SECOND = Endpoint(bytes([10, 0, 2, 11]), 80), Endpoint(bytes([10, 0, 2, 12]), 80)

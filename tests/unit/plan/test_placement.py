@@ -5,12 +5,13 @@ from dataclasses import replace
 import pytest
 
 from pktlb.config.config import Config
+from pktlb.config.service import Backend, Service
 from pktlb.engine.datapath.tables import NextHop, PortInfo
 from pktlb.engine.wire.filter import EVERYTHING, NOTHING
 from pktlb.errors import ConfigError
 from pktlb.host.machine import Address, Link, Machine, Route
 from pktlb.host.netlink import _packed as packed
-from pktlb.model import HASHES, Backend, Endpoint, Mode, Scheduler, Service, Vip
+from pktlb.model import HASHES, Endpoint, Mode, Scheduler, Vip
 from pktlb.plan import placement as plan
 from pktlb.plan.layout import Layout, next_hop
 
