@@ -257,7 +257,7 @@ def _possible(options: argparse.Namespace) -> Config | ConfigError:
     try:
         return make_config(options)
     except ConfigError as error:
-        from pktlb.daemon.restart.handover import is_expected  # noqa: PLC0415
+        from pktlb.daemon.restart.successor import is_expected  # noqa: PLC0415
 
         if not is_expected():
             raise
@@ -270,7 +270,7 @@ def command(options: argparse.Namespace) -> None:
         config = _possible(options)
         logs.to_stderr()
         from pktlb.daemon import run as daemon  # noqa: PLC0415 - loads netlink, which bad flags do not need
-        from pktlb.daemon.restart.handover import is_trial, pass_trial  # noqa: PLC0415
+        from pktlb.daemon.restart.successor import is_trial, pass_trial  # noqa: PLC0415
         from pktlb.host.presence import run_until_stopped  # noqa: PLC0415 - asyncio
 
     if is_trial():

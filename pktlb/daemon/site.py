@@ -1,17 +1,16 @@
 """What pktlb puts on the machine for a configuration: sockets, guard, addresses.
 
-A change is done in two steps around the swap of the tables: first everything that the new state
-needs as well, then only that. So at no time a frame is the kernel's that is somebody's flow.
+A change is done in two steps around the swap of the tables: `widen` adds everything that the new
+state needs, `narrow` takes away what only the old one needed. So at no time the kernel gets a frame
+of a flow.
 """
 
 import logging
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final
 
-from pktlb.config.config import Config
-from pktlb.config.service import Service
 from pktlb.engine.wire.filter import Filters, Program
 from pktlb.engine.wire.port import Inherited, Port
 from pktlb.engine.wire.tun import Tun
@@ -22,20 +21,10 @@ from pktlb.host.netlink import Kernel
 from pktlb.host.sentry import Sentry
 from pktlb.model import format_address
 from pktlb.plan.footprint import alike
-from pktlb.plan.placement import NOBODY, Known, Placement, filters, guard, place, wanted_ends
+from pktlb.plan.leaving import Served
+from pktlb.plan.placement import Placement, filters, guard, wanted_ends
 
 log: Final = logging.getLogger(__name__)
-
-TUN: Final = "pktlb"
-
-
-class Served(NamedTuple):
-    """What the site is for."""
-
-    config: Config
-    "Those who leave are in it."
-    strays: tuple[Service, ...] = ()
-    "Who may still send, but has no place in it."
 
 
 class Site:
@@ -49,7 +38,7 @@ class Site:
         self.sentry: Final = Sentry(guard(served.config, placement, served.strays))
         self.ports: list[Port] = []
         self.added: dict[bytes, int] = {}
-        "Addresses that are only there because of pktlb, with the link of each."
+        "Addresses that pktlb has added, with the link of each."
         self._on_device: set[bytes] = set()
         self._filters: Final = Filters()
         self._let_in: dict[int, Sequence[Program]] = {}
@@ -66,7 +55,7 @@ class Site:
         self.ports.append(Port(index, link.name, link.mtu, programs, workers, inherited))
 
     def _programs(self) -> dict[int, Sequence[Program]]:
-        """What each port lets in as things are."""
+        """The filters of each port, by its index."""
         ends = wanted_ends(self._served.config, self._served.strays)
         return filters(self.placement, self._filters.programs(ends))
 
@@ -85,7 +74,7 @@ class Site:
         await device.prepare(self._kernel, self.tun.name, new, self.placement.ipv6)
 
     async def remove_addresses(self, keep: Iterable[bytes] = ()) -> None:
-        """Take away those that were added, but for these."""
+        """Take away the addresses that were added, but for those to `keep`."""
         kept = set(keep)
         for address in [address for address in self.added if address not in kept]:
             await self._kernel.remove_address(self.added.pop(address), address)
@@ -95,7 +84,7 @@ class Site:
             self._on_device.discard(address)
 
     async def restore_addresses(self, machine: Machine) -> None:
-        """Somebody took an address away that clients or backends need."""
+        """Add the addresses again that something else on the machine has removed."""
         there = {(address.address, address.link) for address in machine.addresses}
         for address, link in self.added.items():
             if (address, link) not in there and link in machine.links:
@@ -103,7 +92,7 @@ class Site:
                 await self._kernel.add_address(link, address)
 
     def suits(self, served: Served) -> bool:
-        """Whether this needs nothing else of the machine: then the site is for it from now on."""
+        """Whether `served` needs nothing new of the machine; it is served from then on."""
         before = self._served
         same = (
             served.config.interfaces == before.config.interfaces
@@ -116,8 +105,7 @@ class Site:
         return same
 
     def widen(self, served: Served, placement: Placement, workers: int) -> None:
-        """Open, hold and let in what this needs, besides what is needed now. Where that fails,
-        nothing has changed."""
+        """Open, guard and let in what `served` needs too; `KernelError`: nothing has changed."""
         before = self._served, self.placement
         both = _both(self._served, served)
         links = {link.index: link for link in (*self.placement.ports, *placement.ports)}
@@ -141,20 +129,22 @@ class Site:
             raise
 
     def narrow(self, served: Served, placement: Placement) -> None:
-        """Hold and let in what this needs, and nothing else. The sockets of other interfaces are
-        left to the caller: see `spare_ports`."""
+        """Guard and let in what `served` needs, and nothing else.
+
+        The caller closes the sockets of other interfaces: see `spare_ports`.
+        """
         self._use(served, placement)
         self.sentry.want(guard(served.config, placement, served.strays))
 
     def spare_ports(self) -> list[Port]:
-        """Those that are not needed any more, taken out of `ports`; to be closed by the caller."""
+        """Take out of `ports` the ones that are not needed any more; the caller closes them."""
         needed = {link.index for link in self.placement.ports}
         spare = [port for port in self.ports if port.index not in needed]
         self.ports = [port for port in self.ports if port.index in needed]
         return spare
 
     def _use(self, served: Served, placement: Placement) -> None:
-        """The filters of the sockets that are open, where they are to be others."""
+        """Attach new filters to the open sockets whose filters differ."""
         self._served, self.placement = served, placement
         now = self._programs()
         for port in self.ports:
@@ -168,25 +158,3 @@ def _both(before: Served, after: Served) -> Served:
     strays = {id(each): each for each in (*before.strays, *after.strays)}
     config = replace(after.config, services=tuple(services.values()))
     return Served(config, tuple(strays.values()))
-
-
-def placed(config: Config, served: Served, machine: Machine, added: Mapping[bytes, int],
-           known: Known = NOBODY) -> Placement:  # fmt: skip
-    """Where things go. What is only there because of pktlb does not count as there; what is served
-    until its last flow is over keeps its place."""
-    bare = machine.without(TUN)
-    theirs = [a for a in bare.addresses if added.get(a.address) != a.link]
-    placement = place(config, replace(bare, addresses=theirs), known)
-    if served.config is config:
-        return placement
-    vips = [service.vip.address for service in served.config.services]
-    there = dict(placement.addresses)
-    kept = {vip: added[vip] for vip in vips if vip in added and vip not in there}
-    links = {link.index: link for link in (*placement.ports, *known.ports)}
-    return replace(
-        placement,
-        ports=tuple(links.values()),
-        addresses=(*placement.addresses, *kept.items()),
-        device_addresses=placement.device_addresses or tuple(v for v in vips if len(v) == 4)[:1],
-        ipv6=placement.ipv6 or any(len(vip) == 16 for vip in vips),
-    )  # fmt: skip

@@ -87,7 +87,7 @@ async def _supervise(main: Coroutine[None, None, None]) -> None:
 
     for number in STOPPING:
         asyncio.get_running_loop().add_signal_handler(number, stop)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)  # see `pktlb.daemon.restart.handover`
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)  # see `pktlb.daemon.restart.successor`
     with contextlib.suppress(asyncio.CancelledError):
         await task
 

@@ -1,4 +1,8 @@
-"""What one configuration changes in another, and what that does to the flows there are."""
+"""The difference between two configurations, and what it does to the flows that exist.
+
+Pure: flows come as values, and nothing is changed here. `transition` works the difference out once;
+what plans it, says it and carries it out is handed the same `Transition`.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -9,7 +13,7 @@ from pktlb.config.service import Backend, Service
 from pktlb.config.text import KEYS, hash_text
 from pktlb.engine.datapath.tables import ServiceKey, service_key
 from pktlb.model import Endpoint, HashOn, Mode, OnRemove, Proto, Timeouts, Vip, format_address
-from pktlb.plan.leaving import Leaver
+from pktlb.plan.leaving import Leaver, all_leaving, leavers
 
 AT_START: Final = (
     "snat", "timeouts", "max_flows", "engine", "workers", "busy_poll_us", "realtime", "name",
@@ -54,6 +58,34 @@ class Change:
     "Share of the live clients, 0..1, that have such a flow."
     restart: tuple[str, ...] = ()
     "Settings of the balancer that only a restart takes over: `apply` refuses them."
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """The way from one configuration to another."""
+
+    before: Config
+    after: Config
+    "Holds the very services of `before` that are equal: what is known of them goes by identity."
+    items: tuple[ChangeItem, ...]
+    "Every difference."
+    at_start: tuple[str, ...]
+    "Settings that differ and that only a restart takes over."
+    leavers: tuple[Leaver, ...]
+    "Backends that leave because of this."
+
+    def leaving(self, earlier: Sequence[Leaver]) -> list[Leaver]:
+        """All backends that leave afterwards: the `earlier` ones that still do, as well."""
+        return all_leaving(self.leavers, earlier, self.after)
+
+
+def transition(before: Config, after: Config, on_remove: OnRemove | None = None) -> Transition:
+    """Work out what differs; `on_remove` counts for more than the setting of a service."""
+    after = with_same(before, after)
+    return Transition(
+        before, after, difference(before, after), at_start(before, after),
+        tuple(leavers(before, after, on_remove)),
+    )  # fmt: skip
 
 
 class Held(NamedTuple):
@@ -125,36 +157,50 @@ def at_start(before: Config, after: Config) -> tuple[str, ...]:
     return tuple(name for name in AT_START if getattr(before, name) != getattr(after, name))
 
 
-def effect(items: Sequence[ChangeItem], restart: Sequence[str], leaving: Iterable[Leaver],
-           services: Iterable[Vip], flows: Iterable[Held], max_flows: int) -> Change:  # fmt: skip
-    """What becomes of `flows` when those leave and these `services` are left.
+def effect(change: Transition, flows: Iterable[Held]) -> Change:
+    """What a transition does to `flows`.
 
-    With other `snat` addresses than they were opened with, replies do not find the way back; and a
-    restart takes over no more than `max_flows`.
+    Replies of a flow do not find the way back when `snat` has other addresses than at its start. A
+    restart takes over `max_flows` at most.
     """
-    gone = {each.key: each.policy for each in leaving if each.policy}
-    left = set(map(service_key, services))
+    gone = {each.key: each.on_remove for each in change.leavers if each.on_remove}
+    left = {service_key(service.vip) for service in change.after.services}
     total = moved = broken = 0
     clients, touched = set(), set()
     for flow in flows:
         total += 1
         clients.add(flow.client)
-        policy = gone.get((flow.service, flow.backend))
-        is_lost = "snat" in restart and flow.mode is Mode.NAT
-        if flow.is_closed or (policy is None and not is_lost):
+        on_remove = gone.get((flow.service, flow.backend))
+        is_lost = "snat" in change.at_start and flow.mode is Mode.NAT
+        if flow.is_closed or (on_remove is None and not is_lost):
             continue
         if is_lost:
             broken += 1
         elif flow.proto != Proto.TCP and flow.service in left:
             moved += 1
-        elif flow.proto != Proto.TCP or policy is not OnRemove.KEEP:
+        elif flow.proto != Proto.TCP or on_remove is not OnRemove.KEEP:
             broken += 1
         else:
             continue
         touched.add(flow.client)
     share = len(touched) / len(clients) if clients else 0.0
-    broken = min(total, broken + max(0, total - max_flows))
-    return Change(said(items), tuple(items), total, moved, broken, share, tuple(restart))
+    broken = min(total, broken + max(0, total - change.after.max_flows))
+    return said_change(change, total, moved, broken, share)
+
+
+def said_change(change: Transition, total: int, moved: int = 0, broken: int = 0,
+                share: float = 0.0) -> Change:  # fmt: skip
+    """A transition as it is told: of `total` flows, so many move or break, of a `share` of the
+    clients."""
+    items = change.items
+    return Change(said(items), items, total, moved, broken, share, change.at_start)
+
+
+def touches_flows(change: Transition, total: int) -> bool:
+    """Whether flows have to be looked at, of which there are `total`, to tell the effect."""
+    is_tight = "max_flows" in change.at_start and total > change.after.max_flows
+    leaves = any(each.on_remove for each in change.leavers)
+    return leaves or "snat" in change.at_start or is_tight
 
 
 def _of_service(before: Service, after: Service, called: str) -> Iterator[ChangeItem]:

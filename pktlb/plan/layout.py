@@ -12,8 +12,8 @@ from pktlb.engine.datapath.tables import NextHop, PortInfo, ServiceTable, Tables
 from pktlb.host.machine import Machine
 from pktlb.host.neighbours import Way
 from pktlb.model import HASHES, Scheduler, Vip
-from pktlb.plan.footprint import Replies, backend_addresses, footprint, is_direct
-from pktlb.plan.leaving import Leaver
+from pktlb.plan.footprint import Replies, footprint, is_direct
+from pktlb.plan.leaving import Served
 from pktlb.plan.placement import Placement, speaker, way_to
 from pktlb.plan.ramp import FULL, Ramps
 from pktlb.plan.slots import maglev_table, weighted_cycle
@@ -24,18 +24,27 @@ _CYCLES: Final = frozenset({Scheduler.RR, Scheduler.P2C})
 _RAMP_SCALE: Final = 100
 "Weights of a service are so many times finer while one of its backends has a share of its own."
 
-_Policy = tuple[bool, tuple[bytes, ...], tuple[int, ...]]
-"Whether it is a cycle and no Maglev table, names of the backends, weights."
+_Recipe = tuple[bool, tuple[bytes, ...], tuple[int, ...]]
+"What slots are made of: is it a cycle (else a Maglev table), names of the backends, weights."
 
 
-class _Known(NamedTuple):
+class Around(NamedTuple):
+    """What is around a configuration: the machine, and what was decided and found out for it."""
+
+    placement: Placement
+    machine: Machine
+    macs: Mapping[Way, bytes]
+    "MAC of each next hop that is known."
+
+
+class _Made(NamedTuple):
     """A table, and what it was made of."""
 
     service: Service
     usable: tuple[Backend, ...]
     weights: tuple[int, ...]
     table: ServiceTable
-    policy: _Policy
+    recipe: _Recipe
 
 
 class Layout:
@@ -43,49 +52,47 @@ class Layout:
 
     def __init__(self) -> None:
         self.ramps: Final = Ramps()
-        self._known: dict[Vip, _Known] = {}
-        self._slots: dict[_Policy, Sequence[int]] = {}
+        self._made: dict[Vip, _Made] = {}
+        self._slots: dict[_Recipe, Sequence[int]] = {}
         self._replies: Final = Replies()
         self._reached: frozenset[bytes] = frozenset()
         "Backends' addresses that had a next hop in the latest tables."
 
-    def tables(
-        self, config: Config, placement: Placement, machine: Machine, macs: Mapping[Way, bytes],
-        now: float = 0.0, leaving: Sequence[Leaver] = (), strays: Sequence[Service] = (),
-    ) -> Tables:  # fmt: skip
-        """The tables. `leaving`: backends that are only served for their flows' sake."""
-        opened = {port.index for port in placement.ports}
+    def tables(self, served: Served, around: Around, now: float = 0.0) -> Tables:
+        """The tables at the time `now`, in seconds of the clock that slow start goes by."""
+        config = served.config
+        opened = {port.index for port in around.placement.ports}
         hops = {}
-        for address in backend_addresses((*config.services, *strays)):
-            hop = next_hop(machine, address, macs)
+        for address in served.destinations:
+            hop = next_hop(around.machine, address, around.macs)
             if hop is not None and hop.port in opened:
                 hops[address] = hop
         appliances = [b.endpoint.address for s in config.services if s.vip.any for b in s.backends]
-        before, self._known = self._known, {}
-        policies, self._slots = self._slots, {}
+        before, self._made = self._made, {}
+        earlier, self._slots = self._slots, {}
         moved, self._reached = self._reached ^ hops.keys(), frozenset(hops)
         self.ramps.keep({service.vip for service in config.services})
         return Tables.of(
-            services=[self._table(s, hops, now, before, policies, moved) for s in config.services],
-            replies=self._replies.table((*config.services, *strays)),
+            services=[self._table(s, hops, now, before, earlier, moved) for s in config.services],
+            replies=self._replies.table((*config.services, *served.strays)),
             hops=hops,
             snat=frozenset(config.snat),
-            ports=_port_infos(config, placement, machine),
+            ports=_port_infos(config, around),
             hash_key=HASH_KEY,
-            own=frozenset(address.address for address in machine.addresses),
-            own_ports=placement.own_ports,
-            spread=placement.spread,
+            own=frozenset(address.address for address in around.machine.addresses),
+            own_ports=around.placement.own_ports,
+            spread=around.placement.spread,
             appliances=frozenset(hops[a].macs[:6] for a in appliances if a in hops),
-            removed={gone.key: gone.policy for gone in leaving if gone.policy},
+            removed={gone.key: gone.on_remove for gone in served.leaving if gone.on_remove},
         )
 
     def _table(
         self, service: Service, hops: Mapping[bytes, NextHop], now: float,
-        before: Mapping[Vip, _Known], policies: Mapping[_Policy, Sequence[int]],
+        before: Mapping[Vip, _Made], earlier: Mapping[_Recipe, Sequence[int]],
         moved: Set[bytes],
     ) -> ServiceTable:  # fmt: skip
-        """The table of one service; `policies` are those of last time, and the addresses `moved`
-        were reached then and are not now, or the other way round."""
+        """The table of one service. `before` and `earlier` are tables and slots of the last time;
+        the addresses in `moved` were reached then and are not now, or the other way round."""
         known = before.get(service.vip)
         is_same = known and known.service is service and not service.slow_start_s
         if known and is_same and moved.isdisjoint(footprint(service).addresses):
@@ -96,17 +103,17 @@ class Layout:
         weights = self._weights(service, usable, now)
         if known and (service, usable, weights) == known[:3]:
             return self._keep(known)
-        policy = _policy(service, usable, weights)
-        slots = self._slots_of(service, usable, policy, policies)
+        recipe = _recipe(service, usable, weights)
+        slots = self._slots_of(service, usable, recipe, earlier)
         table = _table(service, usable, weights, slots)
-        self._known[service.vip] = _Known(service, usable, weights, table, policy)
+        self._made[service.vip] = _Made(service, usable, weights, table, recipe)
         return table
 
-    def _keep(self, known: _Known) -> ServiceTable:
+    def _keep(self, known: _Made) -> ServiceTable:
         """Go on with the table of last time."""
         if known.table.slots:
-            self._slots.setdefault(known.policy, known.table.slots)
-        self._known[known.service.vip] = known
+            self._slots.setdefault(known.recipe, known.table.slots)
+        self._made[known.service.vip] = known
         return known.table
 
     def _weights(
@@ -121,14 +128,14 @@ class Layout:
         )
 
     def _slots_of(
-        self, service: Service, usable: Sequence[Backend], policy: _Policy,
-        policies: Mapping[_Policy, Sequence[int]],
+        self, service: Service, usable: Sequence[Backend], recipe: _Recipe,
+        earlier: Mapping[_Recipe, Sequence[int]],
     ) -> Sequence[int]:  # fmt: skip
         if not usable or not (service.scheduler in _CYCLES or service.scheduler in HASHES):
             return ()
-        if policy not in self._slots:
-            self._slots[policy] = policies.get(policy) or _slots(*policy)
-        return self._slots[policy]
+        if recipe not in self._slots:
+            self._slots[recipe] = earlier.get(recipe) or _slots(*recipe)
+        return self._slots[recipe]
 
 
 def _table(
@@ -162,7 +169,7 @@ def _thresholds(backend: Backend) -> tuple[int, int]:
     return upper, backend.resume_connections or (3 * upper + 3) // 4
 
 
-def _policy(service: Service, usable: Sequence[Backend], weights: tuple[int, ...]) -> _Policy:
+def _recipe(service: Service, usable: Sequence[Backend], weights: tuple[int, ...]) -> _Recipe:
     """What the slots of a service depend on: the same for services with the same machines."""
     if service.scheduler in _CYCLES:
         return True, (), weights
@@ -179,7 +186,7 @@ def _name(backend: Backend, told_apart: bool) -> bytes:
 
 
 def _slots(is_cycle: bool, names: tuple[bytes, ...], weights: tuple[int, ...]) -> Sequence[int]:
-    """The scheduler's policy as a table."""
+    """The scheduler's recipe as a table."""
     return weighted_cycle(weights) if is_cycle else maglev_table(names, weights, HASH_KEY)
 
 
@@ -193,8 +200,9 @@ def next_hop(machine: Machine, address: bytes, macs: Mapping[Way, bytes]) -> Nex
     return NextHop(link.index, macs[way] + link.mac, mtu, route.source)
 
 
-def _port_infos(config: Config, placement: Placement, machine: Machine) -> dict[int, PortInfo]:
-    """Of the ports that are there."""
+def _port_infos(config: Config, around: Around) -> dict[int, PortInfo]:
+    """What the datapath knows of each port that is there, by its index."""
+    placement, machine = around.placement, around.machine
     added = {address for address, _ in placement.addresses}
     vips = {service.vip.address for service in config.services}
     infos = {}

@@ -11,6 +11,7 @@ from pktlb.config.config import Config
 from pktlb.config.service import Backend, Service
 from pktlb.engine.datapath.tables import ServiceKey, service_key
 from pktlb.model import Endpoint, OnRemove
+from pktlb.plan.footprint import backend_addresses
 
 
 class Leaver(NamedTuple):
@@ -19,9 +20,9 @@ class Leaver(NamedTuple):
     service: Service
     "As it was when the backend belonged to it."
     backend: Backend
-    policy: OnRemove | None
-    """What becomes of its open connections. None: only its mode is another one now, and those that
-    it had go on in the old one."""
+    on_remove: OnRemove | None
+    """What becomes of its open connections. None: the backend stays in another mode, and the
+    connections that it has go on in the old one."""
 
     @property
     def key(self) -> tuple[ServiceKey, Endpoint]:
@@ -29,11 +30,26 @@ class Leaver(NamedTuple):
         return service_key(self.service.vip), self.backend.endpoint
 
 
-def leavers(
-    before: Config, after: Config, earlier: Sequence[Leaver] = (), policy: OnRemove | None = None
-) -> list[Leaver]:
-    """Who leaves when `after` comes instead of `before`, and who was leaving and still is; `policy`
-    counts for more than that of their service."""
+class Served(NamedTuple):
+    """A configuration, with the backends that are served only until their flows end."""
+
+    config: Config
+    "With the backends that leave, drained."
+    strays: tuple[Service, ...] = ()
+    "Backends that may still send, but have no place in `config`."
+    leaving: tuple[Leaver, ...] = ()
+
+    @property
+    def destinations(self) -> list[bytes]:
+        """The address of each backend that packets go to or come from, once."""
+        return backend_addresses((*self.config.services, *self.strays))
+
+
+def leavers(before: Config, after: Config, on_remove: OnRemove | None = None) -> list[Leaver]:
+    """The backends that leave when `after` replaces `before`.
+
+    `on_remove` counts for more than the setting of their service.
+    """
     wanted = {service.vip: service for service in after.services}
     found = []
     for service in before.services:
@@ -41,29 +57,40 @@ def leavers(
         if now is service:
             continue
         here = {b.endpoint: now.mode_of(b) for b in now.backends} if now else {}
-        end = policy or (now or service).on_remove
+        end = on_remove or (now or service).on_remove
         for backend in service.backends:
             mode = here.get(backend.endpoint)
             if mode is None:
                 found.append(Leaver(service, backend, end))
             elif mode is not service.mode_of(backend):
                 found.append(Leaver(service, backend, None))
+    return found
+
+
+def all_leaving(new: Sequence[Leaver], earlier: Sequence[Leaver], after: Config) -> list[Leaver]:
+    """The `new` leavers, then the `earlier` ones that `after` has not taken back."""
     vips = {each.service.vip for each in earlier}
     there = {
         (s.vip, b.endpoint): s.mode_of(b) for s in after.services if s.vip in vips
         for b in s.backends
     }  # fmt: skip
-    new = {(each.service.vip, each.backend.endpoint) for each in found}
+    known = {(each.service.vip, each.backend.endpoint) for each in new}
+    found = list(new)
     for each in earlier:
         key = each.service.vip, each.backend.endpoint
         mode = there.get(key)
-        if key not in new and mode is not each.service.mode_of(each.backend):
-            found.append(each if mode is None else each._replace(policy=None))
+        if key not in known and mode is not each.service.mode_of(each.backend):
+            found.append(each if mode is None else each._replace(on_remove=None))
     return found
 
 
+def serve(config: Config, leaving: Sequence[Leaver] = ()) -> Served:
+    """What the machine has to be ready for: the configuration, and the backends that leave it."""
+    return Served(with_leavers(config, leaving), strays(config, leaving), tuple(leaving))
+
+
 def with_leavers(config: Config, leaving: Sequence[Leaver]) -> Config:
-    """What must be served: the configuration, and those who leave without anything new for them.
+    """The configuration with the backends that leave, which get no new flows.
 
     A service that is gone is served as long as its connections are to go on.
     """
@@ -74,27 +101,31 @@ def with_leavers(config: Config, leaving: Sequence[Leaver]) -> Config:
         extra.setdefault(each.service.vip, []).append(each)
     services = [_joined(each, extra.pop(each.vip, [])) for each in config.services]
     for gone in extra.values():
-        kept = [each for each in gone if each.policy is OnRemove.KEEP]
+        kept = [each for each in gone if each.on_remove is OnRemove.KEEP]
         if kept:
             services.append(_joined(replace(kept[0].service, backends=()), kept))
     return replace(config, services=tuple(services))
 
 
 def strays(config: Config, leaving: Sequence[Leaver]) -> tuple[Service, ...]:
-    """Who may still send, though `with_leavers` has no place for it: the backends of services that
-    are gone, whose connections are cut, and those that have another mode now."""
+    """The backends that may still send, and that `with_leavers` has no place for.
+
+    Either their service is gone and their connections are cut, or they have another mode now.
+    """
     there = {service.vip for service in config.services}
     return tuple(
         replace(each.service, backends=(each.backend,))
         for each in leaving
-        if each.policy is None
-        or (each.policy is not OnRemove.KEEP and each.service.vip not in there)
+        if each.on_remove is None
+        or (each.on_remove is not OnRemove.KEEP and each.service.vip not in there)
     )
 
 
 def _joined(service: Service, leaving: Sequence[Leaver]) -> Service:
-    """The service with those who leave it, in their old mode; one that only changes its mode
-    cannot be in it twice, and is left out."""
+    """The service with the backends that leave it, in their old mode.
+
+    A backend that only changes its mode is left out: a service cannot have it twice.
+    """
     if not leaving:
         return service
     here = {backend.endpoint for backend in service.backends}

@@ -1,17 +1,18 @@
-"""From what was asked for and what the machine is like to what should exist. Pure functions.
+"""Where things go on a machine: interfaces, addresses, the guard, the filters. Pure functions.
 
-`place` says where things go, once, at the start; `lay_out` makes the datapath's tables, again each
-time that the machine changes. What cannot be is a `ConfigError` that names the setting.
+They decide from a configuration and from what was seen of the machine, and change neither. A
+configuration that the machine has no way for is a `ConfigError` that names the setting. The tables
+of the datapath are made in `pktlb.plan.layout`.
 """
 
 from collections.abc import Container, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from pktlb.config.config import Config
 from pktlb.config.service import Backend, Service
-from pktlb.engine.datapath.pipeline import SOURCE_PORTS
+from pktlb.engine.datapath.limits import SOURCE_PORTS
 from pktlb.engine.wire.filter import EVERYTHING, NOTHING, Program, Side
 from pktlb.errors import ConfigError
 from pktlb.host.guard import Guard
@@ -25,6 +26,10 @@ from pktlb.plan.footprint import (
     reply_ends,
     return_ends,
 )
+from pktlb.plan.leaving import Served
+
+TUN: Final = "pktlb"
+"Name of the device through which the kernel is given packets back."
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +59,8 @@ class Placement:
         return tuple(p for p in self.ports if not self.spread or p.index in self.spread)
 
 
-class Known(NamedTuple):
-    """What has had its place before. A way that is lost for a while must not hold up all else."""
+class Before(NamedTuple):
+    """What had its place before. A route that is lost for a while must not hold up the rest."""
 
     backends: frozenset[bytes] = frozenset()
     ports: tuple[Link, ...] = ()
@@ -63,18 +68,18 @@ class Known(NamedTuple):
     "The interface of each address that was added."
 
 
-NOBODY: Final = Known()
+NOTHING_BEFORE: Final = Before()
 
 
-def place(config: Config, machine: Machine, known: Known = NOBODY) -> Placement:
-    """Decide on interfaces and addresses."""
+def place(config: Config, machine: Machine, before: Before = NOTHING_BEFORE) -> Placement:
+    """Decide on interfaces and addresses; `ConfigError` where the machine has no way for them."""
     backends = backend_addresses(config.services)
-    lost = {a for a in backends if a in known.backends and _is_lost(machine.routes.get(a))}
+    lost = {a for a in backends if a in before.backends and _is_lost(machine.routes.get(a))}
     _check_ways(config.services, machine, lost)
     vips = dict.fromkeys(s.vip.address for s in config.services if not s.vip.any)
     owners = {a.address: a.link for a in reversed(machine.addresses)}
     networks = machine.networks()
-    there = {**known.homes, **owners}
+    there = {**before.homes, **owners}
     homes = {vip: _vip_link(config, networks, vip, there.get(vip)) for vip in vips}
     ways = [machine.routes[address].link for address in backends if address not in lost]
     for address in config.snat:
@@ -82,7 +87,7 @@ def place(config: Config, machine: Machine, known: Known = NOBODY) -> Placement:
     named = [_link_named(machine, name, "interface") for name in config.interfaces]
     spread = named if any(service.vip.any for service in config.services) else []
     indexes = [*named, *ways] if spread else named or [*(homes[vip] for vip in vips), *ways]
-    open_ports = [port.index for port in known.ports if port.index in machine.links]
+    open_ports = [port.index for port in before.ports if port.index in machine.links]
     if lost and not named:
         indexes += open_ports
     ports = tuple(
@@ -106,10 +111,35 @@ def place(config: Config, machine: Machine, known: Known = NOBODY) -> Placement:
     )
 
 
+def place_served(config: Config, served: Served, machine: Machine, added: Mapping[bytes, int],
+                 before: Before = NOTHING_BEFORE) -> Placement:  # fmt: skip
+    """The placement of a configuration and of the backends that leave it, which keep their place.
+
+    `added` maps each address that pktlb itself has added to its link: the machine is looked at as
+    if these were not there. Raises `ConfigError` where the machine has no way for it.
+    """
+    bare = machine.without(TUN)
+    theirs = [a for a in bare.addresses if added.get(a.address) != a.link]
+    placement = place(config, replace(bare, addresses=theirs), before)
+    if served.config is config:
+        return placement
+    vips = [service.vip.address for service in served.config.services]
+    there = dict(placement.addresses)
+    kept = {vip: added[vip] for vip in vips if vip in added and vip not in there}
+    links = {link.index: link for link in (*placement.ports, *before.ports)}
+    return replace(
+        placement,
+        ports=tuple(links.values()),
+        addresses=(*placement.addresses, *kept.items()),
+        device_addresses=placement.device_addresses or tuple(v for v in vips if len(v) == 4)[:1],
+        ipv6=placement.ipv6 or any(len(vip) == 16 for vip in vips),
+    )
+
+
 def _addresses_of_device(
     machine: Machine, vips: Iterable[bytes], spread: Sequence[int]
 ) -> tuple[bytes, ...]:
-    """One is enough: the first VIP, or whatever there is where none but `any` is."""
+    """The first IPv4 VIP; without one, an address of the machine where the VIP is `any`."""
     found = next((vip for vip in vips if len(vip) == 4), None)
     if not found and spread:
         found = speaker(machine, spread[0], 4)
@@ -117,7 +147,7 @@ def _addresses_of_device(
 
 
 def guard(config: Config, placement: Placement, strays: Sequence[Service] = ()) -> Guard:
-    """What the kernel has to be kept away from; `strays` may still send, but are not dialled."""
+    """What the kernel has to be kept away from. Backends of `strays` send; no client dials them."""
     senders = (*config.services, *strays)
     return Guard(
         devices=tuple(link.name for link in placement.read),
@@ -173,7 +203,7 @@ def way_to(machine: Machine, address: bytes) -> Way | None:
 
 
 def _check_ways(services: Sequence[Service], machine: Machine, lost: Set[bytes]) -> None:
-    """Each address once; only where one is wrong somebody has to be named."""
+    """Look at each address once; only where one is wrong, search for the backend to be named."""
     ways = {address: machine.routes.get(address) for address in backend_addresses(services)}
     bad = {address for address, route in ways.items() if not _is_way(route)} - lost
     bad |= bridged_addresses(services) & {a for a, route in ways.items() if route and route.gateway}
@@ -207,7 +237,7 @@ def _check_way(service: Service, backend: Backend, route: Route | None) -> None:
 
 
 def _vip_link(config: Config, machine: Machine, vip: bytes, owner: int | None) -> int:
-    """Where the VIP lives: where it is, where it was told to, or where its network is."""
+    """The link of a VIP: of its owner, of `vip_interface`, or of the network that it is in."""
     if machine.is_edge(vip):
         raise ConfigError(
             f"vip {format_address(vip)}: expected the address of a host, "
@@ -230,7 +260,7 @@ def _vip_link(config: Config, machine: Machine, vip: bytes, owner: int | None) -
 
 
 def _snat_link(machine: Machine, address: bytes, ways: Sequence[int]) -> int:
-    """Where the backends will ask for it."""
+    """The link on which backends ask for the MAC of this address."""
     home = machine.connected(address) or next(iter(ways), None)
     if home is None:
         raise ConfigError(

@@ -3,6 +3,7 @@
 import copy
 import gc
 import re
+from collections.abc import Mapping
 from random import Random
 
 from hypothesis import given, settings
@@ -13,10 +14,13 @@ from pktlb.engine.datapath.tables import ServiceKey, Tables
 from pktlb.engine.native.tables import _PLACE, _SERVICE, TOLD, Register
 from pktlb.engine.wire.filter import Filters
 from pktlb.host import guard
+from pktlb.host.machine import Machine
+from pktlb.host.neighbours import Way
 from pktlb.model import Endpoint
 from pktlb.plan import placement as plan
 from pktlb.plan.footprint import footprint
-from pktlb.plan.layout import Layout
+from pktlb.plan.layout import Around, Layout
+from pktlb.plan.leaving import Served
 from pktlb.plan.placement import Placement
 from tests.support.changes import MACHINE, chain
 
@@ -24,6 +28,16 @@ LENGTH = 15
 some = settings(max_examples=30)
 Place = tuple[ServiceKey, Endpoint, int]
 "Service, backend, weight."
+
+
+def tables_of(
+    layout: Layout,
+    config: Config,
+    placement: Placement,
+    machine: Machine,
+    macs: Mapping[Way, bytes],
+) -> Tables:
+    return layout.tables(Served(config), Around(placement, machine, macs))
 
 
 def anew(config: Config) -> tuple[Config, Placement]:
@@ -42,8 +56,8 @@ def test_filters_and_tables_are_those_made_anew(random: Random) -> None:
         programs = filters.programs(plan.wanted_ends(config))
         assert programs == Filters().programs(plan.wanted_ends(fresh))
         macs = {(3, address): bytes(6) for address in MACHINE.routes if random.random() < 0.9}
-        made = Layout().tables(fresh, placement, MACHINE, macs)
-        assert layout.tables(config, placement, MACHINE, macs) == made
+        made = tables_of(Layout(), fresh, placement, MACHINE, macs)
+        assert tables_of(layout, config, placement, MACHINE, macs) == made
 
 
 @some
@@ -88,7 +102,7 @@ def test_every_place_has_the_number_of_its_backend(random: Random) -> None:
     for config in chain(random, LENGTH):
         placement = plan.place(config, MACHINE)
         macs = {(3, address): bytes(6) for address in MACHINE.routes if random.random() < 0.9}
-        tables = layout.tables(config, placement, MACHINE, macs)
+        tables = tables_of(layout, config, placement, MACHINE, macs)
         packed = register.pack(tables)
         assert owners(register, packed.parts) == expected(tables)
         told = [TOLD.pack(0, random.randrange(2), *bytes(7)) for _ in range(packed.tally_count)]

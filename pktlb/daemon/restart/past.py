@@ -12,43 +12,47 @@ from pktlb.daemon.restart.bridge import Bridge
 from pktlb.daemon.restart.handover import Handover
 from pktlb.engine.choose import make_plane
 from pktlb.engine.datapath.dump import FLOW, Memory, StateError, unpack
-from pktlb.engine.datapath.pipeline import SOURCE_PORTS, Limits
+from pktlb.engine.datapath.limits import SOURCE_PORTS, Limits
 from pktlb.engine.datapath.tables import Tables
 from pktlb.engine.engine import Plane
 from pktlb.host.machine import Machine
 from pktlb.plan.leaving import Leaver
-from pktlb.plan.placement import NOBODY, Known
+from pktlb.plan.placement import NOTHING_BEFORE, Before
 
 log: Final = logging.getLogger(__name__)
 
 
 class Past(NamedTuple):
-    """What there was."""
+    """What there was before a balancer starts; nothing at a first start."""
 
     plane: Plane | None = None
-    "Of this process: its flows are there already."
+    "The plane of a balancer of this process, with its flows."
     names: frozenset[str] = frozenset()
-    "Interfaces that there have to be."
+    "Interfaces that have to be there."
     leaving: Sequence[Leaver] = ()
+    "Backends that are served until their last flow ends."
     handover: Handover | None = None
-    "Of another process."
+    "What another process has left."
     bridge: Bridge | None = None
     "What moves the frames until this process does."
     backends: frozenset[bytes] = frozenset()
-    "The addresses of those that it served."
+    "Addresses of the backends that the other process served."
 
-    def known(self, machine: Machine) -> Known:
-        """What need not be found again."""
+    def before(self, machine: Machine) -> Before:
+        """What had its place in the process before, and need not be found again."""
         if not self.handover:
-            return NOBODY
+            return NOTHING_BEFORE
         ports = map(machine.link_named, self.handover.ports)
-        return Known(self.backends, tuple(filter(None, ports)), self.handover.added)
+        return Before(self.backends, tuple(filter(None, ports)), self.handover.added)
 
     def plane_for(
         self, kind: str, tables: Tables, config: Config, own_ports: range, state: bytes
     ) -> Plane:
-        """The datapath of this process, or one of this kind which gives out ports in the order of
-        the one that had this `state`; it has nothing else of it as yet."""
+        """The plane of this process, or a new one of this kind.
+
+        A new one gives out source ports in the order of the plane that dumped `state`; it takes
+        over nothing else of it yet.
+        """
         if self.plane:
             self.plane.swap(tables)
             return self.plane
@@ -60,7 +64,7 @@ class Past(NamedTuple):
 
 
 def _memory_of(state: bytes) -> Memory:
-    """What an earlier process remembered, as far as it can be read."""
+    """What an earlier process remembered; nothing where that cannot be read."""
     try:
         return unpack(state) if state else Memory(0)
     except StateError:
@@ -68,8 +72,10 @@ def _memory_of(state: bytes) -> Memory:
 
 
 def take_over(plane: Plane, states: Sequence[bytes], max_flows: int) -> None:
-    """The flows of an earlier process, by the first of its states that can be read; without them is
-    better than not at all."""
+    """Load the flows of an earlier process from the first of its `states` that can be read.
+
+    Where none can be read, the plane starts without flows: that is better than no start.
+    """
     for state in filter(None, states):
         try:
             taken = plane.load(state, monotonic())
@@ -82,11 +88,11 @@ def take_over(plane: Plane, states: Sequence[bytes], max_flows: int) -> None:
 
 
 def _limits(config: Config, own_ports: range, past: Sequence[int]) -> Limits:
-    """Ports for translated clients are those that the kernel does not choose for itself.
+    """The limits of a new plane. Translated clients get the ports that the kernel does not use.
 
-    Shuffled: in order, a restart would begin with those that backends still remember (TIME_WAIT),
-    and anybody could guess the next one (RFC 6056, section 3.1). Whoever goes on with flows keeps
-    the `past` order, so that those in use are together.
+    They are shuffled (RFC 6056, section 3.1): in order, a restart would begin with ports that
+    backends still hold in TIME_WAIT, and the next port could be guessed. A plane that goes on with
+    flows keeps the `past` order, so that the ports in use stay together.
     """
     ports = [port for port in SOURCE_PORTS if port not in own_ports]
     if sorted(past) == ports:

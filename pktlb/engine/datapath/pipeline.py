@@ -88,6 +88,11 @@ class Dataplane(Indirect):
         tally = self._schedulers.tally(service, backend)
         return tally is not None and tally.flows > 0
 
+    def open_flows(self, service: ServiceKey, backend: Endpoint) -> int:
+        """How many open flows of a service a backend has; takes the same time for any table."""
+        tally = self._schedulers.tally(service, backend)
+        return tally.active if tally else 0
+
     def swap(self, tables: Tables) -> None:
         """From the next frame on, these tables. The SNAT addresses stay those of the start."""
         self._tables = tables

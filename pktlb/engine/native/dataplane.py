@@ -143,6 +143,11 @@ class NativeDataplane:
         number = self._register.number_of(service, backend)
         return number is not None and TOLD.unpack(self.core.tallies(number, 1))[1] > 0
 
+    def open_flows(self, service: ServiceKey, backend: Endpoint) -> int:
+        """How many open flows of a service a backend has; takes the same time for any table."""
+        number = self._register.number_of(service, backend)
+        return 0 if number is None else count_of(TOLD.unpack(self.core.tallies(number, 1))).active
+
     def swap(self, tables: Tables) -> None:
         """From the next frame on, these tables. The SNAT addresses stay those of the start."""
         self._tables = tables

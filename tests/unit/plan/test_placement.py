@@ -1,19 +1,23 @@
 """From flags and the machine to interfaces, addresses and tables: pure functions, plain tests."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 
 from pktlb.config.config import Config
 from pktlb.config.service import Backend, Service
-from pktlb.engine.datapath.tables import NextHop, PortInfo
+from pktlb.engine.datapath.tables import NextHop, PortInfo, Tables
 from pktlb.engine.wire.filter import EVERYTHING, NOTHING
 from pktlb.errors import ConfigError
 from pktlb.host.machine import Address, Link, Machine, Route
+from pktlb.host.neighbours import Way
 from pktlb.host.netlink import _packed as packed
 from pktlb.model import HASHES, Endpoint, Mode, Scheduler, Vip
 from pktlb.plan import placement as plan
-from pktlb.plan.layout import Layout, next_hop
+from pktlb.plan.layout import Around, Layout, next_hop
+from pktlb.plan.leaving import Served
+from pktlb.plan.placement import Placement
 
 LO = Link(1, "lo", b"", 65536, True)
 WAN = Link(2, "wan", bytes.fromhex("020000000201"), 1500, True)
@@ -49,6 +53,16 @@ MACHINE = Machine(
     },
     neighbours={},
 )
+
+
+def tables_of(
+    layout: Layout,
+    config: Config,
+    placement: Placement,
+    machine: Machine,
+    macs: Mapping[Way, bytes],
+) -> Tables:
+    return layout.tables(Served(config), Around(placement, machine, macs))
 
 
 def service(
@@ -149,14 +163,14 @@ def test_both_families_have_a_place() -> None:
     assert placement.addresses == ((VIP, 2), (VIP6, 2))
     assert (placement.device_addresses, placement.ipv6) == ((VIP,), True)
     assert not plan.place(Config((service(A),)), MACHINE).ipv6
-    tables = Layout().tables(config, placement, MACHINE, {(3, A): MAC_A, (3, A6): MAC_A})
+    tables = tables_of(Layout(), config, placement, MACHINE, {(3, A): MAC_A, (3, A6): MAC_A})
     assert tables.hops[A6] == NextHop(3, MAC_A + LAN.mac, 1400, LAN6)
     assert {service.vip.address for service in tables.all_services} == {VIP, VIP6}
 
 
 def test_the_other_family_in_a_tunnel_has_an_outer_header_of_its_own() -> None:
     config = Config((service(A6, mode=Mode.TUNNEL),))
-    tables = Layout().tables(config, plan.place(config, MACHINE), MACHINE, {(3, A6): MAC_A})
+    tables = tables_of(Layout(), config, plan.place(config, MACHINE), MACHINE, {(3, A6): MAC_A})
     assert tables.hops[A6].source == LAN6
 
 
@@ -165,7 +179,7 @@ def test_errors_come_from_an_address_of_the_interface_itself() -> None:
     placement = plan.place(config, MACHINE)
     added = [Address(VIP, 32, 2), Address(VIP6, 128, 2)]
     machine = replace(MACHINE, addresses=[*added, *MACHINE.addresses])
-    ports = Layout().tables(config, placement, machine, {}).ports
+    ports = tables_of(Layout(), config, placement, machine, {}).ports
     assert ports == {
         2: PortInfo(WAN.mac, 1500, {4: bytes([10, 0, 1, 1]), 16: WAN6}),
         3: PortInfo(LAN.mac, 1400, {4: LAN_SOURCE, 16: LAN6}),
@@ -177,19 +191,19 @@ def test_without_one_they_come_from_another_address_of_the_machine() -> None:
     placement = plan.place(config, MACHINE)
     rest = [a for a in MACHINE.addresses if a.link != 2 or a.address == LINK_LOCAL]
     addresses = [Address(bytes([10, 0, 2, 100]), 32, 3), *rest]
-    ports = Layout().tables(config, placement, replace(MACHINE, addresses=addresses), {}).ports
+    ports = tables_of(Layout(), config, placement, replace(MACHINE, addresses=addresses), {}).ports
     assert ports[2].addresses == {4: LAN_SOURCE, 16: LAN6}
 
 
 def test_backends_that_cannot_be_reached_or_weigh_nothing_take_no_new_flows() -> None:
     config = Config((service(A, B),))
     placement = plan.place(config, MACHINE)
-    tables = Layout().tables(config, placement, MACHINE, {(3, A): MAC_A})
+    tables = tables_of(Layout(), config, placement, MACHINE, {(3, A): MAC_A})
     (table,) = tables.all_services
     assert table.backends == (Endpoint(A, 80),)
     assert list(table.slots) == [0]
     idle = Config((service(A, weight=0),))
-    tables = Layout().tables(idle, plan.place(idle, MACHINE), MACHINE, {(3, A): MAC_A})
+    tables = tables_of(Layout(), idle, plan.place(idle, MACHINE), MACHINE, {(3, A): MAC_A})
     assert tables.all_services[0].backends == ()
     assert A in tables.hops
 
@@ -198,7 +212,7 @@ def test_what_a_service_says_reaches_the_datapath() -> None:
     on = HASHES[Scheduler.SOURCE]
     said = replace(service(A), hash_on=on, one_packet=True, pick_up=True)
     config = Config((said,))
-    (table,) = Layout().tables(config, plan.place(config, MACHINE), MACHINE, {}).all_services
+    (table,) = tables_of(Layout(), config, plan.place(config, MACHINE), MACHINE, {}).all_services
     assert (table.hash_on, table.one_packet, table.pick_up) == (on, True, True)
 
 
@@ -213,7 +227,7 @@ def test_what_a_service_says_reaches_the_datapath() -> None:
 def test_each_scheduler_has_the_slots_that_it_needs(scheduler: Scheduler, slots: int) -> None:
     config = Config((replace(service(A, B), scheduler=scheduler),))
     macs = {(3, A): MAC_A, (3, B): MAC_A}
-    (table,) = Layout().tables(config, plan.place(config, MACHINE), MACHINE, macs).all_services
+    (table,) = tables_of(Layout(), config, plan.place(config, MACHINE), MACHINE, macs).all_services
     assert len(table.slots) == slots
 
 
@@ -225,7 +239,7 @@ def test_a_route_that_moves_to_an_interface_that_is_not_read_counts_as_unreachab
         links={**MACHINE.links, 4: Link(4, "dmz", LAN.mac, 1500, True)},
         routes={A: Route(4, None, LAN_SOURCE, False, None)},
     )
-    assert Layout().tables(config, placement, other, {(4, A): MAC_A}).hops == {}
+    assert tables_of(Layout(), config, placement, other, {(4, A): MAC_A}).hops == {}
 
 
 def test_services_with_the_same_machines_share_a_maglev_table_and_keep_it() -> None:
@@ -237,12 +251,12 @@ def test_services_with_the_same_machines_share_a_maglev_table_and_keep_it() -> N
     placement = plan.place(config, MACHINE)
     macs = {(3, A): MAC_A, (3, B): MAC_A}
     layout = Layout()
-    tables = layout.tables(config, placement, MACHINE, macs)
+    tables = tables_of(layout, config, placement, MACHINE, macs)
     shared = {id(table.slots) for table in tables.all_services}
     assert len(shared) == 1
-    again = layout.tables(config, placement, MACHINE, macs)
+    again = tables_of(layout, config, placement, MACHINE, macs)
     assert {id(table.slots) for table in again.all_services} == shared
-    fewer = layout.tables(config, placement, MACHINE, {(3, A): MAC_A})
+    fewer = tables_of(layout, config, placement, MACHINE, {(3, A): MAC_A})
     assert shared.isdisjoint(id(table.slots) for table in fewer.all_services)
 
 
@@ -256,7 +270,9 @@ def test_names_say_which_machines_are_the_same() -> None:
         )
         config = Config((replace(service(), scheduler=Scheduler.MAGLEV, backends=backends),))
         macs = {(3, A): MAC_A, (3, B): MAC_A}
-        (table,) = Layout().tables(config, plan.place(config, MACHINE), MACHINE, macs).all_services
+        (table,) = tables_of(
+            Layout(), config, plan.place(config, MACHINE), MACHINE, macs
+        ).all_services
         sides.append(table.slots)
     assert sides[0] == sides[1]
 
@@ -266,10 +282,10 @@ def test_a_machine_that_leaves_does_not_rename_the_others() -> None:
     config = Config((replace(service(), scheduler=Scheduler.MAGLEV, backends=both),))
     placement = plan.place(config, MACHINE)
     macs = {(3, A): MAC_A, (3, B): MAC_A}
-    (before,) = Layout().tables(config, placement, MACHINE, macs).all_services
+    (before,) = tables_of(Layout(), config, placement, MACHINE, macs).all_services
     idle = (both[0], replace(both[1], weight=0), both[2])
     config = Config((replace(config.services[0], backends=idle),))
-    (after,) = Layout().tables(config, placement, MACHINE, macs).all_services
+    (after,) = tables_of(Layout(), config, placement, MACHINE, macs).all_services
     moved = sum(
         before.backends[b] != after.backends[a]
         for b, a in zip(before.slots, after.slots, strict=True)
@@ -281,7 +297,7 @@ def test_a_machine_that_leaves_does_not_rename_the_others() -> None:
 def test_backends_on_one_machine_are_told_apart_by_their_ports() -> None:
     both = (Backend(Endpoint(A, 80)), Backend(Endpoint(A, 81)))
     config = Config((replace(service(A), scheduler=Scheduler.SOURCE, backends=both),))
-    tables = Layout().tables(config, plan.place(config, MACHINE), MACHINE, {(3, A): MAC_A})
+    tables = tables_of(Layout(), config, plan.place(config, MACHINE), MACHINE, {(3, A): MAC_A})
     (table,) = tables.all_services
     assert set(table.slots) == {0, 1}
 
@@ -295,7 +311,7 @@ def test_replies_are_held_back_in_nat_mode_only() -> None:
     held = plan.guard(dsr, plan.place(dsr, MACHINE))
     assert held.services == held.returns == {vip}
     assert not held.replies
-    assert Layout().tables(nat, plan.place(nat, MACHINE), MACHINE, {}).replies.addresses == {A}
+    assert tables_of(Layout(), nat, plan.place(nat, MACHINE), MACHINE, {}).replies.addresses == {A}
 
 
 def test_replies_come_from_the_ports_that_were_dialled() -> None:
@@ -319,7 +335,7 @@ def test_whatever_is_forwarded_is_read_where_it_was_said_and_sent_where_the_back
     assert (held.devices, held.forwarded) == (("wan",), True)
     assert not held.services | held.returns
     assert plan.filters(placement, []) == {2: [EVERYTHING], 3: [NOTHING]}
-    tables = Layout().tables(config, placement, MACHINE, {(3, A): MAC_A})
+    tables = tables_of(Layout(), config, placement, MACHINE, {(3, A): MAC_A})
     assert tables.any is not None
     assert tables.any.backends == (Endpoint(A, 0),)
     assert (set(tables.spread), set(tables.appliances)) == ({2}, {MAC_A})

@@ -1,0 +1,82 @@
+"""Changes of the configuration of a running balancer: worked out, told, and carried out.
+
+They come one at a time: the caller of `Operation` holds its `changing`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from pktlb.config import file
+from pktlb.config.config import Config
+from pktlb.config.conflicts import check_together
+from pktlb.control.events import Events
+from pktlb.daemon.balancer import Balancer
+from pktlb.daemon.flows import held, look_at_all
+from pktlb.errors import ConfigError
+from pktlb.model import OnRemove
+from pktlb.plan.change import Change, Transition, effect, said_change, touches_flows, transition
+
+log: Final = logging.getLogger(__name__)
+
+Current = Callable[[], Balancer]
+"The balancer at work: another one after an interface was replaced."
+
+
+class Transitions:
+    """What a new configuration does, and its way into use."""
+
+    def __init__(
+        self, current: Current, source: str | None, beside: Mapping[str, Any], events: Events
+    ) -> None:
+        self._current: Final = current
+        self.source: Final = source
+        "The file that the balancer was started with."
+        self._beside: Final = beside
+        "Settings of the command line, which count for more than the file."
+        self._events: Final = events
+
+    async def plan(self, wanted: Config, on_remove: OnRemove | None = None) -> Change:
+        """What `apply` would do, or a restart with this; `ConfigError` where it cannot be."""
+        change = self._to(wanted, on_remove)
+        await self._current().check(change)
+        return await self._effect(change)
+
+    async def apply(self, wanted: Config, on_remove: OnRemove | None = None) -> Change:
+        """Make it so; `ConfigError` or `KernelError` where it cannot be: nothing has changed."""
+        change = self._to(wanted, on_remove)
+        told = await self._effect(change)
+        await self._current().apply(change)
+        return told
+
+    async def reload(self) -> Change:
+        """`apply` what the file says now."""
+        change = await self.apply(await self.read_file(None))
+        text = f"reloaded {self.source}: changes: {len(change.items)}"
+        log.info("%s", text)
+        self._events.publish("reload", text, changes=len(change.items))
+        return change
+
+    async def read_file(self, text: str | None) -> Config:
+        """The configuration in `text`; None: in the file that the balancer was started with."""
+        name = str(self.source)
+        if text is None:
+            if self.source is None:
+                raise ConfigError("expected a pktlb that was started with a file (run -c FILE)")
+            config = await asyncio.to_thread(file.load, name, True)
+        else:
+            config = await asyncio.to_thread(file.read, text, "-")
+        return replace(config, **self._beside)
+
+    def _to(self, wanted: Config, on_remove: OnRemove | None) -> Transition:
+        before = self._current().config
+        return transition(before, check_together(wanted, before), on_remove)
+
+    async def _effect(self, change: Transition) -> Change:
+        balancer = self._current()
+        total = len(balancer.plane.flows)
+        if not touches_flows(change, total):
+            return said_change(change, total)
+        return effect(change, await look_at_all(balancer.engine, held))
