@@ -67,7 +67,7 @@ async def run(vips: Collection[bytes]) -> None:
 
 
 def _families() -> list[int]:
-    """Lengths of the addresses that a balancer can send to: a kernel may be without IPv6."""
+    """Lengths of the addresses that a balancer can send to; a kernel may have no IPv6."""
     return [4, 16] if socket.has_ipv6 and Path("/proc/net/if_inet6").exists() else [4]
 
 

@@ -1,4 +1,4 @@
-"""The end of a process whose work goes on in the next one: a restart, or one by systemd."""
+"""The end of a process that leaves its work to the next one: `pktlb restart`, or systemd's."""
 
 import asyncio
 import logging

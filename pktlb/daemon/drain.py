@@ -35,7 +35,7 @@ class Drain:
         self._seen: Config | None = None
         "The configuration that `_keys` are of."
         self._keys: list[ServiceKey] = []
-        "The services whose flows are waited for."
+        "Keys of the services that have the backend."
 
     async def remove(self, within_s: float | None, on_remove: OnRemove | None,
                      is_restarting: Callable[[], bool]) -> Removal:  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the log says of frames: now and then what did not go the normal way, in the end all."""
+"""What the log says of frames: at intervals what went wrong, at the end everything."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ _REPORT_S: Final = 10.0
 
 
 class Report:
-    """Remembers what was said already."""
+    """Tells only what was not told before."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine: Final = engine
@@ -26,7 +26,7 @@ class Report:
             log.info("%d frames: %s", count, sentence)
 
     async def feed(self, interval_s: float) -> None:
-        """Tell the service manager that packets are looked after, as long as that is so."""
+        """Feed the watchdog of the service manager as long as the workers look for packets."""
         while True:
             await asyncio.sleep(interval_s)
             if self._engine.is_alive():
@@ -35,7 +35,7 @@ class Report:
                 log.error("a worker looks for no packets any more")
 
     async def watch(self) -> None:
-        """Say what did not go the normal way since the last time, if anything; until cancelled."""
+        """Log what went wrong since the last time; until cancelled."""
         while True:
             await asyncio.sleep(_REPORT_S)
             trouble = self._engine.trouble()

@@ -42,10 +42,10 @@ class Site:
         self._on_device: set[bytes] = set()
         self._filters: Final = Filters()
         self._let_in: dict[int, Sequence[Program]] = {}
-        "The filters of the ports that are open."
+        "The filters of each open port, by its index."
 
     def open(self, workers: int, inherited: dict[str, Inherited] | None = None) -> None:
-        """Open the sockets."""
+        """Open the sockets of the placement, or go on with the inherited ones."""
         for link in self.placement.ports:
             self._open(link.index, workers, (inherited or {}).get(link.name))
 
@@ -64,7 +64,7 @@ class Site:
             port.close()
 
     async def add_addresses(self) -> None:
-        """Give the machine what it lacks, and the device what it needs to bring packets back."""
+        """Add the VIPs that the machine lacks, and prepare the device that hands packets back."""
         for address, home in self.placement.addresses:
             if address not in self.added:
                 self.added[address] = home
@@ -74,7 +74,7 @@ class Site:
         await device.prepare(self._kernel, self.tun.name, new, self.placement.ipv6)
 
     async def remove_addresses(self, keep: Iterable[bytes] = ()) -> None:
-        """Take away the addresses that were added, but for those to `keep`."""
+        """Take away the addresses that pktlb has added, but for the ones to `keep`."""
         kept = set(keep)
         for address in [address for address in self.added if address not in kept]:
             await self._kernel.remove_address(self.added.pop(address), address)

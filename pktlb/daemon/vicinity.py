@@ -1,4 +1,8 @@
-"""What is around: the machine as it was last seen, and the next hops on the ways to backends."""
+"""The machine as it was last seen, and the next hops on the ways to backends.
+
+It knows which destinations matter, and has the kernel resolve their next hops; which tables follow
+from that is decided in `pktlb.plan`.
+"""
 
 import asyncio
 import contextlib
@@ -16,13 +20,13 @@ from pktlb.plan.placement import way_to
 log: Final = logging.getLogger(__name__)
 
 _MOST_ASKED: Final = 16
-"Addresses of which it is asked one by one whether they are still what they were."
+"So many addresses are asked about one by one; for more, the whole machine is looked at."
 _SETTLE_S: Final = 3.5
 "The kernel asks three times, a second apart, before it gives up on a neighbour."
 
 
 class Vicinity:
-    """The machine, and who is next to it."""
+    """The machine and its neighbours, for the destinations of one balancer."""
 
     def __init__(self, kernel: Kernel, machine: Machine, destinations: Sequence[bytes]) -> None:
         self._kernel: Final = kernel
@@ -43,8 +47,7 @@ class Vicinity:
         return self._machine
 
     async def with_ways(self, destinations: Sequence[bytes]) -> Machine:
-        """The machine as it was last seen, with the ways to `destinations` that nobody has gone as
-        yet."""
+        """The machine as it was last seen, with routes to `destinations` that have none yet."""
         seen = self._machine
         found = {a: await self._kernel.route_to(a) for a in destinations if a not in seen.routes}
         new = {a: route for a, route in found.items() if route and route.link in seen.links}
@@ -53,7 +56,7 @@ class Vicinity:
         return self._machine
 
     async def knows(self, addresses: Collection[bytes]) -> bool:
-        """Whether what was last seen is still true of these: they are the machine's own, or not."""
+        """Whether the last look still tells which of `addresses` are the machine's own."""
         if len(addresses) > _MOST_ASKED:
             return False
         own = {address.address for address in self._machine.addresses}
@@ -64,7 +67,7 @@ class Vicinity:
         return True
 
     async def head_for(self, destinations: Sequence[bytes]) -> None:
-        """From now on, these; the ways there are known."""
+        """Have these destinations from now on, and look for their routes."""
         self._destinations = destinations
         await self._note(await self.with_ways(destinations))
 
@@ -80,10 +83,10 @@ class Vicinity:
                     self.changed.clear()
                     neighbours = await self._kernel.neighbours()
                     await self._note(replace(self._machine, neighbours=neighbours))
-        self.changed.set()  # somebody else may have waited for it
+        self.changed.set()  # `Watch` may have been waiting for it as well
 
     async def resolve(self) -> None:
-        """Have the kernel ask for all next hops."""
+        """Have the kernel ask for the MAC of each next hop."""
         await self._ask(self._ways())
 
     async def _ask(self, ways: Iterable[Way]) -> None:
@@ -93,7 +96,7 @@ class Vicinity:
                 await self._kernel.resolve(*way, known=bool(neighbour and neighbour.mac))
 
     async def refresh(self) -> None:
-        """Keep the kernel asking; until cancelled."""
+        """Have the kernel ask again every `REFRESH_S`; until cancelled."""
         while True:
             await asyncio.sleep(REFRESH_S)
             try:
@@ -113,6 +116,6 @@ class Vicinity:
 
 
 def _is_sure(machine: Machine, way: Way) -> bool:
-    """Whether the kernel has a MAC for it."""
+    """Whether the kernel has a MAC for this next hop."""
     neighbour = machine.neighbours.get(way)
     return neighbour is not None and not neighbour.failed and bool(neighbour.mac)

@@ -1,4 +1,8 @@
-"""What keeps a balancer true to the machine: it follows signals, and sees leavers off."""
+"""What keeps a balancer true to the machine.
+
+Signals of the kernel lead to a new look at the machine, and that to new tables. Once a tick, slow
+starts get their next share and leavers without flows are forgotten.
+"""
 
 import asyncio
 import contextlib
@@ -106,7 +110,7 @@ class Watch:
                 await balancer.swap_as_it_is()
 
     async def _see_off(self) -> None:
-        """Forget the backends that left and whose last flow is over."""
+        """Forget the leavers that have no flow any more."""
         balancer = self.balancer
         if not balancer.leaving:
             return

@@ -51,9 +51,9 @@ class Change:
     flows_total: int = 0
     "Live flows when this was worked out."
     flows_moved: int = 0
-    "Of those, how many go on with another backend."
+    "Flows that go on with another backend."
     flows_broken: int = 0
-    "How many end."
+    "Flows that end."
     clients_share: float = 0.0
     "Share of the live clients, 0..1, that have such a flow."
     restart: tuple[str, ...] = ()
@@ -101,7 +101,7 @@ class Held(NamedTuple):
 
 
 def difference(before: Config, after: Config) -> tuple[ChangeItem, ...]:
-    """Every thing that is not the same."""
+    """Every difference, in the order in which it is told."""
     items = [
         ChangeItem("change", "balancer", "", "", _detail(name, before, after))
         for name in (*_LIVE, *AT_START)
@@ -129,8 +129,7 @@ def difference(before: Config, after: Config) -> tuple[ChangeItem, ...]:
 
 
 def with_same(before: Config, after: Config) -> Config:
-    """`after` with the very services of `before` where they are equal: what is known of them is
-    known by their identity."""
+    """`after` with the very services of `before` that are equal in both."""
     old = {service.vip: service for service in before.services}
     services = []
     for service in after.services:
@@ -153,7 +152,7 @@ def _sentence(item: ChangeItem) -> str:
 
 
 def at_start(before: Config, after: Config) -> tuple[str, ...]:
-    """The settings that differ and cannot be changed while packets move."""
+    """The settings that differ and that cannot change while packets move."""
     return tuple(name for name in AT_START if getattr(before, name) != getattr(after, name))
 
 
@@ -224,7 +223,7 @@ def _of_service(before: Service, after: Service, called: str) -> Iterator[Change
 
 
 def _shared(services: Iterable[Service]) -> set[str]:
-    """Names that more than one VIP has."""
+    """Labels that more than one VIP has."""
     vips: dict[str, set[Vip]] = {}
     for service in services:
         vips.setdefault(service.label, set()).add(service.vip)

@@ -18,25 +18,27 @@ Found = TypeVar("Found")
 
 
 class Footprint(NamedTuple):
-    """What its backends are to guard, filters and routes."""
+    """What guard, filters and routes have to know of a service's backends."""
 
     addresses: tuple[bytes, ...]
-    "Of all backends, each once."
+    "Address of each backend, once."
     bridged: frozenset[bytes]
-    "Of those that must be on a link of ours."
+    "Addresses of backends that must be on a link of this machine (mode dsr)."
     replies: frozenset[Vip]
-    "Whose packets may be replies that have to be translated: those of NAT."
+    "Ends of backends in mode nat: packets from there may be replies to be translated."
     reply_keys: frozenset[EndpointKey]
-    "The same packed, where it is one port..."
+    "`replies` of one port each, packed."
     reply_spans: frozenset[Vip]
-    "...and where it is not."
+    "`replies` of several ports or protocols."
     is_direct: bool
-    "Whether some backend answers clients itself."
+    "Whether a backend answers clients itself."
 
 
 class Remembered(Generic[Found]):
-    """A pure function of a service, called once for each: by identity, for to compare two of them
-    takes as long as what is to be saved."""
+    """A pure function of a service that is called once for each.
+
+    Services are told apart by identity: to compare them takes as long as the call that is saved.
+    """
 
     def __init__(self, of: Callable[[Service], Found]) -> None:
         self._of: Final = of
@@ -88,7 +90,7 @@ footprint: Final = Remembered(_footprint)
 
 
 def is_direct(service: Service) -> bool:
-    """Whether some backend answers clients itself."""
+    """Whether a backend of this service answers clients itself."""
     return footprint(service).is_direct
 
 
@@ -106,17 +108,17 @@ def backend_addresses(services: Iterable[Service]) -> list[bytes]:
 
 
 def bridged_addresses(services: Iterable[Service]) -> frozenset[bytes]:
-    """Of backends that must be on a link of ours, for only their MAC is written."""
+    """Addresses of backends in mode dsr, which must be on a link: only their MAC is written."""
     return frozenset[bytes]().union(*(footprint(service).bridged for service in services))
 
 
 def reply_ends(services: Iterable[Service]) -> frozenset[Vip]:
-    """Whose packets may be replies that have to be translated: the backends' in NAT mode."""
+    """Ends of backends in mode nat: packets from there may be replies to be translated."""
     return frozenset[Vip]().union(*(footprint(service).replies for service in services))
 
 
 class Replies:
-    """The same for the datapath; one table for as long as there is nothing else in it."""
+    """`reply_ends` as a table of the datapath; the same table as long as its content is the same."""
 
     def __init__(self) -> None:
         self._keys: frozenset[EndpointKey] = frozenset()
@@ -134,12 +136,14 @@ class Replies:
 
 
 def return_ends(services: Iterable[Service]) -> frozenset[Vip]:
-    """Whose packets may be answers to clients that this machine, their gateway, has to send on:
-    the VIPs, where backends answer for them. The kernel takes its own address as a source for
-    forged."""
+    """VIPs whose backends answer clients themselves (modes dsr and tunnel).
+
+    Where this machine is their gateway it has to send such answers on, for the kernel takes a
+    packet from its own address for forged.
+    """
     return frozenset(s.vip for s in services if is_direct(s) and not s.vip.any)
 
 
 def dialled(services: Iterable[Service]) -> frozenset[Vip]:
-    """What is dialled at addresses of this machine."""
+    """VIPs that are addresses of this machine."""
     return frozenset(service.vip for service in services if not service.vip.any)

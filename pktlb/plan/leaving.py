@@ -1,6 +1,7 @@
-"""Backends that no longer belong to their service, while there are flows to them.
+"""Backends that no longer belong to their service, and still have flows.
 
-They stay where flows need them (next hops, the guard, the filters), and get nothing new.
+They stay in the next hops, the guard and the filters as long as flows need them, and get no new
+flows.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ class Leaver(NamedTuple):
     """A backend that is on its way out."""
 
     service: Service
-    "As it was when the backend belonged to it."
+    "The service as it was when the backend belonged to it."
     backend: Backend
     on_remove: OnRemove | None
     """What becomes of its open connections. None: the backend stays in another mode, and the
@@ -26,7 +27,7 @@ class Leaver(NamedTuple):
 
     @property
     def key(self) -> tuple[ServiceKey, Endpoint]:
-        """What its flows are counted by."""
+        """Service and endpoint that its flows are counted by."""
         return service_key(self.service.vip), self.backend.endpoint
 
 

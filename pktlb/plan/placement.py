@@ -40,13 +40,13 @@ class Placement:
     addresses: tuple[tuple[bytes, int], ...]
     "VIPs and SNAT addresses that the machine lacks, with the interface each goes to."
     device_addresses: tuple[bytes, ...]
-    "IPv4 address of the device through which the kernel is given packets back, if it has any."
+    "IPv4 address of the device that gives packets back to the kernel; empty: it has none."
     ipv6: bool
-    "Whether IPv6 packets are given back."
+    "Whether IPv6 packets are given back to the kernel."
     own_ports: range
     "Ports that stay with the kernel's own connections."
     spread: frozenset[int] = frozenset()
-    "Ports whose frames are for `--vip any`, where there is one; others are sent to only."
+    "Ports whose frames are for the VIP `any`; frames are only sent to the others."
 
     @property
     def names(self) -> frozenset[str]:
@@ -55,7 +55,7 @@ class Placement:
 
     @property
     def read(self) -> tuple[Link, ...]:
-        """Those that are not sent to only."""
+        """The ports that frames are read from."""
         return tuple(p for p in self.ports if not self.spread or p.index in self.spread)
 
 

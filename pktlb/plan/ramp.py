@@ -9,17 +9,20 @@ from pktlb.model import Endpoint, Vip
 FULL: Final = 1.0
 _LONG_AGO: Final = -float("inf")
 _STEPS: Final = 20
-"Of a ramp: each makes new tables, and moves what a hash has given to somebody."
+"Steps of a ramp. Each makes new tables, and moves flows that a hash had placed."
 
 
 class Ramps:
-    """Who is on the way to its full weight. Times are seconds of any clock that never goes back."""
+    """The backends that are on the way to their full weight.
+
+    Times are seconds of any clock that never goes back.
+    """
 
     def __init__(self) -> None:
         self._began: dict[Vip, dict[Endpoint, float]] = {}
-        "By service, of the backends that take flows: when they began to."
+        "When each backend began to take flows, by service."
         self._steps: dict[tuple[Vip, Endpoint], tuple[float, int]] = {}
-        "Of those on their way: how long it takes, and the step that was handed out last."
+        "Of each backend on its way: length of its ramp in seconds, and its latest step."
 
     def keep(self, services: Collection[Vip]) -> None:
         """Forget all services but these."""
@@ -27,8 +30,10 @@ class Ramps:
         self._steps = {key: step for key, step in self._steps.items() if key[0] in services}
 
     def shares(self, service: Service, usable: Sequence[Backend], now: float) -> tuple[float, ...]:
-        """The part of its weight that each backend has now; those that a service begins with have
-        all of it. `usable`: those that take flows at all."""
+        """The part of its weight that each of the `usable` backends has at the time `now`.
+
+        Backends that a service begins with have all of it.
+        """
         if not service.slow_start_s:
             self._began.pop(service.vip, None)
             return (FULL,) * len(usable)
@@ -54,7 +59,7 @@ class Ramps:
         return FULL if step is None else (step[1] + 1) / _STEPS
 
     def is_due(self, now: float) -> bool:
-        """Whether somebody's share is another one by now."""
+        """Whether the share of a backend is another one by now."""
         return any(
             _step(now - began, length) != step
             for (vip, endpoint), (length, step) in self._steps.items()

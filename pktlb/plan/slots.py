@@ -1,6 +1,6 @@
-"""Schedulers' policy, worked out into tables that the datapath only indexes.
+"""The slots of schedulers: sequences of places that the datapath only indexes.
 
-Pure functions from weights and names to sequences of places; all weights are positive.
+Pure functions of weights and names; all weights are positive.
 """
 
 from array import array
@@ -14,7 +14,7 @@ MAGLEV_SLOTS: Final = 65537
 "Prime, and over 100 slots for each of 600 backends: balance within 1 % (Maglev paper, 5.3)."
 
 CYCLE_SLOTS: Final = 65536
-"Longest weighted cycle. Weights whose sum is above it are scaled down to it, never to nothing."
+"Longest weighted cycle. Weights with a larger sum are scaled down to it, each to 1 at least."
 
 
 def weighted_cycle(weights: Sequence[int]) -> Sequence[int]:
@@ -51,10 +51,11 @@ def maglev_table(
 
     Each backend has its own permutation of the slots, from its name alone, as in Maglev (Eisenbud
     et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, section 3.4).
-    There they take turns to claim their next free slot. Here a turn is one step along the
-    permutation, whether that slot is free or not, and who has its share is done: a slot is its own
-    only by the names, not by how often others had to search, so half as many move (0.35 % of the
-    slots when one of 100 leaves). One with less weight than the heaviest misses turns.
+    There the backends take turns to claim their next free slot. Here a turn is one step along the
+    permutation, whether that slot is free or not, and a backend that has its share is done. So a
+    slot belongs to a backend by the names alone, not by how often others had to search, and half
+    as many slots move (0.35 % of them when one of 100 backends leaves). A backend with less weight
+    than the heaviest misses turns.
     """
     table = array("i", [-1]) * slots
     shares = [max(1, slots * weight // sum(weights)) for weight in weights]
@@ -63,7 +64,9 @@ def maglev_table(
         digest = siphash(key, name)
         position.append((digest >> 32) % slots)
         skip.append((digest & 0xFFFFFFFF) % (slots - 1) + 1)
-    credit = [max(weights)] * len(names)  # the first turn is everybody's, so nobody has nothing
+    credit = [max(weights)] * len(
+        names
+    )  # each backend gets a slot in the first turn, so none goes without
     left = _claim(table, slots, position, skip, weights, credit, shares)
     while left:  # what rounding has left over: one more each
         left = _claim(table, left, position, skip, weights, credit, [1] * len(names))

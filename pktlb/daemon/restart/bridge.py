@@ -49,7 +49,7 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 class Bridge:
-    """The child, as the process knows it for which it works."""
+    """The child, as seen by the process that it works for."""
 
     def __init__(self, descriptor: int, pid: int) -> None:
         self._socket: Final = socket.socket(fileno=descriptor)
@@ -58,8 +58,10 @@ class Bridge:
 
     @classmethod
     def build(cls, engine: Engine, ports: Sequence[Port], tun: Tun) -> Self | None:
-        """Have a child do the work of an engine that has stopped; None where there cannot be one:
-        then frames wait."""
+        """Have a child do the work of an engine that has stopped.
+
+        None where the system has no process or socket for it: then frames wait.
+        """
         try:
             ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         except OSError as error:
@@ -78,7 +80,7 @@ class Bridge:
 
     @property
     def place(self) -> tuple[int, int]:
-        """Descriptor and process, for the next process to find it."""
+        """Descriptor of its socket and process number, for the next process."""
         return self._socket.fileno(), self._pid
 
     def end(self, bytes_expected: int = 0) -> tuple[dict[str, list[int]], bytes]:
@@ -105,8 +107,10 @@ class Bridge:
             ) from error
 
     def give_back(self, ports: Sequence[Port]) -> None:
-        """Have the process that built it go on with its ports. What the child alone knows is lost:
-        that is what came of a moment."""
+        """Have the process that built it go on with its ports.
+
+        Flows that only the child knows are lost: it has worked for a moment only.
+        """
         try:
             rings, _ = self.end()
         except KernelError as error:
@@ -120,13 +124,13 @@ class Bridge:
         self.close()
 
     def close(self) -> None:
-        """The child is gone, whatever it does."""
+        """Kill the child, whatever it does, and close its socket."""
         if self._is_over:
             return
         self._is_over = True
         self._socket.close()
         with contextlib.suppress(ChildProcessError):
-            # A number that is not a child's of this process may be anybody's.
+            # The kernel may have given the number to another process, which is no child of ours.
             os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)
@@ -151,7 +155,7 @@ def cross(bridge: Bridge, handover: Handover, state: bytes) -> tuple[Handover, l
 
 
 def message_of(rings: Mapping[str, Sequence[int]]) -> bytes:
-    """What the child says."""
+    """The message of the child: where it has left the rings of each port."""
     return json.dumps({"format": _FORMAT, "rings": {n: list(r) for n, r in rings.items()}}).encode()
 
 
@@ -173,8 +177,10 @@ def _ring(value: object) -> int:
 
 
 def _fork() -> int:
-    """A child in which no signal is ever delivered: those for the group are the parent's to decide
-    on, and what it does about them the child learns from its socket.
+    """Fork a child in which no signal is ever delivered.
+
+    The parent decides about signals to the process group; the child learns of the end from its
+    socket.
 
     Python warns of threads that the child does not have, and of locks that they may hold. Those of
     the standard library and of malloc are made anew. The engine's is taken by workers, which have
@@ -213,7 +219,7 @@ def _be_child(engine: Engine, ports: Sequence[Port], tun: Tun, its: socket.socke
 
 
 def _is_told_to_stop(its: socket.socket) -> bool:
-    """Waits; False when nobody is there any more."""
+    """Wait for a message; False where the other end is closed."""
     return its.recv(len(_STOP)) == _STOP
 
 

@@ -22,26 +22,26 @@ class Handover:
 
     engine: str
     ports: Mapping[str, Inherited]
-    "By the name of the interface."
+    "Sockets, rings and MTU by the name of the interface."
     indexes: Mapping[str, int]
-    "Of those interfaces: one that was replaced has another now."
+    "Index of each interface when its sockets were opened; a replaced interface has another one."
     tun: int
     lock: int
     control: int
-    "Descriptors; of the control socket -1, where there is none."
+    "Descriptors of the TUN device, the lock and the control socket (-1: there is none)."
     added: Mapping[bytes, int]
-    "Addresses that are there because of pktlb, with the link of each."
+    "Addresses that pktlb has added, with the link of each."
     state: int
     "Descriptor of a file with the flow table."
     config: str
-    "The running configuration as a file would have it."
+    "The configuration in use, as the text of a file."
     leaving: Sequence[str]
-    "The same with nothing but a backend that waits for its last flow, for each of those."
+    "A file for each backend that waits for its last flow: its service with this backend alone."
     bridge: tuple[int, int] | None = None
     "Descriptor and number of the process that moves the frames meanwhile, see `bridge`."
 
     def flows(self) -> bytes:
-        """The flow table, and the file is closed."""
+        """Read the flow table, and close its file."""
         with os.fdopen(self.state, "rb") as file:
             file.seek(0)
             return file.read()
@@ -49,7 +49,7 @@ class Handover:
     def inherited(
         self, engine: str, workers: int, index_of: Mapping[str, int]
     ) -> dict[str, Inherited]:
-        """The sockets that the same engine can go on with; the others are closed."""
+        """The sockets that this engine can go on with, by interface; the others are closed."""
         usable = {}
         for name, left in self.ports.items():
             same = engine == self.engine and len(left.sockets) == workers
@@ -67,7 +67,7 @@ class Handover:
 
 
 def pack(handover: Handover) -> bytes:
-    """As it is written down."""
+    """The handover in writing, as JSON."""
     ports = {
         name: [handover.indexes[name], list(left.sockets), list(left.rings), left.mtu]
         for name, left in handover.ports.items()
@@ -85,7 +85,7 @@ def pack(handover: Handover) -> bytes:
 
 
 def unpack(data: bytes) -> Handover:
-    """What `pack` has written, perhaps in another version; `KernelError` where it is not that."""
+    """What `pack` has written, in this version of pktlb or another; else `KernelError`."""
     try:
         said: dict[str, Any] = json.loads(data)
         if said["format"] != _FORMAT:
@@ -109,7 +109,7 @@ def unpack(data: bytes) -> Handover:
 
 
 def _bridge_of(said: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Versions without one do not speak of it."""
+    """The bridge; older versions have none, and no key for it."""
     if "bridge" not in said:
         return None
     descriptor, pid = map(int, said["bridge"])
@@ -117,7 +117,7 @@ def _bridge_of(said: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def left(ports: Iterable[Port]) -> dict[str, Inherited]:
-    """What is left of ports whose workers have ended."""
+    """What the next process inherits of `ports`, by name; their workers have stopped."""
     return {
         port.name: Inherited([raw.fileno() for raw in port.sockets], port.rings, port.mtu)
         for port in ports
@@ -125,7 +125,7 @@ def left(ports: Iterable[Port]) -> dict[str, Inherited]:
 
 
 def in_memory(data: bytes) -> int:
-    """A file in memory with this in it; its descriptor."""
+    """The descriptor of a new file in memory that holds `data`."""
     descriptor = os.memfd_create("pktlb", os.MFD_CLOEXEC)
     with os.fdopen(os.dup(descriptor), "wb") as file:
         file.write(data)

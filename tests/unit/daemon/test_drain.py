@@ -60,7 +60,9 @@ class FakeBalancer:
 
 
 def remove(
-    balancer: FakeBalancer, within_s: float | None = None, restarts: Callable[[], bool] = lambda: False
+    balancer: FakeBalancer,
+    within_s: float | None = None,
+    restarts: Callable[[], bool] = lambda: False,
 ) -> Removal:
     async def wait() -> Removal:
         removal = Drain(
