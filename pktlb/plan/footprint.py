@@ -108,7 +108,7 @@ def backend_addresses(services: Iterable[Service]) -> list[bytes]:
 
 
 def bridged_addresses(services: Iterable[Service]) -> frozenset[bytes]:
-    """Addresses of backends in mode dsr, which must be on a link: only their MAC is written."""
+    """Addresses of backends in mode dsr: only a MAC is written, so they must be on a link."""
     return frozenset[bytes]().union(*(footprint(service).bridged for service in services))
 
 
