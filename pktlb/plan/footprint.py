@@ -118,7 +118,7 @@ def reply_ends(services: Iterable[Service]) -> frozenset[Vip]:
 
 
 class Replies:
-    """`reply_ends` as a table of the datapath; the same table as long as its content is the same."""
+    """`reply_ends` as a table of the datapath: the same object while its content is the same."""
 
     def __init__(self) -> None:
         self._keys: frozenset[EndpointKey] = frozenset()
