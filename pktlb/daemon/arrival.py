@@ -15,7 +15,7 @@ from pktlb.host.netlink import Kernel
 from pktlb.plan.change import said, transition
 from pktlb.plan.footprint import backend_addresses
 from pktlb.plan.leaving import Leaver, Served
-from pktlb.plan.placement import place_served
+from pktlb.plan.placement import newly_refused, place_served
 
 log: Final = logging.getLogger(__name__)
 
@@ -38,7 +38,6 @@ async def arrive(
     past = Past(
         handover=handed,
         bridge=Bridge(*handed.bridge) if handed.bridge else None,
-        backends=frozenset(backend_addresses(before.services)),
     )
     config = await _possible(before, wanted, past)
     change = transition(before, config)
@@ -52,7 +51,7 @@ async def _possible(before: Config, wanted: Config | ConfigError | None, past: P
     if not wanted or wanted == before:
         return before
     try:
-        return await _rehearsed(wanted, past)
+        return await _rehearsed(before, wanted, past)
     except ConfigError as error:
         for line in error.lines:
             log.error("%s", line)
@@ -63,14 +62,19 @@ async def _possible(before: Config, wanted: Config | ConfigError | None, past: P
         raise
 
 
-async def _rehearsed(wanted: Config | ConfigError, past: Past) -> Config:
+async def _rehearsed(before: Config, wanted: Config | ConfigError, past: Past) -> Config:
     """What is wanted; `ConfigError` where it is one, or where the machine has no way for it."""
     if isinstance(wanted, ConfigError):
         raise wanted
     choose(wanted.engine)
     async with Kernel() as kernel:
-        machine = await kernel.read(backend_addresses(wanted.services))
-        place_served(wanted, Served(wanted), machine, {}, past.before(machine))
+        machine = await kernel.read(backend_addresses((*before.services, *wanted.services)))
+    now, then = (
+        place_served(config, Served(config), machine, {}, past.before(machine))
+        for config in (before, wanted)
+    )
+    for pending in newly_refused(then, now):
+        raise ConfigError(str(pending))
     return wanted
 
 

@@ -19,13 +19,14 @@ from pktlb.engine.choose import worker_count
 from pktlb.engine.datapath.tables import Tables
 from pktlb.engine.engine import Engine, Plane
 from pktlb.errors import ConfigError
+from pktlb.host.machine import Machine
 from pktlb.host.netlink import Kernel
 from pktlb.model import format_address
 from pktlb.plan.change import Transition, said
 from pktlb.plan.footprint import backend_addresses
 from pktlb.plan.layout import Around, Layout
 from pktlb.plan.leaving import Leaver, Served, serve
-from pktlb.plan.placement import Before, Placement, place_served
+from pktlb.plan.placement import Before, Pending, Placement, newly_refused, place_served
 
 log: Final = logging.getLogger(__name__)
 
@@ -60,6 +61,8 @@ class Balancer:
         self.engine: Engine
         self.tables: Tables
         "The ones in use."
+        self._pending: tuple[Pending, ...] = ()
+        "What was told to be pending."
         self.is_ready = False
         "Backends that come and go are told from now on."
 
@@ -120,32 +123,79 @@ class Balancer:
         await self.vicinity.head_for(served.destinations)
         await self.vicinity.settle()
         self.config, self.leaving = wanted, leaving
-        self.site.placement = placement
+        self.settle_on(placement)
         await self.swap(served)
         await self.site.add_addresses()
         await self.site.remove_addresses(address for address, _ in placement.addresses)
+        self._close_spare_ports(served, placement)
+
+    async def renew_tun(self) -> None:
+        """Make the device anew through which packets are given back; frames wait meanwhile."""
+        self.engine.stop()
+        try:
+            await self.site.renew_tun()
+        finally:
+            self.engine.start()
+
+    def _close_spare_ports(self, served: Served, placement: Placement) -> None:
+        """Guard, filters and sockets are for this placement and nothing else from now on."""
         self.site.narrow(served, placement)
-        if spare := self.site.spare_ports():
-            self.engine.use(self.site.ports)
-            for port in spare:
-                port.close()
+        spare = self.site.spare_ports()
+        self.engine.use(self.site.ports)
+        for port in spare:
+            port.close()
 
     async def _place(self, wanted: Config, served: Served) -> Placement:
-        """Where things go, by what was last seen of the machine.
+        """Where things go, by what was last seen of the machine; else `ConfigError`.
 
         It is looked at again only where that says no, or where the state of a VIP is not known.
         """
-        added = self.site.added
-        here = frozenset(backend_addresses(self.config.services))
-        before = Before(here, self.site.placement.ports, dict(added))
         with contextlib.suppress(ConfigError):
             machine = await self.vicinity.with_ways(served.destinations)
             vips = {service.vip.address for service in self.config.services}
-            new = {service.vip.address for service in wanted.services} - vips - added.keys()
-            if await self.vicinity.knows(new):
-                return place_served(wanted, served, machine, added, before)
-        machine = await self.kernel.read(served.destinations)
-        return place_served(wanted, served, machine, added, before)
+            new = {service.vip.address for service in wanted.services} - vips
+            if await self.vicinity.knows(new - self.site.added.keys()):
+                return self._accepted(wanted, served, machine)
+        now = serve(self.config, self.leaving)
+        machine = await self.kernel.read((*served.destinations, *now.destinations))
+        return self._accepted(wanted, served, machine)
+
+    def _accepted(self, wanted: Config, served: Served, machine: Machine) -> Placement:
+        """The placement; `ConfigError` where a change brings what the machine has no way for."""
+        placement = self.place(wanted, served, machine)
+        if any(each.is_refused for each in placement.pending):
+            now = self.place(self.config, serve(self.config, self.leaving), machine)
+            for pending in newly_refused(placement, now):
+                raise ConfigError(str(pending))
+        return placement
+
+    def place(self, wanted: Config, served: Served, machine: Machine) -> Placement:
+        """Where things go on a machine, with what is pending; `ConfigError`: it never can be."""
+        site = self.site
+        site.note_names(wanted, machine)
+        before = Before(site.placement.ports, dict(site.added), site.names)
+        return place_served(wanted, served, machine, site.added, before)
+
+    def settle_on(self, placement: Placement) -> None:
+        """Have this placement from now on, and tell what is pending now and was not before."""
+        before, self._pending = self._pending, placement.pending
+        self.site.placement = placement
+        for pending in placement.pending:
+            if pending not in before:
+                log.log(logging.ERROR if pending.is_refused else logging.WARNING, "%s", pending)
+        for pending in before:
+            if pending not in placement.pending:
+                log.warning("%s: pending no more", pending.what)
+
+    async def follow(self, placement: Placement) -> None:
+        """Move to another placement of what is served: the machine has changed. The caller holds
+        `arranging`."""
+        served = serve(self.config, self.leaving)
+        self.site.widen(served, placement, self.workers(self.engine.name, placement))
+        self.settle_on(placement)
+        await self.site.add_addresses()
+        await self.vicinity.head_for(served.destinations)
+        self._close_spare_ports(served, placement)
 
     def workers(self, kind: str, placement: Placement) -> int:
         """How many workers an engine of this kind gets here."""

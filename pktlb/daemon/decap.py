@@ -18,9 +18,10 @@ from pktlb.engine.datapath.packet import TUNNELLED
 from pktlb.engine.wire.raw import RawSocket
 from pktlb.engine.wire.tun import Tun
 from pktlb.host import device, sysctl
+from pktlb.host.lock import claim
 from pktlb.host.machine import Machine
 from pktlb.host.netlink import Kernel
-from pktlb.host.presence import claim, ready
+from pktlb.host.presence import ready
 from pktlb.model import Reason, format_address
 
 log: Final = logging.getLogger(__name__)

@@ -85,5 +85,6 @@ class Departure:
             state=state,
             config=file.write(balancer.config),
             leaving=[file.write(Config((service,))) for service in leaving],
+            names=balancer.site.names,
             bridge=bridge.place if bridge else None,
         )

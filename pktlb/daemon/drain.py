@@ -24,10 +24,10 @@ class Drain:
     """One removal: drain the backend of all services of a name, wait, remove it."""
 
     def __init__(
-        self, current: Callable[[], Balancer], transitions: Transitions, changing: asyncio.Lock,
+        self, balancer: Balancer, transitions: Transitions, changing: asyncio.Lock,
         service: str, backend: Endpoint,
     ) -> None:  # fmt: skip
-        self._current: Final = current
+        self._balancer: Final = balancer
         self._transitions: Final = transitions
         self._changing: Final = changing
         self._service: Final = service
@@ -64,14 +64,14 @@ class Drain:
         Services are searched only when the configuration is another one: a look costs the same
         however many there are.
         """
-        balancer = self._current()
+        balancer = self._balancer
         if balancer.config is not self._seen:
             self._expect_drained()
         return sum(balancer.plane.open_flows(key, self._backend) for key in self._keys)
 
     def _expect_drained(self) -> None:
         """The operator may have undrained the backend while its flows went on."""
-        config = self._current().config
+        config = self._balancer.config
         services = services_named(config, self._service)
         found = [b for s in services for b in s.backends if b.endpoint == self._backend]
         if not all(backend.drain for backend in found):
@@ -86,7 +86,7 @@ class Drain:
 
     def _edited(self, edit: Callable[[Service, Backend], Service]) -> Config:
         """The configuration with the backend edited in each of the services."""
-        config = self._current().config
+        config = self._balancer.config
         changed = []
         for service in services_named(config, self._service):
             backend = next((b for b in service.backends if b.endpoint == self._backend), None)

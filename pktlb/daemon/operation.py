@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any, Final
 
 from pktlb.config.config import Config
-from pktlb.control.events import Events
 from pktlb.control.operator import Counts, Event, FlowView, Removal, ServiceStatus
 from pktlb.control.server import Server
 from pktlb.daemon import flows
@@ -24,31 +23,25 @@ log: Final = logging.getLogger(__name__)
 
 
 class Operation:
-    """Implements `pktlb.control.operator.Operator`, for whichever balancer is at work."""
+    """Implements `pktlb.control.operator.Operator`."""
 
     def __init__(
-        self, source: str | None, beside: Mapping[str, Any], events: Events, lock: int
+        self, balancer: Balancer, source: str | None, beside: Mapping[str, Any], lock: int
     ) -> None:
+        """`source`, `beside`: see `Transitions`; `lock`: descriptor of the lock."""
+        self.balancer: Final = balancer
         self.changing: Final = asyncio.Lock()
         "Held from the look at the configuration to the end of its change: no change is lost."
-        self.balancer: Balancer
-        "The one at work; another one after an interface was replaced."
         self.server: Server | None = None
-        self._events: Final = events
         self._status: Final = Status()
-        self._transitions: Final = Transitions(lambda: self.balancer, source, beside, events)
-        self._departure: Final = Departure(lock, events)
+        self._transitions: Final = Transitions(balancer, source, beside)
+        self._departure: Final = Departure(lock, balancer.events)
         self._tasks: Final[set[asyncio.Task[None]]] = set()
         "Work that no request waits for."
 
     @property
     def source(self) -> str | None:
         return self._transitions.source
-
-    @property
-    def is_serving(self) -> bool:
-        """Whether the control socket is open."""
-        return self.server is not None
 
     @property
     def config(self) -> Config:
@@ -64,7 +57,7 @@ class Operation:
         self._status.zero(self.balancer)
 
     def subscribe(self) -> AsyncIterator[Event]:
-        return self._events.subscribe()
+        return self.balancer.events.subscribe()
 
     async def plan(self, wanted: Config, on_remove: OnRemove | None = None) -> Change:
         return await self._transitions.plan(wanted, on_remove)
@@ -90,7 +83,7 @@ class Operation:
         self, service: str, backend: Endpoint, within_s: float | None,
         on_remove: OnRemove | None = None,
     ) -> Removal:  # fmt: skip
-        drain = Drain(lambda: self.balancer, self._transitions, self.changing, service, backend)
+        drain = Drain(self.balancer, self._transitions, self.changing, service, backend)
         return await drain.remove(within_s, on_remove, lambda: self._departure.is_under_way)
 
     async def restart(self, dry_run: bool) -> Change:

@@ -14,22 +14,18 @@ from pktlb.config.config import Config
 from pktlb.control.events import Events
 from pktlb.control.server import serving
 from pktlb.daemon.arrival import arrive
-from pktlb.daemon.balancer import Balancer
 from pktlb.daemon.operation import Operation
 from pktlb.daemon.report import Report
-from pktlb.daemon.restart.handover import Handover
-from pktlb.daemon.restart.past import Past
 from pktlb.daemon.restart.successor import receive
 from pktlb.daemon.start import start
-from pktlb.daemon.watch import ReplacedError, Watch
-from pktlb.errors import ConfigError, KernelError, PktlbError
+from pktlb.daemon.watch import Watch
+from pktlb.errors import ConfigError, PktlbError
 from pktlb.host import fdstore
+from pktlb.host.lock import claim
 from pktlb.host.netlink import Kernel
-from pktlb.host.presence import claim, ready, watchdog_interval
+from pktlb.host.presence import ready, watchdog_interval
 
 log: Final = logging.getLogger(__name__)
-
-_AGAIN_S: Final = 0.5
 
 
 async def run(
@@ -45,47 +41,28 @@ async def run(
         handed = receive()
         lock = stack.enter_context(claim("run", handed.lock if handed else None))
         events = Events()
-        operation = Operation(source, beside, events, lock.fileno())
         config, past = await arrive(handed, wanted if source or not handed else None)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR1, log.info, "not ready yet")
-        while True:
-            try:
-                async with AsyncExitStack() as parts:
-                    kernel = await parts.enter_async_context(Kernel())
-                    with uncollected():
-                        watch = await start(config, kernel, parts, events, past)
-                    report = Report(watch.balancer.engine)
-                    parts.callback(report.explain)
-                    loop.add_signal_handler(signal.SIGUSR1, report.explain)
-                    await _serve(operation, watch, report, stack, handed)
-            except ReplacedError as news:
-                log.warning("%s; going on with the new one", news)
-                config, past = operation.config, _of_this_process(operation.balancer)
-            except (ConfigError, KernelError) as error:
-                if not operation.is_serving:
-                    raise
-                log.error("starting over does not work yet: %s", error)
-                await asyncio.sleep(_AGAIN_S)
-
-
-def _of_this_process(balancer: Balancer) -> Past:
-    """What a balancer that comes instead of this one, in this process, takes over."""
-    return Past(balancer.plane, balancer.site.placement.names, balancer.leaving)
-
-
-async def _serve(operation: Operation, watch: Watch, report: Report,
-                 stack: AsyncExitStack, handed: Handover | None) -> None:  # fmt: skip
-    """Be at work; the control socket is opened the first time, and stays."""
-    balancer = operation.balancer = watch.balancer
-    quieten(balancer.engine.name)
-    if not operation.is_serving:
+        kernel = await stack.enter_async_context(Kernel())
+        with uncollected():
+            watch = await start(config, kernel, stack, events, past)
+        balancer = watch.balancer
+        report = Report(balancer.engine)
+        stack.callback(report.explain)
+        loop.add_signal_handler(signal.SIGUSR1, report.explain)
+        quieten(balancer.engine.name)
+        operation = Operation(balancer, source, beside, lock.fileno())
         fd = handed.control if handed and handed.control >= 0 else None
-        operation.server = await stack.enter_async_context(serving(operation, balancer.config, fd))
-        if operation.source:
-            loop = asyncio.get_running_loop()
+        operation.server = await stack.enter_async_context(serving(operation, config, fd))
+        if source:
             loop.add_signal_handler(signal.SIGHUP, lambda: operation.start(_reloaded(operation)))
-    ready(balancer.describe())
+        ready(balancer.describe())
+        await _work(operation, watch, report)
+
+
+async def _work(operation: Operation, watch: Watch, report: Report) -> None:
+    """Be at work until cancelled; then leave everything to the next process, where there is one."""
     try:
         interval_s = watchdog_interval()
         await watch.work(report.watch(), *([report.feed(interval_s)] if interval_s else []))

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
+from pktlb.config.config import Config
 from pktlb.engine.wire.filter import Filters, Program
 from pktlb.engine.wire.port import Inherited, Port
 from pktlb.engine.wire.tun import Tun
@@ -20,9 +21,10 @@ from pktlb.host.machine import Machine
 from pktlb.host.netlink import Kernel
 from pktlb.host.sentry import Sentry
 from pktlb.model import format_address
+from pktlb.plan.fence import filters, guard, wanted_ends
 from pktlb.plan.footprint import alike
 from pktlb.plan.leaving import Served
-from pktlb.plan.placement import Placement, filters, guard, wanted_ends
+from pktlb.plan.placement import Placement
 
 log: Final = logging.getLogger(__name__)
 
@@ -39,6 +41,8 @@ class Site:
         self.ports: list[Port] = []
         self.added: dict[bytes, int] = {}
         "Addresses that pktlb has added, with the link of each."
+        self.names: dict[str, int] = {}
+        "Index of each interface by the name that the configuration has for it."
         self._on_device: set[bytes] = set()
         self._filters: Final = Filters()
         self._let_in: dict[int, Sequence[Program]] = {}
@@ -66,9 +70,12 @@ class Site:
     async def add_addresses(self) -> None:
         """Add the VIPs that the machine lacks, and prepare the device that hands packets back."""
         for address, home in self.placement.addresses:
-            if address not in self.added:
+            before = self.added.get(address)
+            if before != home:
                 self.added[address] = home
                 await self._kernel.add_address(home, address)
+            if before not in (None, home):
+                await self._kernel.remove_address(before, address)
         new = [a for a in self.placement.device_addresses if a not in self._on_device]
         self._on_device.update(new)
         await device.prepare(self._kernel, self.tun.name, new, self.placement.ipv6)
@@ -82,6 +89,23 @@ class Site:
         for address in self._on_device - set(self.placement.device_addresses):
             await self._kernel.remove_address(link, address)
             self._on_device.discard(address)
+
+    def note_names(self, config: Config, machine: Machine) -> None:
+        """Remember the interfaces of a configuration by index: they may be renamed later."""
+        for name in (*config.interfaces, *filter(None, [config.vip_interface])):
+            if link := machine.link_named(name):
+                self.names[name] = link.index
+
+    def tun_is_gone(self, machine: Machine) -> bool:
+        """Whether the device that gives packets back was deleted."""
+        return machine.link_named(self.tun.name) is None
+
+    async def renew_tun(self) -> None:
+        """Make the device anew, with its addresses."""
+        self.tun.reopen()
+        addresses = self.placement.device_addresses
+        self._on_device = set(addresses)
+        await device.prepare(self._kernel, self.tun.name, addresses, self.placement.ipv6)
 
     async def restore_addresses(self, machine: Machine) -> None:
         """Add the addresses again that something else on the machine has removed."""
@@ -108,7 +132,9 @@ class Site:
         """Open, guard and let in what `served` needs too; `KernelError`: nothing has changed."""
         before = self._served, self.placement
         both = _both(self._served, served)
-        links = {link.index: link for link in (*self.placement.ports, *placement.ports)}
+        there = {port.index for port in self.ports if port.is_bound()}
+        open_now = [link for link in self.placement.ports if link.index in there]
+        links = {link.index: link for link in (*open_now, *placement.ports)}
         wide = replace(
             placement,
             ports=tuple(links.values()),
@@ -147,7 +173,9 @@ class Site:
         """Attach new filters to the open sockets whose filters differ."""
         self._served, self.placement = served, placement
         now = self._programs()
+        names = {link.index: link.name for link in placement.ports}
         for port in self.ports:
+            port.name = names.get(port.index, port.name)
             if port.index in now and now[port.index] != self._let_in.get(port.index):
                 port.attach(now[port.index])
                 self._let_in[port.index] = now[port.index]

@@ -22,7 +22,6 @@ from pktlb.daemon.vicinity import Vicinity
 from pktlb.daemon.watch import Watch
 from pktlb.engine.choose import choose, make_engine
 from pktlb.engine.wire.tun import Tun
-from pktlb.errors import KernelError
 from pktlb.host import guard
 from pktlb.host.netlink import Kernel
 from pktlb.host.signals import Changes
@@ -52,12 +51,12 @@ async def start(
     served = serve(config, past.leaving)
     machine = await kernel.read(served.destinations)
     placement = place_served(config, served, machine, added, past.before(machine))
-    if past.names and placement.names != past.names:
-        raise KernelError(f"not all of {', '.join(sorted(past.names))} are back")
     tun = Tun(TUN, handed.tun if handed else None)
     stack.callback(tun.close)
     site = Site(kernel, served, placement, tun)
     site.added.update(added)
+    site.names.update(past.handover.names if past.handover else {})
+    site.note_names(config, machine)
     added.clear()
     stack.callback(site.close)
     stack.push_async_callback(site.remove_addresses)
@@ -110,6 +109,7 @@ async def _open(balancer: Balancer, served: Served, past: Past) -> None:
 async def _settled(balancer: Balancer) -> Watch:
     """Next hops are known, and addresses that only the process before needed are gone."""
     watch = Watch(balancer)
+    balancer.settle_on(balancer.site.placement)
     await balancer.site.remove_addresses(a for a, _ in balancer.site.placement.addresses)
     await balancer.vicinity.settle()
     await watch.update()

@@ -5,14 +5,13 @@ They come one at a time: the caller of `Operation` holds its `changing`.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from pktlb.config import file
 from pktlb.config.config import Config
 from pktlb.config.conflicts import check_together
-from pktlb.control.events import Events
 from pktlb.daemon.balancer import Balancer
 from pktlb.daemon.flows import held, look_at_all
 from pktlb.errors import ConfigError
@@ -21,34 +20,28 @@ from pktlb.plan.change import Change, Transition, effect, said_change, touches_f
 
 log: Final = logging.getLogger(__name__)
 
-Current = Callable[[], Balancer]
-"The balancer at work: another one after an interface was replaced."
-
 
 class Transitions:
     """What a new configuration does, and its way into use."""
 
-    def __init__(
-        self, current: Current, source: str | None, beside: Mapping[str, Any], events: Events
-    ) -> None:
-        self._current: Final = current
+    def __init__(self, balancer: Balancer, source: str | None, beside: Mapping[str, Any]) -> None:
+        self._balancer: Final = balancer
         self.source: Final = source
         "The file that the balancer was started with."
         self._beside: Final = beside
         "Settings of the command line, which count for more than the file."
-        self._events: Final = events
 
     async def plan(self, wanted: Config, on_remove: OnRemove | None = None) -> Change:
         """What `apply` would do, or a restart with this; `ConfigError` where it cannot be."""
         change = self._to(wanted, on_remove)
-        await self._current().check(change)
+        await self._balancer.check(change)
         return await self._effect(change)
 
     async def apply(self, wanted: Config, on_remove: OnRemove | None = None) -> Change:
         """Make it so; `ConfigError` or `KernelError` where it cannot be: nothing has changed."""
         change = self._to(wanted, on_remove)
         told = await self._effect(change)
-        await self._current().apply(change)
+        await self._balancer.apply(change)
         return told
 
     async def reload(self) -> Change:
@@ -56,7 +49,7 @@ class Transitions:
         change = await self.apply(await self.read_file(None))
         text = f"reloaded {self.source}: changes: {len(change.items)}"
         log.info("%s", text)
-        self._events.publish("reload", text, changes=len(change.items))
+        self._balancer.events.publish("reload", text, changes=len(change.items))
         return change
 
     async def read_file(self, text: str | None) -> Config:
@@ -71,11 +64,11 @@ class Transitions:
         return replace(config, **self._beside)
 
     def _to(self, wanted: Config, on_remove: OnRemove | None) -> Transition:
-        before = self._current().config
+        before = self._balancer.config
         return transition(before, check_together(wanted, before), on_remove)
 
     async def _effect(self, change: Transition) -> Change:
-        balancer = self._current()
+        balancer = self._balancer
         total = len(balancer.plane.flows)
         if not touches_flows(change, total):
             return said_change(change, total)

@@ -15,7 +15,7 @@ from pktlb.errors import KernelError
 from pktlb.host.machine import Machine
 from pktlb.host.neighbours import REFRESH_S, NextHopMacs, Way
 from pktlb.host.netlink import Kernel
-from pktlb.plan.placement import way_to
+from pktlb.plan.ways import way_to
 
 log: Final = logging.getLogger(__name__)
 

@@ -5,7 +5,6 @@ starts get their next share and leavers without flows are forgotten.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Coroutine
 from typing import Final
@@ -14,8 +13,8 @@ from pktlb.daemon.balancer import Balancer
 from pktlb.errors import ConfigError, KernelError
 from pktlb.host.machine import Machine
 from pktlb.host.signals import rest_after
-from pktlb.plan.leaving import Leaver
-from pktlb.plan.placement import TUN, place
+from pktlb.plan.leaving import Leaver, serve
+from pktlb.plan.placement import Placement
 
 log: Final = logging.getLogger(__name__)
 
@@ -25,17 +24,13 @@ _UPDATE_SHARE: Final = 10
 _AGAIN_S: Final = 0.5
 
 
-class ReplacedError(Exception):
-    """An interface is gone and another one has taken its place: raw sockets must be opened anew."""
-
-
 class Watch:
     """Looks after one balancer."""
 
     def __init__(self, balancer: Balancer) -> None:
         self.balancer: Final = balancer
-        self._gone: list[str] = []
-        "Interfaces that were gone at the last look."
+        self._gone: set[str] = set()
+        "Interfaces that are gone, and had a port."
 
     async def work(self, *more: Coroutine[None, None, None]) -> None:
         """Keep tables and host as they should be, and do `more`; until cancelled, or one fails."""
@@ -56,26 +51,40 @@ class Watch:
         """Look at the machine again and, where that changes the tables, swap them."""
         balancer, site = self.balancer, self.balancer.site
         async with balancer.arranging:
-            gone = [port.name for port in site.ports if not port.is_bound()]  # before reading
             machine = await balancer.vicinity.look()
-            self._look_for_replaced(machine, gone)
+            if site.tun_is_gone(machine):
+                log.error("the TUN device %s was deleted; making it anew", site.tun.name)
+                await balancer.renew_tun()
+            await self._follow_links(machine)
             await site.restore_addresses(machine)
             await balancer.swap_as_it_is()
 
-    def _look_for_replaced(self, machine: Machine, gone: list[str]) -> None:
-        """Say so when an interface vanishes, and start over as soon as there is one instead."""
-        before, self._gone = self._gone, gone
-        for name in self._gone:
-            if name not in before:
-                log.error("interface %s is gone", name)
-        if not self._gone:
+    async def _follow_links(self, machine: Machine) -> None:
+        """Open, close and rename ports as interfaces and routes come and go."""
+        balancer, site = self.balancer, self.balancer.site
+        served = serve(balancer.config, balancer.leaving)
+        try:
+            placement = balancer.place(balancer.config, served, machine)
+        except ConfigError as error:
+            log.error("going on with the interfaces of before: %s", error)
             return
-        with contextlib.suppress(ConfigError):
-            # Other interfaces than before are no success: a default route takes over while the
-            # right one is away.
-            placement = place(self.balancer.config, machine.without(TUN))
-            if placement.names == self.balancer.site.placement.names:
-                raise ReplacedError(f"interface {', '.join(self._gone)} was replaced")
+        self._tell_links(site.placement, placement, machine)
+        if placement != site.placement:
+            await balancer.follow(placement)
+
+    def _tell_links(self, before: Placement, after: Placement, machine: Machine) -> None:
+        """Say which interfaces are gone, back, or called otherwise."""
+        for link in before.ports:
+            now = machine.links.get(link.index)
+            if now is None:
+                log.error("interface %s is gone", link.name)
+                self._gone.add(link.name)
+            elif now.name != link.name:
+                log.warning("interface %s is called %s now", link.name, now.name)
+        for link in after.ports:
+            if link.name in self._gone:
+                self._gone.discard(link.name)
+                log.warning("interface %s was replaced; going on with the new one", link.name)
 
     async def _follow(self) -> None:
         changed = self.balancer.vicinity.changed

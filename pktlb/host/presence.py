@@ -1,8 +1,7 @@
-"""One pktlb of a kind in a network namespace, and what it tells the one who started it."""
+"""What a running pktlb tells the process that started it, and what ends it."""
 
 import asyncio
 import contextlib
-import errno
 import os
 import signal
 import socket
@@ -10,30 +9,8 @@ import sys
 from collections.abc import Coroutine
 from typing import Final
 
-from pktlb.errors import KernelError
-
 STOPPING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 "What asks a pktlb to undo its doings and end; a terminal that is closed is one of them."
-
-
-def claim(what: str, inherited: int | None = None) -> socket.socket:
-    """Hold the name `what` in this network namespace for as long as the socket lives, which may
-    have been another process's.
-
-    An abstract Unix socket belongs to the namespace and goes with the process, so a killed
-    predecessor is never in the way.
-    """
-    if inherited is not None:
-        return socket.socket(fileno=inherited)
-    lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    try:
-        lock.bind(f"\0pktlb/{what}")
-    except OSError as error:
-        lock.close()
-        if error.errno == errno.EADDRINUSE:
-            raise KernelError(f"another `pktlb {what}` runs in this network namespace") from error
-        raise
-    return lock
 
 
 def notify(message: str) -> None:

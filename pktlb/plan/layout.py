@@ -12,11 +12,12 @@ from pktlb.engine.datapath.tables import NextHop, PortInfo, ServiceTable, Tables
 from pktlb.host.machine import Machine
 from pktlb.host.neighbours import Way
 from pktlb.model import HASHES, Scheduler, Vip
-from pktlb.plan.footprint import Replies, footprint, is_direct
+from pktlb.plan.footprint import Replies, bridged_addresses, footprint, is_direct
 from pktlb.plan.leaving import Served
-from pktlb.plan.placement import Placement, speaker, way_to
+from pktlb.plan.placement import Placement
 from pktlb.plan.ramp import FULL, Ramps
 from pktlb.plan.slots import maglev_table, weighted_cycle
+from pktlb.plan.ways import speaker, way_to
 
 HASH_KEY: Final = b"pktlb maglev key"
 "Not a secret: balancers that stand in for each other must choose alike."
@@ -62,8 +63,11 @@ class Layout:
         """The tables at the time `now`, in seconds of the clock that slow start goes by."""
         config = served.config
         opened = {port.index for port in around.placement.ports}
+        routes, bridged = around.machine.routes, bridged_addresses(served.senders)
         hops = {}
         for address in served.destinations:
+            if address in bridged and (route := routes.get(address)) and route.gateway:
+                continue  # only a MAC is written: a gateway would send the packet back to the VIP
             hop = next_hop(around.machine, address, around.macs)
             if hop is not None and hop.port in opened:
                 hops[address] = hop
@@ -74,7 +78,7 @@ class Layout:
         self.ramps.keep({service.vip for service in config.services})
         return Tables.of(
             services=[self._table(s, hops, now, before, earlier, moved) for s in config.services],
-            replies=self._replies.table((*config.services, *served.strays)),
+            replies=self._replies.table(served.senders),
             hops=hops,
             snat=frozenset(config.snat),
             ports=_port_infos(config, around),

@@ -41,9 +41,14 @@ class Served(NamedTuple):
     leaving: tuple[Leaver, ...] = ()
 
     @property
+    def senders(self) -> tuple[Service, ...]:
+        """The services whose backends may send."""
+        return (*self.config.services, *self.strays)
+
+    @property
     def destinations(self) -> list[bytes]:
         """The address of each backend that packets go to or come from, once."""
-        return backend_addresses((*self.config.services, *self.strays))
+        return backend_addresses(self.senders)
 
 
 def leavers(before: Config, after: Config, on_remove: OnRemove | None = None) -> list[Leaver]:

@@ -5,7 +5,7 @@ configuration that the machine has no way for is a `ConfigError` that names the 
 of the datapath are made in `pktlb.plan.layout`.
 """
 
-from collections.abc import Container, Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -13,20 +13,12 @@ from typing import Final, NamedTuple
 from pktlb.config.config import Config
 from pktlb.config.service import Backend, Service
 from pktlb.engine.datapath.limits import SOURCE_PORTS
-from pktlb.engine.wire.filter import EVERYTHING, NOTHING, Program, Side
 from pktlb.errors import ConfigError
-from pktlb.host.guard import Guard
-from pktlb.host.machine import Link, Machine, Route, is_global
-from pktlb.host.neighbours import Way
-from pktlb.model import Mode, Vip, format_address
-from pktlb.plan.footprint import (
-    backend_addresses,
-    bridged_addresses,
-    dialled,
-    reply_ends,
-    return_ends,
-)
+from pktlb.host.machine import Link, Machine, Route
+from pktlb.model import Mode, format_address
+from pktlb.plan.footprint import backend_addresses, bridged_addresses
 from pktlb.plan.leaving import Served
+from pktlb.plan.ways import speaker
 
 TUN: Final = "pktlb"
 "Name of the device through which the kernel is given packets back."
@@ -47,6 +39,8 @@ class Placement:
     "Ports that stay with the kernel's own connections."
     spread: frozenset[int] = frozenset()
     "Ports whose frames are for the VIP `any`; frames are only sent to the others."
+    pending: tuple["Pending", ...] = ()
+    "What the machine has no way for at present."
 
     @property
     def names(self) -> frozenset[str]:
@@ -59,56 +53,39 @@ class Placement:
         return tuple(p for p in self.ports if not self.spread or p.index in self.spread)
 
 
-class Before(NamedTuple):
-    """What had its place before. A route that is lost for a while must not hold up the rest."""
+class Pending(NamedTuple):
+    """Something that a configuration asks for and that the machine has no way for at present."""
 
-    backends: frozenset[bytes] = frozenset()
+    what: str
+    "Such as `backend 10.0.2.11:80`."
+    why: str
+    is_refused: bool = True
+    "A change that brings it is refused: it is rather a slip than a machine that is not ready."
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.why}"
+
+
+class Before(NamedTuple):
+    """What had its place before."""
+
     ports: tuple[Link, ...] = ()
     homes: Mapping[bytes, int] = MappingProxyType({})
     "The interface of each address that was added."
+    names: Mapping[str, int] = MappingProxyType({})
+    "The index of each interface by a name that it had: it may have been renamed since."
 
 
 NOTHING_BEFORE: Final = Before()
 
 
 def place(config: Config, machine: Machine, before: Before = NOTHING_BEFORE) -> Placement:
-    """Decide on interfaces and addresses; `ConfigError` where the machine has no way for them."""
-    backends = backend_addresses(config.services)
-    lost = {a for a in backends if a in before.backends and _is_lost(machine.routes.get(a))}
-    _check_ways(config.services, machine, lost)
-    vips = dict.fromkeys(s.vip.address for s in config.services if not s.vip.any)
-    owners = {a.address: a.link for a in reversed(machine.addresses)}
-    networks = machine.networks()
-    there = {**before.homes, **owners}
-    homes = {vip: _vip_link(config, networks, vip, there.get(vip)) for vip in vips}
-    ways = [machine.routes[address].link for address in backends if address not in lost]
-    for address in config.snat:
-        homes[address] = there.get(address) or _snat_link(networks, address, ways)
-    named = [_link_named(machine, name, "interface") for name in config.interfaces]
-    spread = named if any(service.vip.any for service in config.services) else []
-    indexes = [*named, *ways] if spread else named or [*(homes[vip] for vip in vips), *ways]
-    open_ports = [port.index for port in before.ports if port.index in machine.links]
-    if lost and not named:
-        indexes += open_ports
-    ports = tuple(
-        machine.links[index] if index in open_ports else _usable(machine.links[index])
-        for index in dict.fromkeys(indexes)
-    )
-    wanted = [(a, link) for a, link in homes.items() if a not in owners]
-    _check_ways_read([a for a in backends if a not in lost], machine, ports)
-    if config.snat and not set(SOURCE_PORTS) - set(machine.own_ports):
-        raise ConfigError(
-            "snat: expected ports that are left for it, but net.ipv4.ip_local_port_range "
-            f"is {machine.own_ports.start} {machine.own_ports.stop - 1}"
-        )
-    return Placement(
-        ports=ports,
-        addresses=tuple(wanted),
-        device_addresses=_addresses_of_device(machine, vips, spread),
-        ipv6=bool(spread) or any(len(vip) == 16 for vip in vips),
-        own_ports=machine.own_ports,
-        spread=frozenset(spread),
-    )
+    """Decide on interfaces and addresses.
+
+    What the machine has no way for at present is left out, and told in `pending`. `ConfigError`
+    where something can never be right.
+    """
+    return _Search(config, machine, before).placement()
 
 
 def place_served(config: Config, served: Served, machine: Machine, added: Mapping[bytes, int],
@@ -116,7 +93,7 @@ def place_served(config: Config, served: Served, machine: Machine, added: Mappin
     """The placement of a configuration and of the backends that leave it, which keep their place.
 
     `added` maps each address that pktlb itself has added to its link: the machine is looked at as
-    if these were not there. Raises `ConfigError` where the machine has no way for it.
+    if these were not there. Raises `ConfigError` as `place` does.
     """
     bare = machine.without(TUN)
     theirs = [a for a in bare.addresses if added.get(a.address) != a.link]
@@ -126,7 +103,9 @@ def place_served(config: Config, served: Served, machine: Machine, added: Mappin
     vips = [service.vip.address for service in served.config.services]
     there = dict(placement.addresses)
     kept = {vip: added[vip] for vip in vips if vip in added and vip not in there}
-    links = {link.index: link for link in (*placement.ports, *before.ports)}
+    kept = {vip: link for vip, link in kept.items() if link in machine.links}
+    links = {link.index: link for link in placement.ports}
+    links |= {p.index: machine.links[p.index] for p in before.ports if p.index in machine.links}
     return replace(
         placement,
         ports=tuple(links.values()),
@@ -134,6 +113,171 @@ def place_served(config: Config, served: Served, machine: Machine, added: Mappin
         device_addresses=placement.device_addresses or tuple(v for v in vips if len(v) == 4)[:1],
         ipv6=placement.ipv6 or any(len(vip) == 16 for vip in vips),
     )
+
+
+def newly_refused(wanted: Placement, now: Placement) -> tuple[Pending, ...]:
+    """What `wanted` has no way for, unless there is none for it `now` either: then the machine is
+    not ready, and a change has nothing to do with it."""
+    return tuple(p for p in wanted.pending if p.is_refused and p not in now.pending)
+
+
+class _Search:
+    """One search for the places of a configuration; collects what is pending."""
+
+    def __init__(self, config: Config, machine: Machine, before: Before) -> None:
+        self._config: Final = config
+        self._machine: Final = machine
+        self._networks: Final = machine.networks()
+        self._before: Final = before
+        self._open: Final = frozenset(port.index for port in before.ports)
+        self._pending: Final[dict[Pending, None]] = {}
+
+    def placement(self) -> Placement:
+        config, machine = self._config, self._machine
+        named = [i for name in config.interfaces if (i := self._named(name, "interface"))]
+        ways = self._ways()
+        homes = self._homes(list(ways.values()))
+        is_spreading = any(service.vip.any for service in config.services)
+        links = [*ways.values(), *self._kept()]
+        if is_spreading:
+            links = [*named, *links]
+        elif config.interfaces:
+            links = named
+        else:
+            links = [*homes.values(), *links]
+        ports = [link for i in dict.fromkeys(links) if (link := self._opened(i))]
+        if config.interfaces and not is_spreading:
+            self._expect_read(ways, ports)
+        _check_snat_ports(config, machine)
+        vips = [s.vip.address for s in config.services if s.vip.address in homes]
+        owned = {a.address for a in machine.addresses}
+        return Placement(
+            ports=tuple(ports),
+            addresses=tuple((a, link) for a, link in homes.items() if a not in owned),
+            device_addresses=_addresses_of_device(machine, vips, named if is_spreading else []),
+            ipv6=is_spreading or any(len(vip) == 16 for vip in vips),
+            own_ports=machine.own_ports,
+            spread=frozenset(named if is_spreading else ()),
+            pending=tuple(self._pending),
+        )
+
+    def _wait(self, what: str, why: str, is_refused: bool = True) -> None:
+        self._pending[Pending(what, why, is_refused)] = None
+
+    def _ways(self) -> dict[bytes, int]:
+        """The link on the way to each backend that has one."""
+        services, routes = self._config.services, self._machine.routes
+        found = {a: routes.get(a) for a in backend_addresses(services)}
+        far = {a for a, route in found.items() if route and route.gateway}
+        bad = {a for a, route in found.items() if not _is_way(route)}
+        bad |= bridged_addresses(services) & far
+        for service in services if bad else ():
+            for backend in service.backends:
+                if backend.endpoint.address in bad:
+                    self._explain(service, backend, found[backend.endpoint.address])
+        return {a: route.link for a, route in found.items() if route and a not in bad}
+
+    def _explain(self, service: Service, backend: Backend, route: Route | None) -> None:
+        """Say what is wrong with the way to a backend."""
+        what = f"backend {backend.endpoint}"
+        if route is None:
+            self._wait(what, "expected an address that this machine has a route to", False)
+        elif not route.source:
+            self._wait(what, "expected this machine to have an address on the way to it", False)
+        elif route.local:
+            why = "expected another machine's address, this is one of our own"
+            raise ConfigError(f"{what}: {why}")
+        elif service.mode_of(backend) is Mode.DSR:
+            gateway = format_address(route.gateway or b"")
+            self._wait(what, "expected a backend on the same link in mode dsr, this one is behind "
+                       f"{gateway} (mode tunnel can reach it)")  # fmt: skip
+
+    def _kept(self) -> list[int]:
+        """Ports that stay open while a backend has no way: it may come back there."""
+        is_lost = any(not each.is_refused for each in self._pending)
+        return [i for i in self._open if i in self._machine.links] if is_lost else []
+
+    def _homes(self, ways: Sequence[int]) -> dict[bytes, int]:
+        """The link of each VIP and SNAT address that has one."""
+        owners = {a.address: a.link for a in reversed(self._machine.addresses)}
+        there = {**self._before.homes, **owners}
+        there = {a: link for a, link in there.items() if link in self._machine.links}
+        vips = dict.fromkeys(s.vip.address for s in self._config.services if not s.vip.any)
+        homes = {vip: self._vip_home(vip, there.get(vip)) for vip in vips}
+        for address in self._config.snat:
+            homes[address] = there.get(address) or self._snat_home(address, ways)
+        return {address: link for address, link in homes.items() if link}
+
+    def _vip_home(self, vip: bytes, there: int | None) -> int | None:
+        """The link that owns a VIP, or `vip_interface`, or the link in whose network it is."""
+        what = f"vip {format_address(vip)}"
+        if self._networks.is_edge(vip):
+            raise ConfigError(
+                f"{what}: expected the address of a host, "
+                "this is a network's own or its broadcast address"
+            )
+        if self._config.vip_interface:
+            return self._named(self._config.vip_interface, "vip_interface")
+        home = there or self._networks.connected(vip)
+        if home is None:
+            self._wait(what, "no interface has an address in its network; "
+                       "expected a vip_interface (--vip-interface IF)")  # fmt: skip
+        elif not self._machine.links[home].mac and not self._config.interfaces:
+            raise ConfigError(
+                f"{what}: lives on {self._machine.links[home].name}; "
+                "expected interfaces (--interface IF), each that clients or backends are behind"
+            )
+        return home
+
+    def _snat_home(self, address: bytes, ways: Sequence[int]) -> int | None:
+        """The link on which backends ask for the MAC of this address."""
+        home = self._networks.connected(address) or next(iter(ways), None)
+        if home is None:
+            why = "expected one, or a backend on the way to which it is used"
+            self._wait(f"snat {format_address(address)}",
+                       f"no interface has an address in its network; {why}")  # fmt: skip
+        return home
+
+    def _named(self, name: str, what: str) -> int | None:
+        """The index of the interface with this name, or of the one that had it before."""
+        links = self._machine.links
+        link = self._machine.link_named(name) or links.get(self._before.names.get(name, 0))
+        if link is None:
+            there = ", ".join(sorted(link.name for link in links.values()))
+            self._wait(f"{what} {name}", f"expected an interface of this machine ({there})")
+            return None
+        return link.index if self._opened(link.index, what) else None
+
+    def _opened(self, index: int, what: str = "interface") -> Link | None:
+        """A link that is open already or can be opened; `ConfigError` where it never can."""
+        link = self._machine.links[index]
+        if not link.mac or link.name == "lo":
+            raise ConfigError(f"{what} {link.name}: expected an Ethernet interface")
+        if not link.up and index not in self._open:
+            self._wait(f"{what} {link.name}", "expected an interface that is up")
+            return None
+        return link
+
+    def _expect_read(self, ways: Mapping[bytes, int], ports: Sequence[Link]) -> None:
+        """A backend behind an interface that is not opened cannot be sent to."""
+        opened = {link.index for link in ports}
+        for address, link in ways.items():
+            if link not in opened:
+                name = self._machine.links[link].name
+                why = f"is reached through {name}, which is not among the interfaces"
+                self._wait(f"backend {format_address(address)}", why)
+
+
+def _is_way(route: Route | None) -> bool:
+    return route is not None and bool(route.source) and not route.local
+
+
+def _check_snat_ports(config: Config, machine: Machine) -> None:
+    if config.snat and not set(SOURCE_PORTS) - set(machine.own_ports):
+        raise ConfigError(
+            "snat: expected ports that are left for it, but net.ipv4.ip_local_port_range "
+            f"is {machine.own_ports.start} {machine.own_ports.stop - 1}"
+        )
 
 
 def _addresses_of_device(
@@ -144,157 +288,3 @@ def _addresses_of_device(
     if not found and spread:
         found = speaker(machine, spread[0], 4)
     return (found,) if found else ()
-
-
-def guard(config: Config, placement: Placement, strays: Sequence[Service] = ()) -> Guard:
-    """What the kernel has to be kept away from. Backends of `strays` send; no client dials them."""
-    senders = (*config.services, *strays)
-    return Guard(
-        devices=tuple(link.name for link in placement.read),
-        services=dialled(config.services),
-        replies=reply_ends(senders),
-        returns=return_ends(senders),
-        snat=config.snat,
-        own_ports=placement.own_ports,
-        owned=placement.addresses,
-        forwarded=bool(placement.spread),
-    )
-
-
-def filters(placement: Placement, compiled: Sequence[Program]) -> dict[int, Sequence[Program]]:
-    """What the raw sockets of each port must be given, see `pktlb.engine.wire.filter`;
-    `compiled` is for the `wanted_ends`."""
-    if placement.spread:
-        programs = {True: [EVERYTHING], False: [NOTHING]}
-        return {port.index: programs[port.index in placement.spread] for port in placement.ports}
-    return {port.index: compiled for port in placement.ports}
-
-
-def wanted_ends(config: Config, strays: Sequence[Service] = ()) -> dict[Side, frozenset[Vip]]:
-    """Of the packets that the datapath has to see."""
-    senders = (*config.services, *strays)
-    return {
-        Side.SOURCE: reply_ends(senders) | return_ends(senders),
-        Side.DESTINATION: dialled(config.services),
-    }
-
-
-def speaker(
-    machine: Machine, link: int, size: int,
-    added: Container[bytes] = (), vips: Container[bytes] = (),
-) -> bytes | None:  # fmt: skip
-    """An address from which the machine itself speaks on a link: one of the link, or of any."""
-    usable = [
-        a
-        for a in machine.addresses
-        if len(a.address) == size and is_global(a.address) and a.address not in added
-        if a.link == link or a.address not in vips
-    ]
-    first = min(usable, key=lambda a: a.link != link, default=None)
-    return first.address if first else None
-
-
-def way_to(machine: Machine, address: bytes) -> Way | None:
-    """Link and address of the next machine on the way to `address`."""
-    route = machine.routes.get(address)
-    if route is None or route.local or not route.source or route.link not in machine.links:
-        return None
-    return route.link, route.gateway or address
-
-
-def _check_ways(services: Sequence[Service], machine: Machine, lost: Set[bytes]) -> None:
-    """Look at each address once; only where one is wrong, search for the backend to be named."""
-    ways = {address: machine.routes.get(address) for address in backend_addresses(services)}
-    bad = {address for address, route in ways.items() if not _is_way(route)} - lost
-    bad |= bridged_addresses(services) & {a for a, route in ways.items() if route and route.gateway}
-    for service in services if bad else ():
-        for backend in service.backends:
-            if backend.endpoint.address in bad:
-                _check_way(service, backend, ways[backend.endpoint.address])
-
-
-def _is_lost(route: Route | None) -> bool:
-    return route is None or not route.source
-
-
-def _is_way(route: Route | None) -> bool:
-    return route is not None and bool(route.source) and not route.local
-
-
-def _check_way(service: Service, backend: Backend, route: Route | None) -> None:
-    what = f"backend {backend.endpoint}"
-    if route is None:
-        raise ConfigError(f"{what}: expected an address that this machine has a route to")
-    if not route.source:
-        raise ConfigError(f"{what}: expected this machine to have an address on the way to it")
-    if route.local:
-        raise ConfigError(f"{what}: expected another machine's address, this is one of our own")
-    if service.mode_of(backend) is Mode.DSR and route.gateway:
-        raise ConfigError(
-            f"{what}: expected a backend on the same link in mode dsr, "
-            f"this one is behind {format_address(route.gateway)} (mode tunnel can reach it)"
-        )
-
-
-def _vip_link(config: Config, machine: Machine, vip: bytes, owner: int | None) -> int:
-    """The link of a VIP: of its owner, of `vip_interface`, or of the network that it is in."""
-    if machine.is_edge(vip):
-        raise ConfigError(
-            f"vip {format_address(vip)}: expected the address of a host, "
-            "this is a network's own or its broadcast address"
-        )
-    if config.vip_interface:
-        return _link_named(machine, config.vip_interface, "vip_interface")
-    home = owner or machine.connected(vip)
-    if home is None:
-        raise ConfigError(
-            f"vip {format_address(vip)}: no interface has an address in its network; "
-            "expected a vip_interface (--vip-interface IF)"
-        )
-    if not machine.links[home].mac and not config.interfaces:
-        raise ConfigError(
-            f"vip {format_address(vip)}: lives on {machine.links[home].name}; "
-            "expected interfaces (--interface IF), each that clients or backends are behind"
-        )
-    return home
-
-
-def _snat_link(machine: Machine, address: bytes, ways: Sequence[int]) -> int:
-    """The link on which backends ask for the MAC of this address."""
-    home = machine.connected(address) or next(iter(ways), None)
-    if home is None:
-        raise ConfigError(
-            f"snat {format_address(address)}: no interface has an address in its network; "
-            "expected one, or a backend on the way to which it is used"
-        )
-    return home
-
-
-def _link_named(machine: Machine, name: str, what: str) -> int:
-    link = machine.link_named(name)
-    if link is None:
-        there = ", ".join(sorted(link.name for link in machine.links.values()))
-        raise ConfigError(f"{what} {name}: expected an interface of this machine ({there})")
-    return _usable(link, what).index
-
-
-def _usable(link: Link, what: str = "interface") -> Link:
-    if not link.mac or link.name == "lo":
-        raise ConfigError(f"{what} {link.name}: expected an Ethernet interface")
-    if not link.up:
-        raise ConfigError(f"{what} {link.name}: expected an interface that is up")
-    return link
-
-
-def _check_ways_read(
-    backends: Sequence[bytes], machine: Machine, ports: Sequence[Link]
-) -> None:  # fmt: skip
-    """A backend behind an interface that is not opened could not be sent to."""
-    opened = {link.index for link in ports}
-    for address in backends:
-        link = machine.routes[address].link
-        if link not in opened:
-            raise ConfigError(
-                f"backend {format_address(address)}: is reached through "
-                f"{machine.links[link].name}, which is not among the interfaces"
-            )

@@ -35,6 +35,7 @@ ANY_ENGINE = {
     "test_readme",
     "test_operating_guide",
     "test_operating_page",
+    "test_pending",
     "test_removal",
     "test_restart",
     "test_workers",

@@ -152,10 +152,21 @@ def test_a_second_one_is_refused_and_does_not_disturb_the_first(world: World) ->
     second = world.try_pktlb(*world.arguments())
     assert second.returncode == 3
     assert second.stdout == ""
-    assert second.stderr == "pktlb: another `pktlb run` runs in this network namespace\n"
+    complaint = "pktlb: another `pktlb run` runs in this network namespace: process "
+    assert second.stderr.startswith(complaint)
     assert world.balancer.state() == state
     assert world.who(6) == EVEN
     assert first.status is None
+
+
+def test_a_socket_that_any_user_can_bind_holds_up_no_start(nat_world: World) -> None:
+    """An abstract name belongs to the first process that binds it, whoever runs it."""
+    with nat_world.balancer.enter():
+        squatter = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        squatter.bind("\0pktlb/run")
+    with squatter:
+        nat_world.balance()
+        assert nat_world.who(6) == EVEN
 
 
 @pytest.mark.parametrize("ending", ["stop", "kill"])

@@ -9,6 +9,7 @@ import pytest
 from netns.host import Host
 from netns.lab import Lab
 from pktlb.host import guard
+from pktlb.plan import fence
 from pktlb.plan import placement as plan
 from tests.support import many
 from tests.support.changes import MACHINE, chain
@@ -62,7 +63,7 @@ def test_the_guard_that_was_changed_little_by_little_is_the_one_made_anew() -> N
         before = None
         script = lab.directory / "script"
         for config in chain(Random(3), 40):
-            now = plan.guard(config, plan.place(config, MACHINE))
+            now = fence.guard(config, plan.place(config, MACHINE))
             script.write_text(guard.render_change(before, now) if before else guard.render(now))
             changed.run("nft", "-f", str(script))
             before = now

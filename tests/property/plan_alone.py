@@ -20,9 +20,10 @@ from pktlb.engine.datapath.tables import Tables, service_key  # noqa: E402
 from pktlb.engine.wire.filter import Side  # noqa: E402
 from pktlb.model import Endpoint, Mode, OnRemove, Proto  # noqa: E402
 from pktlb.plan.change import Held, Transition, effect, transition  # noqa: E402
+from pktlb.plan.fence import guard, wanted_ends  # noqa: E402
 from pktlb.plan.layout import Around, Layout  # noqa: E402
 from pktlb.plan.leaving import Leaver, Served, serve  # noqa: E402
-from pktlb.plan.placement import Before, Placement, guard, place_served, wanted_ends  # noqa: E402
+from pktlb.plan.placement import Before, Placement, place_served  # noqa: E402
 from tests.support.changes import MACHINE, chain  # noqa: E402
 
 LENGTH: Final = 12

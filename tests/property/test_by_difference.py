@@ -17,6 +17,7 @@ from pktlb.host import guard
 from pktlb.host.machine import Machine
 from pktlb.host.neighbours import Way
 from pktlb.model import Endpoint
+from pktlb.plan import fence
 from pktlb.plan import placement as plan
 from pktlb.plan.footprint import footprint
 from pktlb.plan.layout import Around, Layout
@@ -53,8 +54,8 @@ def test_filters_and_tables_are_those_made_anew(random: Random) -> None:
     for config in chain(random, LENGTH):
         fresh, placement = anew(config)
         assert placement == plan.place(config, MACHINE)
-        programs = filters.programs(plan.wanted_ends(config))
-        assert programs == Filters().programs(plan.wanted_ends(fresh))
+        programs = filters.programs(fence.wanted_ends(config))
+        assert programs == Filters().programs(fence.wanted_ends(fresh))
         macs = {(3, address): bytes(6) for address in MACHINE.routes if random.random() < 0.9}
         made = tables_of(Layout(), fresh, placement, MACHINE, macs)
         assert tables_of(layout, config, placement, MACHINE, macs) == made
@@ -68,8 +69,8 @@ def test_the_guard_holds_what_one_made_anew_holds(random: Random) -> None:
     before = None
     for config in chain(random, LENGTH):
         fresh, placement = anew(config)
-        now = plan.guard(config, placement)
-        assert now == plan.guard(fresh, placement)
+        now = fence.guard(config, placement)
+        assert now == fence.guard(fresh, placement)
         text = guard.render_change(before, now) if before else guard.render(now)
         if "delete table" in text:
             assert before is None or (frame, there.keys()) != (guard._frame(now), sets(now).keys())
@@ -133,7 +134,7 @@ def test_nothing_is_remembered_of_services_that_are_gone() -> None:
     gc.collect()
     before = len(footprint)
     for config in chain(Random(7), LENGTH):
-        plan.guard(config, plan.place(config, MACHINE))
+        fence.guard(config, plan.place(config, MACHINE))
     assert len(footprint) > before
     del config
     gc.collect()

@@ -7,7 +7,7 @@ Here is what is handed over and its form in writing; how it reaches the next pro
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from pktlb.engine.wire.port import Inherited, Port
@@ -39,6 +39,9 @@ class Handover:
     "A file for each backend that waits for its last flow: its service with this backend alone."
     bridge: tuple[int, int] | None = None
     "Descriptor and number of the process that moves the frames meanwhile, see `bridge`."
+
+    names: Mapping[str, int] = field(default_factory=dict)
+    "Index of each interface by the name that the configuration has for it."
 
     def flows(self) -> bytes:
         """Read the flow table, and close its file."""
@@ -79,6 +82,7 @@ def pack(handover: Handover) -> bytes:
             "lock": handover.lock, "control": handover.control, "state": handover.state,
             "added": {address.hex(): link for address, link in handover.added.items()},
             "config": handover.config, "leaving": handover.leaving,
+            "names": dict(handover.names),
             **bridge,
         }
     ).encode()  # fmt: skip
@@ -102,6 +106,7 @@ def unpack(data: bytes) -> Handover:
             state=said["state"],
             config=said["config"],
             leaving=said["leaving"],
+            names=dict(said.get("names", {})),  # unknown to earlier versions
             bridge=_bridge_of(said),
         )
     except (ValueError, KeyError, TypeError) as error:

@@ -25,37 +25,29 @@ log: Final = logging.getLogger(__name__)
 class Past(NamedTuple):
     """What there was before a balancer starts; nothing at a first start."""
 
-    plane: Plane | None = None
-    "The plane of a balancer of this process, with its flows."
-    names: frozenset[str] = frozenset()
-    "Interfaces that have to be there."
     leaving: Sequence[Leaver] = ()
     "Backends that are served until their last flow ends."
     handover: Handover | None = None
     "What another process has left."
     bridge: Bridge | None = None
     "What moves the frames until this process does."
-    backends: frozenset[bytes] = frozenset()
-    "Addresses of the backends that the other process served."
 
     def before(self, machine: Machine) -> Before:
         """What had its place in the process before, and need not be found again."""
-        if not self.handover:
+        handed = self.handover
+        if not handed:
             return NOTHING_BEFORE
-        ports = map(machine.link_named, self.handover.ports)
-        return Before(self.backends, tuple(filter(None, ports)), self.handover.added)
+        ports = (machine.links.get(index) for index in handed.indexes.values())
+        return Before(tuple(filter(None, ports)), handed.added, handed.names)
 
     def plane_for(
         self, kind: str, tables: Tables, config: Config, own_ports: range, state: bytes
     ) -> Plane:
-        """The plane of this process, or a new one of this kind.
+        """A plane of this kind.
 
-        A new one gives out source ports in the order of the plane that dumped `state`; it takes
-        over nothing else of it yet.
+        It gives out source ports in the order of the plane that dumped `state`, and takes over
+        nothing else of it yet.
         """
-        if self.plane:
-            self.plane.swap(tables)
-            return self.plane
         memory = _memory_of(state)
         plane = make_plane(kind, tables, _limits(config, own_ports, memory.ports))
         if memory.flows:

@@ -72,7 +72,8 @@ class Port:
         what waits in them. `KernelError` where the kernel refuses.
         """
         self.index: Final = index
-        self.name: Final = name
+        self.name = name
+        "It may be renamed."
         self.mtu: Final = inherited.mtu if inherited else mtu
         self.errors: Counter[str] = Counter()
         "Failed receives and sends by what the kernel said, such as ENOBUFS."

@@ -14,6 +14,7 @@ from pktlb.engine.datapath.frame import NEEDS_CHECKSUM, Frame, Offload
 from pktlb.errors import refused
 
 _TUNSETIFF: Final = 0x400454CA
+_TUNGETIFF: Final = 0x800454D2
 _IFF_TUN: Final = 0x0001
 _IFF_NO_PI: Final = 0x1000
 _IFF_VNET_HDR: Final = 0x4000
@@ -28,26 +29,25 @@ class Tun:
         `KernelError` where the kernel refuses."""
         self.name: Final = name
         self.errors: Counter[str] = Counter()
-        if inherited is not None:
+        if inherited is not None and _has_device(inherited):
             self._file = inherited
             return
-        try:
-            self._file = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError as error:
-            raise refused("cannot open /dev/net/tun", error, "root or access to it") from error
-        try:
-            flags = _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR
-            fcntl.ioctl(self._file, _TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
-        except OSError as error:
-            os.close(self._file)
-            what = f"cannot create the TUN device {name}"
-            raise refused(what, error, "CAP_NET_ADMIN") from error
+        self._file = _open(name)
+        if inherited is not None:
+            os.close(inherited)
+
+    def reopen(self) -> None:
+        """Create the device anew: it was deleted, and its file is of no use any more."""
+        os.close(self._file)
+        self._file = -1
+        self._file = _open(self.name)
 
     def fileno(self) -> int:
         return self._file
 
     def close(self) -> None:
-        os.close(self._file)
+        if self._file >= 0:
+            os.close(self._file)
 
     def give_back(self, frame: Frame) -> bool:
         """Hand an Ethernet frame's packet to the kernel, with what is still to be done to it."""
@@ -66,3 +66,28 @@ class Tun:
             self.errors[f"write {error.strerror}"] += 1
             return False
         return True
+
+
+def _open(name: str) -> int:
+    """The file of a new TUN device; `KernelError` where the kernel refuses."""
+    try:
+        file = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise refused("cannot open /dev/net/tun", error, "root or access to it") from error
+    try:
+        flags = _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR
+        fcntl.ioctl(file, _TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
+    except OSError as error:
+        os.close(file)
+        what = f"cannot create the TUN device {name}"
+        raise refused(what, error, "CAP_NET_ADMIN") from error
+    return file
+
+
+def _has_device(file: int) -> bool:
+    """Whether the device of a file is still there."""
+    try:
+        fcntl.ioctl(file, _TUNGETIFF, bytes(40))
+    except OSError:
+        return False
+    return True

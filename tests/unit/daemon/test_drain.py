@@ -66,7 +66,7 @@ def remove(
 ) -> Removal:
     async def wait() -> Removal:
         removal = Drain(
-            lambda: cast(Balancer, balancer), cast(Transitions, balancer), asyncio.Lock(), "s1", A
+            cast(Balancer, balancer), cast(Transitions, balancer), asyncio.Lock(), "s1", A
         )
         return await removal.remove(within_s, None, restarts)
 

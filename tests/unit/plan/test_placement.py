@@ -14,6 +14,7 @@ from pktlb.host.machine import Address, Link, Machine, Route
 from pktlb.host.neighbours import Way
 from pktlb.host.netlink import _packed as packed
 from pktlb.model import HASHES, Endpoint, Mode, Scheduler, Vip
+from pktlb.plan import fence
 from pktlb.plan import placement as plan
 from pktlb.plan.layout import Around, Layout, next_hop
 from pktlb.plan.leaving import Served
@@ -111,37 +112,110 @@ def test_snat_addresses_go_where_the_backends_ask_for_them() -> None:
 UNCONNECTED = bytes([203, 0, 113, 1])
 IMPOSSIBLE = [
     ("any router's", Config((service(A6, vip=packed("2001:db8:1::")),)), "2001:db8:1::: expected"),
-    ("no route", Config((service(UNCONNECTED),)), "backend 203.0.113.1:80: expected an address"),
     ("own address", Config((service(LAN_SOURCE),)), "this is one of our own"),
-    ("dsr behind a router", Config((service(FAR, mode=Mode.DSR),)), "is behind 10.0.2.254"),
-    ("vip of no network", Config((service(A, vip=UNCONNECTED),)), "expected a vip_interface (--"),
     ("broadcast", Config((service(A, vip=bytes([10, 0, 1, 255])),)), "or its broadcast address"),
     ("network", Config((service(A, vip=bytes([10, 0, 1, 0])),)), "10.0.1.0: expected the address"),
-    ("no such interface", Config((service(A),), interfaces=("wam",)), "interface wam: expected"),
     ("lo", Config((service(A),), interfaces=("lo",)), "expected an Ethernet interface"),
-    ("no such vip interface", Config((service(A),), vip_interface="x"), "vip_interface x"),
-    ("backends' side left out", Config((service(A),), interfaces=("wan",)), "reached through lan"),
 ]
 
 
 @pytest.mark.parametrize(("config", "complaint"), [c[1:] for c in IMPOSSIBLE],
                          ids=[c[0] for c in IMPOSSIBLE])  # fmt: skip
-def test_what_cannot_be_names_the_setting(config: Config, complaint: str) -> None:
+def test_what_can_never_be_names_the_setting(config: Config, complaint: str) -> None:
     with pytest.raises(ConfigError, match=r"^(vip|vip_interface|interface|backend) ") as caught:
         plan.place(config, MACHINE)
     assert complaint in str(caught.value)
 
 
-def test_an_interface_that_is_down_is_refused() -> None:
+PENDING = [
+    ("no route", Config((service(UNCONNECTED),)), "backend 203.0.113.1:80: expected an address", 0),
+    ("dsr behind a router", Config((service(FAR, mode=Mode.DSR),)), "is behind 10.0.2.254", 1),
+    (
+        "vip of no network",
+        Config((service(A, vip=UNCONNECTED),)),
+        "expected a vip_interface (--",
+        1,
+    ),
+    ("no interface", Config((service(A),), interfaces=("wam",)), "interface wam: expected", 1),
+    ("no such vip interface", Config((service(A),), vip_interface="x"), "vip_interface x", 1),
+    ("backends' side left out", Config((service(A),), interfaces=("wan",)), "through lan", 1),
+]
+
+
+@pytest.mark.parametrize(("config", "complaint", "is_refused"), [c[1:] for c in PENDING],
+                         ids=[c[0] for c in PENDING])  # fmt: skip
+def test_what_the_machine_has_no_way_for_yet_is_pending(
+    config: Config, complaint: str, is_refused: bool
+) -> None:
+    pending = plan.place(config, MACHINE).pending
+    assert [each.is_refused for each in pending if complaint in str(each)] == [is_refused]
+
+
+@pytest.mark.parametrize(("config", "is_refused"), [c[1::2] for c in PENDING],
+                         ids=[c[0] for c in PENDING])  # fmt: skip
+def test_a_change_is_refused_for_what_it_brings_and_not_for_what_was_pending(
+    config: Config, is_refused: bool
+) -> None:
+    now, wanted = plan.place(Config((service(A),)), MACHINE), plan.place(config, MACHINE)
+    assert bool(plan.newly_refused(wanted, now)) is bool(is_refused)
+    assert not plan.newly_refused(wanted, wanted)
+
+
+def test_what_is_pending_leaves_the_rest_in_its_place() -> None:
+    config = Config((service(A), service(UNCONNECTED, vip=bytes([10, 0, 1, 101]))))
+    placement = plan.place(config, MACHINE)
+    assert placement.names == {"wan", "lan"}
+    assert {address for address, _ in placement.addresses} == {VIP, bytes([10, 0, 1, 101])}
+
+
+def test_a_renamed_interface_is_the_one_that_had_the_name() -> None:
+    config = Config((service(A),), interfaces=("wan", "lan"))
+    renamed = replace(MACHINE, links={2: WAN, 3: replace(LAN, name="inside")})
+    placement = plan.place(config, renamed, plan.Before(names={"wan": 2, "lan": 3}))
+    assert placement.names == {"wan", "inside"}
+    assert not placement.pending
+
+
+def test_a_new_interface_of_the_name_counts_for_more_than_the_renamed_one() -> None:
+    config = Config((service(A),), interfaces=("lan",))
+    links = {2: WAN, 3: replace(LAN, name="old"), 9: replace(LAN, index=9)}
+    placement = plan.place(config, replace(MACHINE, links=links), plan.Before(names={"lan": 3}))
+    assert [port.index for port in placement.ports] == [9]
+
+
+def test_a_home_that_is_gone_is_searched_anew() -> None:
+    placement = plan.place(Config((service(A),)), MACHINE, plan.Before(homes={VIP: 77}))
+    assert placement.addresses == ((VIP, 2),)
+
+
+def test_an_interface_that_is_down_is_pending() -> None:
     down = replace(MACHINE, links={**MACHINE.links, 2: replace(WAN, up=False)})
-    with pytest.raises(ConfigError, match="wan: expected an interface that is up"):
-        plan.place(Config((service(A),)), down)
+    (pending,) = plan.place(Config((service(A),)), down).pending
+    assert str(pending) == "interface wan: expected an interface that is up"
+
+
+def test_an_open_interface_that_goes_down_stays_open() -> None:
+    down = replace(MACHINE, links={**MACHINE.links, 2: replace(WAN, up=False)})
+    placement = plan.place(Config((service(A),)), down, plan.Before(ports=(WAN, LAN)))
+    assert placement.names == {"wan", "lan"}
+    assert not placement.pending
 
 
 def test_a_machine_without_an_address_on_the_way_is_told_so() -> None:
     bare = replace(MACHINE, routes={A: Route(3, None, b"", False, None)})
-    with pytest.raises(ConfigError, match="to have an address on the way"):
-        plan.place(Config((service(A),)), bare)
+    (pending,) = plan.place(Config((service(A),)), bare).pending
+    assert "to have an address on the way" in str(pending)
+
+
+def test_a_backend_in_mode_dsr_is_not_sent_to_through_a_gateway() -> None:
+    config = Config((service(FAR, mode=Mode.DSR), service(FAR, vip=bytes([10, 0, 1, 101]))))
+    placement = plan.place(config, MACHINE)
+    gateway = MACHINE.routes[FAR].gateway
+    assert gateway
+    assert not tables_of(Layout(), config, placement, MACHINE, {(3, gateway): MAC_A}).hops
+    config = Config((service(FAR),))
+    placement = plan.place(config, MACHINE)
+    assert tables_of(Layout(), config, placement, MACHINE, {(3, gateway): MAC_A}).hops
 
 
 def test_a_next_hop_is_the_gateway_where_there_is_one_and_the_route_limits_the_size() -> None:
@@ -305,10 +379,10 @@ def test_backends_on_one_machine_are_told_apart_by_their_ports() -> None:
 def test_replies_are_held_back_in_nat_mode_only() -> None:
     nat, dsr = Config((service(A),)), Config((service(A, mode=Mode.DSR),))
     vip, reply = Vip(VIP, 80, 80, TCP), Vip(A, 80, 80, TCP)
-    held = plan.guard(nat, plan.place(nat, MACHINE))
+    held = fence.guard(nat, plan.place(nat, MACHINE))
     assert [*held.services, *held.replies, *held.returns] == [vip, reply]
     assert held.owned == ((VIP, 2),)
-    held = plan.guard(dsr, plan.place(dsr, MACHINE))
+    held = fence.guard(dsr, plan.place(dsr, MACHINE))
     assert held.services == held.returns == {vip}
     assert not held.replies
     assert tables_of(Layout(), nat, plan.place(nat, MACHINE), MACHINE, {}).replies.addresses == {A}
@@ -320,7 +394,7 @@ def test_replies_come_from_the_ports_that_were_dialled() -> None:
     )  # fmt: skip
     whole = replace(ranged, vip=Vip(VIP), backends=(Backend(Endpoint(B, 0)),))
     config = Config((ranged, whole))
-    replies = plan.guard(config, plan.place(config, MACHINE)).replies
+    replies = fence.guard(config, plan.place(config, MACHINE)).replies
     assert replies == {Vip(A, 80, 90, TCP), Vip(B)}
 
 
@@ -331,10 +405,10 @@ def test_whatever_is_forwarded_is_read_where_it_was_said_and_sent_where_the_back
     assert placement.read == (WAN,)
     assert placement.addresses == ()
     assert (placement.device_addresses, placement.ipv6) == ((bytes([10, 0, 1, 1]),), True)
-    held = plan.guard(config, placement)
+    held = fence.guard(config, placement)
     assert (held.devices, held.forwarded) == (("wan",), True)
     assert not held.services | held.returns
-    assert plan.filters(placement, []) == {2: [EVERYTHING], 3: [NOTHING]}
+    assert fence.filters(placement, []) == {2: [EVERYTHING], 3: [NOTHING]}
     tables = tables_of(Layout(), config, placement, MACHINE, {(3, A): MAC_A})
     assert tables.any is not None
     assert tables.any.backends == (Endpoint(A, 0),)
