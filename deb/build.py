@@ -118,7 +118,7 @@ def _lay_out(tree: Path, epoch: int) -> None:
         _compress(tree / f"usr/share/man/man1/{name}.1.gz", text)
     doc = tree / "usr/share/doc/pktlb"
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
-        _write(doc / page.name, page.read_text())
+        _write(doc / page.relative_to(ROOT), page.read_text())  # so that links between pages work
     _compress(doc / "changelog.gz", (ROOT / "CHANGELOG.md").read_text())
     date = formatdate(epoch)
     _compress(

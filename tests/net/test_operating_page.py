@@ -15,11 +15,11 @@ from tests.net.world import World
 README: Final = Path(__file__).parents[2] / "README.md"
 CONFIG: Final = "/etc/pktlb/pktlb.toml"
 GO_ON: Final = {"stats --watch": "SERVICE", "monitor": ""}
-"Commands that do not end by themselves, and what they have said by then."
+"Commands that do not end by themselves, and the text that they print before the test stops them."
 
 
 def commands() -> Iterator[str]:
-    """What is behind `pktlb` in each line, without the comments."""
+    """The words after `pktlb` in each line, without the comments."""
     block = re.search(r"^## Operating$.*?^```sh$(.*?)^```$", README.read_text(), re.M | re.S)
     assert block
     for line in block[1].strip().splitlines():
