@@ -79,7 +79,7 @@ def reader(nat_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         process.stop()
 
 
-def test_each_works_as_it_stands(reader: Reader) -> None:
+def test_each_command_of_the_page_works_as_it_stands(reader: Reader) -> None:
     blocks = BLOCK.findall(PAGE)
     assert {role for _, _, role, _ in blocks} == {"", "balancer", "client", "watch"}
     assert len(blocks) == PAGE.count("\n```") // 2
@@ -92,6 +92,6 @@ def test_each_works_as_it_stands(reader: Reader) -> None:
     assert reader.world.ask(4)
 
 
-def test_it_names_what_only_a_restart_takes_over() -> None:
+def test_the_page_names_the_settings_that_only_a_restart_takes_over() -> None:
     (sentence,) = re.findall(r"^\*\*What a reload cannot change\*\*.*?\. ", PAGE, re.M | re.S)
     assert set(re.findall(r"`(\w+)`", sentence)) == set(AT_START)

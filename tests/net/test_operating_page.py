@@ -28,7 +28,7 @@ def commands() -> Iterator[str]:
         yield rest
 
 
-def test_each_does_what_it_says(nat_world: World, tmp_path: Path) -> None:
+def test_each_command_of_the_readme_does_what_it_says(nat_world: World, tmp_path: Path) -> None:
     world, file = nat_world, tmp_path / "pktlb.toml"
     text = service(world, {"a": 1, "b": 1, "c": 1})
     file.write_text(text)

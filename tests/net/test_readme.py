@@ -105,7 +105,7 @@ def test_the_walk_shows_each_hop(mode: str) -> None:
 
 @pytest.mark.load
 @pytest.mark.net
-def test_it_installs_into_an_environment_of_its_own(tmp_path: Path) -> None:
+def test_pktlb_installs_into_an_environment_of_its_own(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
