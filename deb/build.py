@@ -1,7 +1,7 @@
 """Builds the Debian package: python -m deb.build DIRECTORY; prints the path of the package.
 
-It takes dpkg-deb alone. What pip has not got in its cache it fetches; with PIP_NO_INDEX and
-PIP_FIND_LINKS it builds from a directory of wheels. The same sources, libraries and
+The build needs dpkg-deb and pip. pip fetches what its cache lacks; with PIP_NO_INDEX and
+PIP_FIND_LINKS it takes a directory of wheels instead. The same sources, libraries and
 SOURCE_DATE_EPOCH (by default the time of the last commit) give the same package, byte by byte.
 """
 
@@ -118,7 +118,7 @@ def _lay_out(tree: Path, epoch: int) -> None:
         _compress(tree / f"usr/share/man/man1/{name}.1.gz", text)
     doc = tree / "usr/share/doc/pktlb"
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
-        _write(doc / page.name, page.read_text())
+        _write(doc / page.relative_to(ROOT), page.read_text())  # so that links between pages work
     _compress(doc / "changelog.gz", (ROOT / "CHANGELOG.md").read_text())
     date = formatdate(epoch)
     _compress(
@@ -170,7 +170,7 @@ def _compress(path: Path, text: str) -> None:
 
 
 def _settle(tree: Path, epoch: int) -> None:
-    """Modes and times that do not depend on who built it, and when."""
+    """Give all files modes and times that do not depend on the machine or the time of the build."""
     programs = {tree / "usr/bin/pktlb", *(tree / "DEBIAN" / name for name in _SCRIPTS)}
     for path in (tree, *tree.rglob("*")):
         path.chmod(0o755 if path.is_dir() or path in programs else 0o644)

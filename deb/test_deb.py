@@ -51,6 +51,8 @@ def test_it_holds_what_a_package_should(package: Path) -> None:
         "usr/share/bash-completion/completions/pktlb",
         "usr/share/zsh/vendor-completions/_pktlb",
         "usr/share/fish/vendor_completions.d/pktlb.fish",
+        "usr/share/doc/pktlb/README.md",
+        "usr/share/doc/pktlb/docs/commands.md",
         "usr/share/doc/pktlb/copyright",
         "usr/share/doc/pktlb/changelog.Debian.gz",
         "usr/lib/pktlb/pktlb/engine/native/_core.abi3.so",

@@ -23,6 +23,7 @@ ANY_ENGINE = {
     "test_guard",
     "test_ipvsadm",
     "test_many_changes",
+    "test_mtu_page",
     "test_next_hops",
     "test_placement",
     "test_services_page",

@@ -28,11 +28,11 @@ unset PKTLB_SOCKET
 PATH=$1:$PATH
 exec sh -ec "$2"
 """
-"Control sockets where the page has them, and nobody else's. A host has mounts of its own."
+"Puts the control sockets where the page has them. A host has mounts of its own."
 
 
 class Reader:
-    """Somebody who follows the page."""
+    """Runs the blocks of the page, one after the other, on the hosts that they name."""
 
     def __init__(self, world: World, place: Path) -> None:
         self.world, self.place, self.said = world, place, ""
@@ -44,19 +44,19 @@ class Reader:
         pktlb.write_text(f'#!/bin/sh\nexec {sys.executable} -m pktlb "$@"\n')
         pktlb.chmod(0o755)
 
-    def follow(self, kind: str, name: str, who: str, text: str) -> None:
+    def follow(self, kind: str, name: str, role: str, text: str) -> None:
         if kind == "file":
             (self.place / Path(name).name).write_text(text)
         elif kind == "output":
             assert self.said == text
-        elif who == "watch":
+        elif role == "watch":
             process = self.host.start(*self.line(text))
             self.going_on.append(process)
-            if "stats" in text:  # which says something every second, the other when it has to
+            if "stats" in text:  # it prints a table every second; `monitor` prints events only
                 wait_until(lambda: "SERVICE" in process.stdout, 10, text)
         elif "pktlb run" in text:
             self.going_on.append(self.host.start(*self.line(text), ready="pktlb: ready"))
-        elif who == "balancer":
+        elif role == "balancer":
             self.said = self.host.run(*self.line(text)).stdout
         else:
             self.world.client.run("sh", "-ec", text)
@@ -75,13 +75,13 @@ def reader(nat_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     reader = Reader(nat_world, tmp_path)
     yield reader
-    for process in reader.going_on:  # one is in a namespace that the laboratory does not know
+    for process in reader.going_on:  # the laboratory does not know the namespace of the second
         process.stop()
 
 
-def test_each_works_as_it_stands(reader: Reader) -> None:
+def test_each_command_of_the_page_works_as_it_stands(reader: Reader) -> None:
     blocks = BLOCK.findall(PAGE)
-    assert {who for _, _, who, _ in blocks} == {"", "balancer", "client", "watch"}
+    assert {role for _, _, role, _ in blocks} == {"", "balancer", "client", "watch"}
     assert len(blocks) == PAGE.count("\n```") // 2
     for block in blocks:
         reader.follow(*block)
@@ -92,6 +92,6 @@ def test_each_works_as_it_stands(reader: Reader) -> None:
     assert reader.world.ask(4)
 
 
-def test_it_names_what_only_a_restart_takes_over() -> None:
+def test_the_page_names_the_settings_that_only_a_restart_takes_over() -> None:
     (sentence,) = re.findall(r"^\*\*What a reload cannot change\*\*.*?\. ", PAGE, re.M | re.S)
     assert set(re.findall(r"`(\w+)`", sentence)) == set(AT_START)

@@ -15,11 +15,11 @@ from tests.net.world import World
 README: Final = Path(__file__).parents[2] / "README.md"
 CONFIG: Final = "/etc/pktlb/pktlb.toml"
 GO_ON: Final = {"stats --watch": "SERVICE", "monitor": ""}
-"Commands that do not end by themselves, and what they have said by then."
+"Commands that do not end by themselves, and the text that they print before the test stops them."
 
 
 def commands() -> Iterator[str]:
-    """What is behind `pktlb` in each line, without the comments."""
+    """The words after `pktlb` in each line, without the comments."""
     block = re.search(r"^## Operating$.*?^```sh$(.*?)^```$", README.read_text(), re.M | re.S)
     assert block
     for line in block[1].strip().splitlines():
@@ -28,7 +28,7 @@ def commands() -> Iterator[str]:
         yield rest
 
 
-def test_each_does_what_it_says(nat_world: World, tmp_path: Path) -> None:
+def test_each_command_of_the_readme_does_what_it_says(nat_world: World, tmp_path: Path) -> None:
     world, file = nat_world, tmp_path / "pktlb.toml"
     text = service(world, {"a": 1, "b": 1, "c": 1})
     file.write_text(text)

@@ -21,13 +21,13 @@ BLOCK = re.compile(r"^```sh (\w+)\n(.*?)^```$", re.M | re.S)
 
 
 def section(title: str) -> str:
-    found = re.search(rf"^## {title}\n(.*?)^## ", README, re.M | re.S)
+    found = re.search(rf"^### {title}\n(.*?)^###? ", README, re.M | re.S)
     assert found, f"README.md has no section {title}"
     return found[1]
 
 
 class Reader:
-    """Somebody who follows a section of the README, block by block."""
+    """Runs the blocks of a section of the README, one after the other, on the hosts they name."""
 
     def __init__(self, lab: Lab, topology: Topology) -> None:
         self._lab = lab
@@ -35,11 +35,11 @@ class Reader:
         self._balancer: Process | None = None
         self.answers: list[str] = []
 
-    def do(self, who: str, commands: str) -> None:
+    def do(self, role: str, commands: str) -> None:
         roles: dict[str, Callable[[str], None]] = {
             "backend": self._on_each_backend, "balancer": self._balance, "client": self._ask,
         }  # fmt: skip
-        roles[who](commands.replace("\\\n", " ").strip())
+        roles[role](commands.replace("\\\n", " ").strip())
 
     def _on_each_backend(self, commands: str) -> None:
         for name in self._topology.backends:
@@ -82,9 +82,9 @@ def test_each_mode_works_as_the_readme_says(
             lab.hosts[name].serve(topology.server_port)
         reader = Reader(lab, topology)
         blocks = BLOCK.findall(section(title))
-        assert {who for who, _ in blocks} == {"balancer", "backend", "client"}
-        for who, commands in blocks:
-            reader.do(who, commands)
+        assert {role for role, _ in blocks} == {"balancer", "backend", "client"}
+        for role, commands in blocks:
+            reader.do(role, commands)
         names = [answer.split()[0] for answer in reader.answers]
         assert set(names) <= set(topology.backends)
         if served_by:
@@ -94,8 +94,10 @@ def test_each_mode_works_as_the_readme_says(
 @pytest.mark.net
 @pytest.mark.parametrize("mode", ["nat", "dsr", "tunnel"])
 def test_the_walk_shows_each_hop(mode: str) -> None:
-    command = [sys.executable, str(ROOT / "netns" / f"{mode}.py"), "walk"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    (shown,) = re.findall(r"^    (\.venv/bin/python netns/nat\.py walk)$", README, re.M)
+    assert f"netns/{mode}.py" in README
+    words = [sys.executable, *shlex.split(shown.replace("nat", mode))[1:]]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     assert "SYN: the client asks for a connection" in done.stdout
     assert "SYN-ACK: the server agrees" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 100
@@ -103,7 +105,7 @@ def test_the_walk_shows_each_hop(mode: str) -> None:
 
 @pytest.mark.load
 @pytest.mark.net
-def test_it_installs_into_an_environment_of_its_own(tmp_path: Path) -> None:
+def test_pktlb_installs_into_an_environment_of_its_own(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):

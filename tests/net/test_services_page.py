@@ -34,16 +34,16 @@ def test_each_example_works(name: str, scene: str) -> None:
             lab.hosts[program.host].start(*program.argv, ready=program.ready)
         blocks = BLOCK.findall(scene)
         assert blocks
-        for who, commands in blocks:
-            hosts = list(topology.backends) if who == "backend" else [who]
-            if who == "balancer":
+        for role, commands in blocks:
+            hosts = list(topology.backends) if role == "backend" else [role]
+            if role == "balancer":
                 hosts = [topology.balancer]
             for host in hosts:
                 do(lab.hosts[host], commands.replace("\\\n", " ").strip())
 
 
 def do(host: Host, commands: str) -> None:
-    """Run them; pktlb goes on, and is ready on return."""
+    """Run the commands on a host. `pktlb run` goes on, and is ready on return."""
     if commands.startswith("pktlb "):
         host.start(*pktlb_command(*shlex.split(commands)[1:]), ready="pktlb: ready")
         return

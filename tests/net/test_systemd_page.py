@@ -28,8 +28,8 @@ cd "$1"
 eval "$2"
 cp /etc/systemd/system/* . 2>/dev/null || true
 """
-"""A machine of its own as far as these commands change one, with Python in nobody's home.
-$0: where it is really, $1: where to run, $2: the commands."""
+"""Mounts of its own over all that the commands change, and a Python outside of home directories.
+$0: the prefix of the real Python, $1: the directory to run in, $2: the commands."""
 
 
 @pytest.mark.parametrize(("kind", "commands"), BLOCK.findall(PAGE))

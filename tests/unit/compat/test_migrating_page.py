@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pktlb.__main__ import LINKS
 from pktlb.compat.ipvsadm import program
 from pktlb.compat.ipvsadm.words import REFUSED, SCHEDULERS
 from tests.support.fake_api import FakeApi
@@ -19,7 +20,7 @@ BLOCK = re.compile(r"^<!-- ([a-z ]+)(?:: (\S+))? -->\n```\w*\n(.*?)^```$", re.M 
 
 def test_every_block_is_of_a_kind_that_is_tried() -> None:
     kinds = {kind for kind, _, _ in BLOCK.findall(PAGE)}
-    assert kinds == {"file", "run", "output", "balancer", "not run"}
+    assert kinds == {"file", "run", "output", "balancer", "links"}
     assert PAGE.count("\n```\n") == len(BLOCK.findall(PAGE)) + len(re.findall(r"-->\n```\n", PAGE))
 
 
@@ -35,6 +36,8 @@ def test_the_page_does_what_it_says(tmp_path: Path) -> None:
             printed = run(text, tmp_path)
         elif kind == "balancer":
             printed = ask(text, api)
+        elif kind == "links":
+            check_links(text, tmp_path)
         elif kind == "output":
             assert trimmed(printed) == text
 
@@ -51,6 +54,15 @@ def run(commands: str, folder: Path) -> str:
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     return done.stdout
+
+
+def check_links(commands: str, folder: Path) -> None:
+    """They are links to pktlb, with names that pktlb knows. The machine's own directory stays."""
+    place = folder / "sbin"
+    place.mkdir()
+    run(commands.replace("/usr/local/sbin", str(place)), folder)
+    assert {link.name for link in place.iterdir()} == set(LINKS)
+    assert {link.readlink() for link in place.iterdir()} == {folder / "bin" / "pktlb"}
 
 
 def ask(commands: str, api: FakeApi) -> str:
