@@ -1,8 +1,8 @@
 """One pktlb of a kind in a network namespace: a file that only it may have locked.
 
-The file is in a directory that no ordinary user may write to, so none can hold up a start. The lock
-(flock(2)) goes with the process, and the next process can inherit it with the descriptor. The file
-is named after the namespace, for namespaces share /run.
+The file is in a directory that only root and the user of the service may write to, so no other user
+can hold up a start. The lock (flock(2)) goes with the process, and the next process can inherit it
+with the descriptor. The file is named after the namespace, for namespaces share /run.
 """
 
 import contextlib
@@ -79,9 +79,8 @@ def _make_directory() -> None:
     with contextlib.suppress(FileExistsError):
         os.mkdir(DIRECTORY, 0o755)
         os.chmod(DIRECTORY, 0o755)  # whatever the umask says
-    owner, mode = os.stat(DIRECTORY).st_uid, os.stat(DIRECTORY).st_mode
-    if owner not in (0, os.geteuid()) or mode & stat.S_IWOTH:
-        raise KernelError(f"{DIRECTORY}: expected a directory that only root can write to")
+    if os.stat(DIRECTORY).st_mode & stat.S_IWOTH:
+        raise KernelError(f"{DIRECTORY}: expected a directory that not every user can write to")
 
 
 def _is_at(path: str, descriptor: int) -> bool:

@@ -85,5 +85,5 @@ def test_a_link_in_the_place_of_the_file_is_not_followed(directory: Path, tmp_pa
 def test_a_directory_that_every_user_can_write_to_is_refused(directory: Path) -> None:
     directory.mkdir()
     directory.chmod(0o777)
-    with pytest.raises(KernelError, match="expected a directory that only root can write to"):
+    with pytest.raises(KernelError, match="expected a directory that not every user can write to"):
         claim("run")
