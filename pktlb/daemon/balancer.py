@@ -19,10 +19,10 @@ from pktlb.engine.datapath.tables import Tables
 from pktlb.engine.engine import Engine, Plane
 from pktlb.engine.wire.tun import Tun
 from pktlb.errors import ConfigError, KernelError
-from pktlb.host import guard
+from pktlb.host import nft
 from pktlb.host.machine import Machine
 from pktlb.host.netlink import Kernel
-from pktlb.host.signals import Changes, rest_after
+from pktlb.host.signals import Signals, rest_after
 from pktlb.model import OnRemove, format_address
 from pktlb.plan.change import at_start, difference, said, with_same
 from pktlb.plan.footprint import backend_addresses
@@ -82,13 +82,13 @@ class Balancer:
         """
         past = past or Past()
         handed = past.handover
-        stack.callback(guard.remove)
+        stack.callback(nft.remove)
         if past.bridge:
             stack.callback(past.bridge.close)
         added = dict(handed.added) if handed else {}
         stack.push_async_callback(_remove, added)
         if not handed:
-            for address, home in guard.owned():
+            for address, home in nft.owned():
                 log.info("removing %s, left by a pktlb that was killed", format_address(address))
                 await kernel.remove_address(home, address)
         served = _served(config, past.leaving)
@@ -272,7 +272,7 @@ class Balancer:
     def _reading(self) -> Iterator[None]:
         """Frames move, and we are told of changes of the machine."""
         with ExitStack() as stack:
-            stack.enter_context(Changes.of_network().told_to(self.vicinity.changed))
+            stack.enter_context(Signals.of_network().told_to(self.vicinity.changed))
             stack.enter_context(self.site.sentry.listening())
             stack.enter_context(self.engine.working())
             yield
@@ -360,7 +360,7 @@ class Balancer:
 async def abandon(added: dict[bytes, int]) -> None:
     """Take everything away that was handed over and that nobody is going to use."""
     await _remove(added)
-    guard.remove()
+    nft.remove()
 
 
 async def _remove(added: dict[bytes, int]) -> None:

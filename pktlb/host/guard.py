@@ -5,21 +5,15 @@ The table also remembers which addresses pktlb has added: it lives exactly as lo
 when the process is killed, and in the same network namespace.
 """
 
-import json
-import signal
-import subprocess
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from pktlb.errors import KernelError
 from pktlb.model import Proto, Vip, format_address
 
-_TABLE: Final = "netdev pktlb"
-_NFT_TIMEOUT_S: Final = 30
-_OURS: Final = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1}
+TABLE: Final = "netdev pktlb"
+OWNED_SETS: Final = ("owned4", "owned6")
+"The sets of the addresses that pktlb has added, for IPv4 and IPv6."
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +76,7 @@ class _Set(NamedTuple):
 
 def render(guard: Guard) -> str:
     """The nft script that replaces the table by this one, in one transaction."""
-    begin = [f"add table {_TABLE}", f"delete table {_TABLE}", f"table {_TABLE} {{"]
+    begin = [f"add table {TABLE}", f"delete table {TABLE}", f"table {TABLE} {{"]
     return "\n".join([*begin, *map(str, _lines(guard)), "}", ""])
 
 
@@ -112,7 +106,7 @@ def render_change(before: Guard, after: Guard) -> str:
 def _elements(verb: str, name: str, of: Sequence[str], but: Sequence[str]) -> list[str]:
     known = set(but)
     listed = [element for element in of if element not in known]
-    return [f"{verb} element {_TABLE} {name} {{ {', '.join(listed)} }}"] if listed else []
+    return [f"{verb} element {TABLE} {name} {{ {', '.join(listed)} }}"] if listed else []
 
 
 def _touched(before: Guard, after: Guard) -> frozenset[bytes]:
@@ -292,25 +286,6 @@ def _forwarded(family: _Family) -> list[str]:
     ]
 
 
-def apply(guard: Guard, before: Guard | None = None) -> None:
-    """Put the table in place, instead of one that may be there, or is there as `before`."""
-    text = render_change(before, guard) if before else render(guard)
-    if text.strip():
-        _nft("-f", "-", text=text)
-
-
-def remove() -> None:
-    """Take the table away, where it is there."""
-    _nft("-f", "-", text=f"add table {_TABLE}\ndelete table {_TABLE}\n")
-
-
-def listing() -> Sequence[str]:
-    """What is in the table, in a form to compare; empty where there is no table."""
-    if "netdev pktlb" not in _nft("list", "tables", "netdev"):
-        return ()
-    return sorted(_nft("--stateless", "list", "table", *_TABLE.split()).split())
-
-
 def is_whole(guard: Guard, listing: Sequence[str]) -> bool:
     """Whether a listing has everything that keeps the kernel away, on each device."""
     wanted = render(_kinds(guard)).split()
@@ -319,54 +294,9 @@ def is_whole(guard: Guard, listing: Sequence[str]) -> bool:
     )
 
 
-def owned() -> list[tuple[bytes, int]]:
-    """Addresses, each with its interface's index, that a pktlb that did not stop cleanly left."""
-    if "netdev pktlb" not in _nft("list", "tables", "netdev"):
-        return []
-    listing = json.loads(_nft("--json", "--numeric", "list", "table", *_TABLE.split()))
-    elements: list[Any] = []
-    for item in listing.get("nftables", ()):
-        if item.get("set", {}).get("name") in ("owned4", "owned6"):
-            elements += item["set"].get("elem", [])
-    return [_parse_owned(element["concat"]) for element in elements]
-
-
-def _parse_owned(pair: Sequence[Any]) -> tuple[bytes, int]:
-    address, link = pair
-    return ip_address(address).packed, int(str(link), 0)
-
-
 def _set(name: str, kind: str, elements: Sequence[str]) -> list[_Set]:
     return [_Set(name, kind, tuple(elements))] if elements else []
 
 
 def _end(address: bytes, proto: int) -> str:
     return f"{format_address(address)} . {proto}"
-
-
-def _nft(*arguments: str, text: str = "") -> str:
-    try:
-        with _undisturbed():
-            done = subprocess.run(
-                ["nft", *arguments], input=text, capture_output=True, text=True, check=False,
-                timeout=_NFT_TIMEOUT_S,
-            )  # fmt: skip
-    except FileNotFoundError as error:
-        raise KernelError("the command nft is missing (Debian package nftables)") from error
-    except subprocess.TimeoutExpired as error:
-        raise KernelError(f"nft did not answer within {_NFT_TIMEOUT_S} s") from error
-    if done.returncode:
-        why = done.stderr.strip().splitlines() or ["no message"]
-        denied = " (needs CAP_NET_ADMIN)" if "not permitted" in done.stderr else ""
-        raise KernelError(f"nft refused: {why[0]}{denied}")
-    return done.stdout
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Children started in here are deaf to what is meant for us, though sent to the whole group."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from typing import Final
 
 from pktlb.errors import KernelError
-from pktlb.host import guard
-from pktlb.host.signals import Changes
+from pktlb.host import nft
+from pktlb.host.guard import Guard, is_whole
+from pktlb.host.signals import Signals
 
 log: Final = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ _LOOK_ANYWAY_S: Final = 60.0
 class Sentry:
     """The guard as it should be, and as it looked when it was put in place."""
 
-    def __init__(self, wanted: guard.Guard) -> None:
+    def __init__(self, wanted: Guard) -> None:
         self._wanted = wanted
         self._listing: Sequence[str] = ()
         self._changed = asyncio.Event()
@@ -30,17 +31,17 @@ class Sentry:
 
     def put(self) -> None:
         """Put the guard in place."""
-        guard.apply(self._wanted)
+        nft.apply(self._wanted)
         self._listing = ()
 
-    def want(self, wanted: guard.Guard) -> None:
+    def want(self, wanted: Guard) -> None:
         """From now on, this one; `KernelError` where it is refused, and what was is still there."""
         if wanted == self._wanted:
             return
         try:
-            guard.apply(wanted, self._wanted)
+            nft.apply(wanted, self._wanted)
         except KernelError:
-            guard.apply(wanted)  # somebody else may have changed what is there
+            nft.apply(wanted)  # somebody else may have changed what is there
         self._wanted, self._listing = wanted, ()
 
     async def _is_in_place(self) -> bool:
@@ -49,15 +50,15 @@ class Sentry:
         wanted, listing = None, self._listing
         while wanted is not self._wanted:  # else it was changed under our eyes
             wanted = self._wanted
-            listing = await asyncio.to_thread(guard.listing)
-        if not self._listing and guard.is_whole(self._wanted, listing):
+            listing = await asyncio.to_thread(nft.listing)
+        if not self._listing and is_whole(self._wanted, listing):
             self._listing = listing
         return bool(self._listing) and listing == self._listing
 
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Be told of changes of the ruleset."""
-        with Changes.of_rules().told_to(self._changed):
+        with Signals.of_rules().told_to(self._changed):
             yield
 
     async def watch(self) -> None:

@@ -19,7 +19,7 @@ _NETWORK: Final = 0x1 | 0x4 | 0x10 | 0x100 | 0x40 | 0x400
 _RULES: Final = 1 << (7 - 1)  # NFNLGRP_NFTABLES
 
 
-class Changes:
+class Signals:
     """Tells that something has changed, from the moment it is made."""
 
     def __init__(self, protocol: int, groups: int) -> None:
