@@ -5,16 +5,14 @@ import subprocess
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from netns import namespace
 from netns.capture import Capture, tcpdump
 from netns.errors import LabError
+from netns.network import Network
 from netns.process import READY_TIMEOUT, Process
 from netns.step import AddAddress, AddRoute, AddRules, SetOffloads, SetSysctls
-
-if TYPE_CHECKING:
-    from netns.lab import Lab
 
 SERVER: Final = Path(__file__).with_name("server.py")
 RUN_TIMEOUT: Final = 60.0
@@ -43,11 +41,11 @@ STATE: Final = (
 class Host:
     """One host; made by `Lab.host`."""
 
-    def __init__(self, lab: "Lab", name: str, number: int) -> None:
-        self.lab = lab
+    def __init__(self, network: Network, name: str, number: int) -> None:
+        self.network = network
         self.name = name
         self.number = number
-        self.namespace = f"{lab.name}-{name}"
+        self.namespace = f"{network.name}-{name}"
         self.macs: dict[str, str] = {}
         "The MAC addresses of its interfaces, by interface."
 
@@ -65,29 +63,29 @@ class Host:
 
     def address(self, ifname: str, address: str) -> None:
         """Give an interface an address, such as 10.0.1.2/24."""
-        self.lab.do(AddAddress(self.namespace, ifname, address))
+        self.network.do(AddAddress(self.namespace, ifname, address))
 
     def route(self, destination: str, via: str, ifname: str = "") -> None:
         """Send a prefix, or `default` (IPv6: `::/0`), to a neighbour, on an interface if told."""
-        self.lab.do(AddRoute(self.namespace, destination, via, ifname))
+        self.network.do(AddRoute(self.namespace, destination, via, ifname))
 
     def rules(self, rules: str) -> None:
         """Give nftables rules."""
-        self.lab.do(AddRules(self.namespace, rules))
+        self.network.do(AddRules(self.namespace, rules))
 
     def forwards(self) -> None:
         """Make it a router, of both families where the laboratory has both."""
         self.sysctl("net.ipv4.ip_forward", "1")
-        if self.lab.ipv6:
+        if self.network.ipv6:
             self.sysctl("net.ipv6.conf.all.forwarding", "1")
 
     def sysctl(self, key: str, value: str) -> None:
         """Set a key below `net.` for this host."""
-        self.lab.do(SetSysctls(self.namespace, {key: value}))
+        self.network.do(SetSysctls(self.namespace, {key: value}))
 
     def offloads(self, ifname: str, on: bool) -> None:
         """Leave segmentation and checksums to the device, or let the kernel do them itself."""
-        self.lab.do(SetOffloads(self.namespace, ifname, on))
+        self.network.do(SetOffloads(self.namespace, ifname, on))
 
     def enter(self) -> AbstractContextManager[None]:
         """Let the current thread live in this host, to open sockets there."""
@@ -100,7 +98,7 @@ class Host:
     @property
     def environment(self) -> dict[str, str]:
         """Where the control socket of this host's balancer is: hosts share their file system."""
-        return {"PKTLB_SOCKET": str(self.lab.directory / f"{self.name}.sock")}
+        return {"PKTLB_SOCKET": str(self.network.directory / f"{self.name}.sock")}
 
     def ask(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command of pktlb to its end."""
@@ -130,9 +128,9 @@ class Host:
 
     def start(self, *argv: str, ready: str = "", timeout: float = READY_TIMEOUT) -> Process:
         """Start a program; return when it runs and, if `ready` is given, has said that."""
-        log = self.lab.new_file(self, Path(argv[0]).name)
+        log = self.network.new_file(self.name, Path(argv[0]).name)
         process = Process(self.command(*argv), log, self.environment)
-        self.lab.processes.append(process)
+        self.network.processes.append(process)
         if ready:
             process.wait_for(ready, timeout)
         return process
@@ -149,16 +147,16 @@ class Host:
 
     def capture(self, ifname: str, bpf_filter: str = "") -> Capture:
         """Record the frames of an interface; tcpdump listens on return."""
-        file = self.lab.new_file(self, ifname).with_suffix(".pcap")
+        file = self.network.new_file(self.name, ifname).with_suffix(".pcap")
         return Capture(self.start(*tcpdump(ifname, bpf_filter, file)), file)
 
     def counters(self, ifname: str) -> dict[str, int]:
         """rx_packets, tx_packets, rx_bytes, tx_bytes, rx_dropped and so on."""
-        return self.lab.kernel.counters(self.namespace, ifname)
+        return self.network.kernel.counters(self.namespace, ifname)
 
     def interfaces(self) -> dict[str, str]:
         """The interfaces that there are now, with their MAC addresses."""
-        return self.lab.kernel.links(self.namespace)
+        return self.network.kernel.links(self.namespace)
 
     def state(self) -> str:
         """All that a program may have changed here, to be compared before and after."""

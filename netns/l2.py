@@ -55,9 +55,9 @@ def build(lab: Lab) -> None:
     """Lay out what the drawing shows."""
     lan, front, rear = (lab.bridge(name) for name in ("lan", "front", "rear"))
     left, right, server = lab.host("left"), lab.host("right"), lab.host("server")
-    attach(left, "lan", lan, net=1, last=1)
-    attach(left, "front", front, net=2, last=1)
-    attach(right, "rear", rear, net=3, last=1)
+    attach(lab, left, "lan", lan, net=1, last=1)
+    attach(lab, left, "front", front, net=2, last=1)
+    attach(lab, right, "rear", rear, net=3, last=1)
     lab.link(right, "srv", server, "eth0")
     number(right, "srv", net=4, last=1)
     number(server, "eth0", net=4, last=2)
@@ -67,23 +67,23 @@ def build(lab: Lab) -> None:
         route(host, "all", via=way)
         host.sysctl(f"net.ipv4.neigh.{ifname}.retrans_time_ms", QUICK_NEIGHBOURS)
     for name, last in CLIENTS.items():
-        attach(lab.host(name), "eth0", lan, net=1, last=last)
+        attach(lab, lab.host(name), "eth0", lan, net=1, last=last)
         route(lab.hosts[name], "all", via="1::1")
-    attach(lab.host("guest"), "eth0", front, net=2, last=2)
+    attach(lab, lab.host("guest"), "eth0", front, net=2, last=2)
     route(lab.hosts["guest"], "all", via="2::1")
     for name, last in FIREWALLS.items():
         firewall = lab.host(name)
-        attach(firewall, "front", front, net=2, last=last)
-        attach(firewall, "rear", rear, net=3, last=last)
+        attach(lab, firewall, "front", front, net=2, last=last)
+        attach(lab, firewall, "rear", rear, net=3, last=last)
         firewall.forwards()
         route(firewall, "1", via="2::1")
         route(firewall, "4", via="3::1")
         firewall.rules(STATEFUL)
 
 
-def attach(host: Host, ifname: str, switch: Switch, net: int, last: int) -> None:
+def attach(lab: Lab, host: Host, ifname: str, switch: Switch, net: int, last: int) -> None:
     """Connect a host to a switch."""
-    host.lab.link(host, ifname, switch, host.name)
+    lab.link(host, ifname, switch, host.name)
     number(host, ifname, net, last)
 
 

@@ -140,7 +140,7 @@ class Lab:
         index = left.new_index()
         self.do(AddCable(end(left, left_ifname), end(right, right_ifname), index, mtu))
 
-    def new_file(self, host: Host, what: str) -> Path:
+    def new_file(self, host: Host | str, what: str) -> Path:
         """A path for output of something that runs on `host`, never given twice."""
         self._files += 1
         return self.directory / f"{self._files:03}-{host}-{what}"

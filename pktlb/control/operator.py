@@ -120,11 +120,11 @@ class Operator(Protocol):
 
     def counts(self) -> Counts: ...
 
-    async def plan(self, wanted: Config, policy: OnRemove | None = None) -> Change:
+    async def plan(self, wanted: Config, on_remove: OnRemove | None = None) -> Change:
         """What `apply` would do. Raises `ConfigError`; changes nothing."""
 
-    async def apply(self, wanted: Config, policy: OnRemove | None = None) -> Change:
-        """Make it so. After a `ConfigError` nothing has changed. `policy`: what becomes of the
+    async def apply(self, wanted: Config, on_remove: OnRemove | None = None) -> Change:
+        """Make it so. After a `ConfigError` nothing has changed. `on_remove`: what becomes of the
         connections of backends that this removes; None: as their service says."""
 
     async def reload(self) -> Change:
@@ -143,7 +143,7 @@ class Operator(Protocol):
 
     async def remove_when_idle(
         self, service: str, backend: Endpoint, within_s: float | None,
-        policy: OnRemove | None = None,
+        on_remove: OnRemove | None = None,
     ) -> Removal:  # fmt: skip
         """Drain a backend of all services of this name (or the one of this VIP), and remove it
         when its last flow has ended, or the time is up; None: however long that takes.

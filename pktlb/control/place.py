@@ -3,13 +3,12 @@
 import os
 from typing import Final
 
+from pktlb.config.socket_path import MAX_SOCKET_PATH
 from pktlb.errors import ConfigError
 
 DIRECTORY: Final = "/run/pktlb"
 ENVIRONMENT: Final = "PKTLB_SOCKET"
 DEFAULT_NAME: Final = "default"
-_MAX_PATH: Final = 107
-"`sun_path` holds so many bytes and a zero."
 _MAX_NAME: Final = 64
 
 
@@ -23,6 +22,8 @@ def socket_path(name: str = DEFAULT_NAME, given: str | None = None) -> str:
                 f"--name {name}: expected 1..{_MAX_NAME} letters, digits, and - _ . between them"
             )
         path = f"{DIRECTORY}/{name}.sock"
-    if "\0" in path or len(os.fsencode(path)) > _MAX_PATH:
-        raise ConfigError(f"control socket {path}: expected a path of {_MAX_PATH} bytes at most")
+    if "\0" in path or len(os.fsencode(path)) > MAX_SOCKET_PATH:
+        raise ConfigError(
+            f"control socket {path}: expected a path of {MAX_SOCKET_PATH} bytes at most"
+        )
     return path

@@ -11,7 +11,7 @@ from aiohttp import web
 from pktlb.control.connection import Connection, Connections
 from pktlb.control.operator import Operator
 from pktlb.control.refusal import BadRequestError, TooLargeError
-from pktlb.control.views import View
+from pktlb.control.views import Json
 from pktlb.model import OnRemove
 
 MAX_BODY: Final = 1 << 20
@@ -73,7 +73,7 @@ def is_set(query: dict[str, str], name: str) -> bool:
     return _TRUTH[value]
 
 
-def policy_of(query: dict[str, str]) -> OnRemove | None:
+def on_remove_of(query: dict[str, str]) -> OnRemove | None:
     """What becomes of the connections of who is removed, where the query says so."""
     if "on_remove" not in query:
         return None
@@ -130,7 +130,7 @@ def text_of(request: web.Request) -> str:
     return text
 
 
-async def answer(make: Callable[[], View], status: int = 200) -> web.Response:
+async def answer(make: Callable[[], Json], status: int = 200) -> web.Response:
     """A view as JSON; made in a thread, for it may be long, and frames must not wait for it."""
     body = await asyncio.to_thread(lambda: json.dumps(make()).encode() + b"\n")
     return web.Response(body=body, status=status, content_type="application/json")

@@ -7,7 +7,8 @@ from pktlb.control.operator import BackendStatus, Counts, Event, FlowView, Remov
 from pktlb.model import Reason, format_proto
 from pktlb.plan.change import Change
 
-View = dict[str, Any]
+Json = dict[str, Any]
+"An object of JSON, by its keys."
 
 VERSION: Final = 1
 COUNTED: Final = (
@@ -16,7 +17,7 @@ COUNTED: Final = (
 "What is counted for each backend; a service has the sums."
 
 
-def status(services: Iterable[ServiceStatus], counts: Counts) -> View:
+def status(services: Iterable[ServiceStatus], counts: Counts) -> Json:
     """How everything stands: `GET /v1/status`."""
     return {
         "version": VERSION,
@@ -32,7 +33,7 @@ def status(services: Iterable[ServiceStatus], counts: Counts) -> View:
     }
 
 
-def _service(status: ServiceStatus) -> View:
+def _service(status: ServiceStatus) -> Json:
     service = status.service
     return {
         "name": service.label,
@@ -44,7 +45,7 @@ def _service(status: ServiceStatus) -> View:
     }
 
 
-def _backend(status: ServiceStatus, each: BackendStatus) -> View:
+def _backend(status: ServiceStatus, each: BackendStatus) -> Json:
     backend = each.backend
     return {
         "address": str(backend.endpoint),
@@ -64,7 +65,7 @@ def _reasons(counts: Counts) -> dict[str, int]:
     return {reason.name: counts.reasons.get(reason, 0) for reason in Reason}
 
 
-def stats(services: Iterable[ServiceStatus], counts: Counts, now: float) -> View:
+def stats(services: Iterable[ServiceStatus], counts: Counts, now: float) -> Json:
     """What was counted: `GET /v1/stats`."""
     listed = [_counted(each) for each in services]
     return {
@@ -79,7 +80,7 @@ def stats(services: Iterable[ServiceStatus], counts: Counts, now: float) -> View
     }
 
 
-def _counted(status: ServiceStatus) -> View:
+def _counted(status: ServiceStatus) -> Json:
     backends = [
         {"address": str(each.backend.endpoint), **{key: getattr(each, key) for key in COUNTED}}
         for each in status.backends
@@ -92,11 +93,11 @@ def _counted(status: ServiceStatus) -> View:
     }
 
 
-def _sums(rows: Sequence[View]) -> View:
+def _sums(rows: Sequence[Json]) -> Json:
     return {key: sum(row[key] for row in rows) for key in COUNTED}
 
 
-def change(made: Change, dry_run: bool) -> View:
+def change(made: Change, dry_run: bool) -> Json:
     """What a change does: the answer of every request that changes the configuration."""
     return {
         "version": VERSION,
@@ -120,7 +121,7 @@ def change(made: Change, dry_run: bool) -> View:
     }
 
 
-def flow(each: FlowView) -> View:
+def flow(each: FlowView) -> Json:
     """One flow."""
     return {
         "proto": format_proto(each.proto),
@@ -135,17 +136,17 @@ def flow(each: FlowView) -> View:
     }
 
 
-def flows(shown: Iterable[FlowView], total: int) -> View:
+def flows(shown: Iterable[FlowView], total: int) -> Json:
     """Some flows, and how many there are of them."""
     return {"version": VERSION, "total": total, "flows": [flow(each) for each in shown]}
 
 
-def event(each: Event) -> View:
+def event(each: Event) -> Json:
     """One line of `GET /v1/events`."""
     return {"time": each.time, "kind": each.kind, "text": each.text, "fields": dict(each.fields)}
 
 
-def removal(done: Removal) -> View:
+def removal(done: Removal) -> Json:
     """How the removal of a drained backend went."""
     return {
         "version": VERSION,

@@ -226,7 +226,7 @@ BAD = [
     ("[balancer.timeouts]\nudp = 0\n", [
         "f:2: balancer.timeouts.udp: expected seconds in 1..1000000, got 0"]),
     ("[balancer]\ncontrol = 'x'\n", [
-        "f:2: balancer.control: expected a path that starts with / and has 96 bytes at most, "
+        "f:2: balancer.control: expected a path that starts with / and has 107 bytes at most, "
         "got 'x'"]),
     ("[balancer]\nname = '../x'\n", [
         "f:2: balancer.name: expected a name of 1..64 letters, digits, or any of - _ . within, "

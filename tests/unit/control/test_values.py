@@ -6,12 +6,14 @@ import os
 import socket
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from pktlb.config.config import Config
+from pktlb.config.config import Config, parse_path
 from pktlb.config.service import Backend
+from pktlb.config.socket_path import MAX_SOCKET_PATH
 from pktlb.control import edits, views
 from pktlb.control.events import QUEUE, Events
 from pktlb.control.operator import Event, FlowView, Removal
@@ -204,9 +206,20 @@ def test_where_the_socket_is(monkeypatch: pytest.MonkeyPatch) -> None:
             socket_path(name)
     monkeypatch.setenv("PKTLB_SOCKET", "/tmp/t")
     assert socket_path("x") == "/tmp/t"
-    monkeypatch.setenv("PKTLB_SOCKET", "/tmp/" + "t" * 107)
-    with pytest.raises(ConfigError, match="107 bytes"):
-        socket_path("x")
+
+
+def test_the_path_of_a_socket_is_as_long_as_the_kernel_takes_it_in_a_file_and_in_a_command(
+    tmp_path: Path,
+) -> None:
+    longest = f"{tmp_path}/".ljust(MAX_SOCKET_PATH, "x")
+    assert parse_path(longest) == socket_path("x", longest) == longest
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(longest)
+        with pytest.raises(OSError, match="path too long"):
+            listening.bind(f"{longest}x")
+    for read in (parse_path, lambda path: socket_path("x", path)):
+        with pytest.raises(ConfigError, match="107 bytes"):
+            read(f"{longest}x")
 
 
 def test_events_that_are_not_fetched_are_dropped_and_counted() -> None:
