@@ -1,4 +1,4 @@
-"""Where the control socket of a balancer is. Imports next to nothing: each command needs it."""
+"""Where the control socket of a balancer is. Each command needs this, so it imports little."""
 
 import os
 from typing import Final
@@ -13,7 +13,8 @@ _MAX_NAME: Final = 64
 
 
 def socket_path(name: str = DEFAULT_NAME, given: str | None = None) -> str:
-    """The path that was configured, else the environment's, else the one of the balancer's name."""
+    """The path of the control socket: `given`, or else that in the environment, or else the one of
+    the balancer's name. Raises `ConfigError` for a name or a path that cannot be."""
     path = given or os.environ.get(ENVIRONMENT)
     if not path:
         allowed = name.isascii() and name.replace("-", "").replace("_", "").replace(".", "")

@@ -1,4 +1,4 @@
-"""The balancer's values as JSON. Keys that are here stay; new ones come at the end."""
+"""The balancer's values as JSON. Existing keys stay as they are; new keys come at the end."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -14,11 +14,11 @@ VERSION: Final = 1
 COUNTED: Final = (
     "active", "inactive", "connections", "packets_in", "bytes_in", "packets_out", "bytes_out",
 )  # fmt: skip
-"What is counted for each backend; a service has the sums."
+"The counters of a backend; those of a service are their sums."
 
 
 def status(services: Iterable[ServiceStatus], counts: Counts) -> Json:
-    """How everything stands: `GET /v1/status`."""
+    """The answer to `GET /v1/status`: the state of services and of the balancer."""
     return {
         "version": VERSION,
         "services": [_service(each) for each in services],
@@ -66,7 +66,7 @@ def _reasons(counts: Counts) -> dict[str, int]:
 
 
 def stats(services: Iterable[ServiceStatus], counts: Counts, now: float) -> Json:
-    """What was counted: `GET /v1/stats`."""
+    """The answer to `GET /v1/stats`: all counters; `now` is in seconds since the epoch."""
     listed = [_counted(each) for each in services]
     return {
         "version": VERSION,
@@ -98,7 +98,7 @@ def _sums(rows: Sequence[Json]) -> Json:
 
 
 def change(made: Change, dry_run: bool) -> Json:
-    """What a change does: the answer of every request that changes the configuration."""
+    """The answer to each request that changes the configuration: what changes."""
     return {
         "version": VERSION,
         "dry_run": dry_run,
@@ -122,7 +122,7 @@ def change(made: Change, dry_run: bool) -> Json:
 
 
 def flow(each: FlowView) -> Json:
-    """One flow."""
+    """One flow of a listing."""
     return {
         "proto": format_proto(each.proto),
         "client": str(each.client),
@@ -137,17 +137,17 @@ def flow(each: FlowView) -> Json:
 
 
 def flows(shown: Iterable[FlowView], total: int) -> Json:
-    """Some flows, and how many there are of them."""
+    """The answer to `GET /v1/flows`: some of the selected flows, and the number of all of them."""
     return {"version": VERSION, "total": total, "flows": [flow(each) for each in shown]}
 
 
 def event(each: Event) -> Json:
-    """One line of `GET /v1/events`."""
+    """One line of the answer to `GET /v1/events`."""
     return {"time": each.time, "kind": each.kind, "text": each.text, "fields": dict(each.fields)}
 
 
 def removal(done: Removal) -> Json:
-    """How the removal of a drained backend went."""
+    """The answer to the removal of a drained backend."""
     return {
         "version": VERSION,
         "dry_run": False,

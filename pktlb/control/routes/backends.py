@@ -77,8 +77,8 @@ async def remove(request: web.Request) -> web.Response:
 async def _remove_when_idle(
     request: web.Request, within_s: float | None, on_remove: OnRemove | None
 ) -> web.Response:
-    """Several services can have the name, each with the backend at a port of its own; if it cannot
-    be removed from one, the others wait no longer either."""
+    """Remove backends of all services of the name, each of which may have another port. If one
+    cannot be removed, the others are not waited for."""
     operator = operator_of(request)
     gone = [(str(s.vip), b.endpoint) for s, b in _named(request, operator.config)]
     with watching(request):

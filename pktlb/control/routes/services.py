@@ -1,4 +1,4 @@
-"""Services: listed, added, changed, removed. Their objects have the keys of the file."""
+"""Services: listed, added, changed, removed. Objects have the keys of the configuration file."""
 
 from typing import Final
 
