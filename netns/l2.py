@@ -9,13 +9,13 @@
     client4 .5 -+              guest .2 --+
                                IPv6: fd01:: to fd04:: in place of 10.0.1. to 10.0.4.
 
-A sandwich: pktlb runs on left and on right. Neither is dialled: the client talks to the server, and
-left is but the gateway on its way. pktlb puts a firewall's MAC address into each frame and leaves
-all else as it is. The firewalls keep state: each passes replies only of what it has let out itself.
-They see whole connections, because left and right choose by a hash that is the same for both
-directions, and know the firewalls by the same names. One balancer is enough where the machines in
-the middle put their own addresses in place of the clients', as gateways to the Internet do; and one
-arm is enough for that: guest is on their own network, and left is its gateway all the same.
+A sandwich: pktlb runs on left and on right. The client dials neither: it talks to the server, and
+left is the gateway on its way. pktlb puts a firewall's MAC address into each frame and leaves all
+else as it is. The firewalls keep state: each passes a reply only if it has passed the request. They
+see whole connections, because left and right choose by a hash that is the same for both directions,
+and give the firewalls the same names. One balancer is enough if the machines in the middle put
+their own addresses in the place of the clients', as gateways to the Internet do. One interface is
+enough for that, too: guest is on the network of the firewalls, and left is its gateway.
 """
 
 import sys
@@ -45,10 +45,10 @@ table inet firewall {
     }
 }
 """
-"Out with everything, and in with its replies; what has no state here went out elsewhere."
+"Passes all that goes out, and replies to it; a packet without state here is counted as a stray."
 
 QUICK_NEIGHBOURS = "200"
-"Milliseconds between questions for a neighbour that does not answer; a second, usually."
+"Milliseconds between questions for a neighbour that does not answer; the default is 1000."
 
 
 def build(lab: Lab) -> None:
