@@ -28,11 +28,11 @@ unset PKTLB_SOCKET
 PATH=$1:$PATH
 exec sh -ec "$2"
 """
-"Control sockets where the page has them, and nobody else's. A host has mounts of its own."
+"Control sockets where the page has them, in a directory that only this host mounts."
 
 
 class Reader:
-    """Somebody who follows the page."""
+    """Follows the page, block by block."""
 
     def __init__(self, world: World, place: Path) -> None:
         self.world, self.place, self.said = world, place, ""
@@ -52,7 +52,7 @@ class Reader:
         elif who == "watch":
             process = self.host.start(*self.line(text))
             self.going_on.append(process)
-            if "stats" in text:  # which says something every second, the other when it has to
+            if "stats" in text:  # prints every second; the other one prints events
                 wait_until(lambda: "SERVICE" in process.stdout, 10, text)
         elif "pktlb run" in text:
             self.going_on.append(self.host.start(*self.line(text), ready="pktlb: ready"))
@@ -75,11 +75,11 @@ def reader(nat_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     reader = Reader(nat_world, tmp_path)
     yield reader
-    for process in reader.going_on:  # one is in a namespace that the laboratory does not know
+    for process in reader.going_on:  # one is in a namespace that is not of the laboratory
         process.stop()
 
 
-def test_each_works_as_it_stands(reader: Reader) -> None:
+def test_each_command_works_as_it_stands(reader: Reader) -> None:
     blocks = BLOCK.findall(PAGE)
     assert {who for _, _, who, _ in blocks} == {"", "balancer", "client", "watch"}
     assert len(blocks) == PAGE.count("\n```") // 2
@@ -92,6 +92,6 @@ def test_each_works_as_it_stands(reader: Reader) -> None:
     assert reader.world.ask(4)
 
 
-def test_it_names_what_only_a_restart_takes_over() -> None:
+def test_the_page_names_the_settings_that_only_a_restart_takes_over() -> None:
     (sentence,) = re.findall(r"^\*\*What a reload cannot change\*\*.*?\. ", PAGE, re.M | re.S)
     assert set(re.findall(r"`(\w+)`", sentence)) == set(AT_START)

@@ -15,11 +15,11 @@ from tests.net.world import World
 README: Final = Path(__file__).parents[2] / "README.md"
 CONFIG: Final = "/etc/pktlb/pktlb.toml"
 GO_ON: Final = {"stats --watch": "SERVICE", "monitor": ""}
-"Commands that do not end by themselves, and what they have said by then."
+"Commands that do not end by themselves, and the text that they print first."
 
 
 def commands() -> Iterator[str]:
-    """What is behind `pktlb` in each line, without the comments."""
+    """The words behind `pktlb` in each line, without comments."""
     block = re.search(r"^## Operating$.*?^```sh$(.*?)^```$", README.read_text(), re.M | re.S)
     assert block
     for line in block[1].strip().splitlines():
@@ -28,7 +28,7 @@ def commands() -> Iterator[str]:
         yield rest
 
 
-def test_each_does_what_it_says(nat_world: World, tmp_path: Path) -> None:
+def test_each_command_does_what_the_readme_says(nat_world: World, tmp_path: Path) -> None:
     world, file = nat_world, tmp_path / "pktlb.toml"
     text = service(world, {"a": 1, "b": 1, "c": 1})
     file.write_text(text)
@@ -38,7 +38,7 @@ def test_each_does_what_it_says(nat_world: World, tmp_path: Path) -> None:
         done.append(words[0])
         if words[0] == "run":
             balancer = world.balancer.pktlb(*words)
-            assert world.who(3) == {"a": 1, "b": 1, "c": 1}
+            assert world.answers(3) == {"a": 1, "b": 1, "c": 1}
         elif command in GO_ON:
             process = world.balancer.start(*pktlb_command(*words))
             wait_until(lambda p=process, c=command: GO_ON[c] in p.stdout, 10, command)  # type: ignore[misc]
@@ -49,6 +49,6 @@ def test_each_does_what_it_says(nat_world: World, tmp_path: Path) -> None:
         "check", "run", "plan", "reload", "status", "backend", "backend", "flow", "stats",
         "monitor", "snapshot", "restart",
     ]  # fmt: skip
-    assert set(world.who(4)) == {"a", "b", "c"}
+    assert set(world.answers(4)) == {"a", "b", "c"}
     assert balancer.status is None
     assert json.loads(world.balancer.ask("status", "--json").stdout)["flows"] > 4

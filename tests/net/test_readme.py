@@ -27,7 +27,7 @@ def section(title: str) -> str:
 
 
 class Reader:
-    """Somebody who follows a section of the README, block by block."""
+    """Follows a section of the README, block by block."""
 
     def __init__(self, lab: Lab, topology: Topology) -> None:
         self._lab = lab
@@ -103,7 +103,7 @@ def test_the_walk_shows_each_hop(mode: str) -> None:
 
 @pytest.mark.load
 @pytest.mark.net
-def test_it_installs_into_an_environment_of_its_own(tmp_path: Path) -> None:
+def test_pktlb_installs_into_an_environment_of_its_own(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):

@@ -28,7 +28,7 @@ cd "$1"
 eval "$2"
 cp /etc/systemd/system/* . 2>/dev/null || true
 """
-"""A machine of its own as far as these commands change one, with Python in nobody's home.
+"""Mounts of its own for all that these commands change, with Python outside of home directories.
 $0: where it is really, $1: where to run, $2: the commands."""
 
 
