@@ -36,7 +36,7 @@ def flow(last: int, idle_s: float = 1.5) -> FlowView:
 
 
 class FakeOperator:
-    """Keeps to the protocol; nothing is behind it."""
+    """Implements the protocol `Operator` without a balancer."""
 
     def __init__(self, config: Config = CONFIG, file: Config | None = None) -> None:
         self._config = config
@@ -49,7 +49,7 @@ class FakeOperator:
         self.removing: list[tuple[str, Endpoint]] = []
         self.was_cancelled = asyncio.Event()
         self.idle = asyncio.Event()
-        "When backends that are drained have no flow any more."
+        "Set when drained backends have no flow any more."
         self.idle.set()
 
     @property
