@@ -98,9 +98,10 @@ ROOMS: Final = {
 
 
 def like(room: str, sentence: str, outside: Collection[str] = (), *knows: str) -> Rule:
-    """The rule of a room and its modules, and more for one of them."""
+    """The rule of one module of a room: that of the room, and more."""
     rule = ROOMS[room]
-    return Rule(sentence, (*rule.knows, room, *knows), (), {*rule.outside, *outside})
+    never = tuple(place for place in rule.never if place not in knows)
+    return Rule(sentence, (*rule.knows, room, *knows), never, {*rule.outside, *outside})
 
 
 MODULES: Final = {
@@ -108,7 +109,7 @@ MODULES: Final = {
     "config.file": like("config", "a file is read", WORLD),
     "config.collector": like("config", "Python's collector is told to rest", ("gc",)),
     "config.keys": like("config", "pydantic checks tables", ("pydantic", "pydantic_core")),
-    "config.validation": like("config", "and tells what is wrong", ("pydantic", "pydantic_core")),
+    "config.validation": like("config", "pydantic names mistakes", ("pydantic", "pydantic_core")),
     "engine.choose": like("engine", "the engine is chosen by name", (), *NATIVE),
     "engine.workers": like("engine", "threads run the native engine", (), *NATIVE),
     "engine.shared": like("engine", "threads share the native engine's memory", (), *NATIVE),
@@ -129,9 +130,9 @@ MODULES: Final = {
     "control.selection": Rule(
         "a selection is a test of a flow", (*LOW, "control.operator", "control.refusal"),
         outside=("netaddr",)),
-    "control.request": like("control", "aiohttp gives requests", ("aiohttp",)),
-    "control.routes": like("control", "and takes the answers", ("aiohttp",)),
-    "control.server": like("control", "and serves", ("aiohttp",)),
+    "control.request": like("control", "a request is read by aiohttp", ("aiohttp",)),
+    "control.routes": like("control", "a route answers by aiohttp", ("aiohttp",)),
+    "control.server": like("control", "the server is aiohttp's", ("aiohttp",)),
     "cli.completion": like("cli", "shtab writes completions", ("shtab",)),
 }  # fmt: skip
 "Single modules (and control.routes) whose rule is wider or narrower than that of their room."
@@ -300,6 +301,7 @@ PLANTED = [
     ("daemon.run", "import scapy.all as s", "scapy.all"),
     ("cli.status", "def f():\n    from aiohttp import web", "aiohttp.web"),
     ("cli.main", "import shtab", "shtab"),
+    ("cli.completion", "from pktlb.engine.native import tables", "engine.native.tables"),
     ("cli.run", "from netns import lab", "netns.lab"),
     ("cli.run", "from tests.support.packets import *", "tests.support.packets.*"),
     ("health.probes", "from pktlb.failover import vrrp", "failover"),

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -39,10 +39,9 @@ def live(path: str) -> Iterator[Running]:
         yield found
 
 
-def eventually(what: "object", seconds: float = SOON_S) -> None:
-    """Poll until `condition` is true."""
+def eventually(what: Callable[[], object], seconds: float = SOON_S) -> None:
+    """Poll until `what` is true."""
     end = time.monotonic() + seconds
-    assert callable(what)
     while not what():
         assert time.monotonic() < end
         time.sleep(0.01)
