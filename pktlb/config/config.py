@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+from pktlb.config.bounds import MAX_SOCKET_PATH
 from pktlb.config.problem import show
 from pktlb.config.service import Service
-from pktlb.config.socket_path import MAX_SOCKET_PATH
 from pktlb.errors import ConfigError
 from pktlb.model import Timeouts
 

@@ -3,7 +3,7 @@
 import os
 from typing import Final
 
-from pktlb.config.socket_path import MAX_SOCKET_PATH
+from pktlb.config.bounds import MAX_SOCKET_PATH
 from pktlb.errors import ConfigError
 
 DIRECTORY: Final = "/run/pktlb"

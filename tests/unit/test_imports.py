@@ -105,10 +105,11 @@ def like(room: str, sentence: str, outside: Collection[str] = (), *knows: str) -
 
 
 MODULES: Final = {
-    "config.socket_path": Rule("each command needs this number, so it brings nothing along"),
+    "config.bounds": Rule("each command needs a bound, so bounds are numbers alone"),
     "config.file": like("config", "a file is read", WORLD),
     "config.collector": like("config", "Python's collector is told to rest", ("gc",)),
-    "config.keys": like("config", "pydantic checks tables", ("pydantic", "pydantic_core")),
+    "config.keys": like(
+        "config", "pydantic checks tables", ("annotated_types", "pydantic", "pydantic_core")),
     "config.validation": like("config", "pydantic names mistakes", ("pydantic", "pydantic_core")),
     "engine.choose": like("engine", "the engine is chosen by name", (), *NATIVE),
     "engine.workers": like("engine", "threads run the native engine", (), *NATIVE),
@@ -119,7 +120,7 @@ MODULES: Final = {
     "host.guard": Rule("the guard is text", ("model",)),
     "host.netlink": like("host", "one module speaks netlink", ("pyroute2",)),
     "control.place": Rule(
-        "each command asks where the socket is", ("errors", "config.socket_path"),
+        "each command asks where the socket is", ("errors", "config.bounds"),
         outside=("os",)),
     "control.client": Rule(
         "a command that asks loads no server", ("errors",),
@@ -225,7 +226,7 @@ def test_what_a_pure_room_imports_is_pure_to_the_end(place: str) -> None:
 
 def test_a_command_that_asks_loads_neither_the_configuration_nor_a_server() -> None:
     for module in ("pktlb.control.client", "pktlb.control.place"):
-        assert reach(GRAPH, module) <= {"pktlb.errors", "pktlb.config.socket_path"}
+        assert reach(GRAPH, module) <= {"pktlb.errors", "pktlb.config.bounds"}
 
 
 @pytest.mark.parametrize("package", ["pktlb", "netns"])
