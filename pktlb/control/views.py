@@ -14,7 +14,7 @@ VERSION: Final = 1
 COUNTED: Final = (
     "active", "inactive", "connections", "packets_in", "bytes_in", "packets_out", "bytes_out",
 )  # fmt: skip
-"The counters of a backend; those of a service are their sums."
+"The counters of a backend; a service has their sums."
 
 
 def status(services: Iterable[ServiceStatus], counts: Counts) -> Json:

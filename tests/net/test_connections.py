@@ -83,19 +83,19 @@ def test_a_port_that_is_used_again_at_once_gets_a_new_connection(mode: str) -> N
                 assert longest < AT_ONCE
 
 
-def ask_from_one_port(world: World, vip: End, who_closes: str) -> tuple[list[bytes], float]:
+def ask_from_one_port(world: World, vip: End, closer: str) -> tuple[list[bytes], float]:
     """Connections one after the other from the same port: the servers, and the longest wait."""
     names, longest = [], 0.0
     for _ in range(AGAIN):
         begun = time.monotonic()
         with connected(world, vip, PORT) as client:
-            client.sendall(GET % (b"keep-alive" if who_closes == "client" else b"close"))
+            client.sendall(GET % (b"keep-alive" if closer == "client" else b"close"))
             names += NAME.findall(client.recv(2000))
-            if who_closes == "client":
+            if closer == "client":
                 client.shutdown(socket.SHUT_WR)
             read_all(client)
             longest = max(longest, time.monotonic() - begun)
-            if who_closes == "reset":
+            if closer == "reset":
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     return names, longest
 

@@ -44,19 +44,19 @@ class Reader:
         pktlb.write_text(f'#!/bin/sh\nexec {sys.executable} -m pktlb "$@"\n')
         pktlb.chmod(0o755)
 
-    def follow(self, kind: str, name: str, who: str, text: str) -> None:
+    def follow(self, kind: str, name: str, role: str, text: str) -> None:
         if kind == "file":
             (self.place / Path(name).name).write_text(text)
         elif kind == "output":
             assert self.said == text
-        elif who == "watch":
+        elif role == "watch":
             process = self.host.start(*self.line(text))
             self.going_on.append(process)
             if "stats" in text:  # prints every second; the other one prints events
                 wait_until(lambda: "SERVICE" in process.stdout, 10, text)
         elif "pktlb run" in text:
             self.going_on.append(self.host.start(*self.line(text), ready="pktlb: ready"))
-        elif who == "balancer":
+        elif role == "balancer":
             self.said = self.host.run(*self.line(text)).stdout
         else:
             self.world.client.run("sh", "-ec", text)
@@ -81,7 +81,7 @@ def reader(nat_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_each_command_works_as_it_stands(reader: Reader) -> None:
     blocks = BLOCK.findall(PAGE)
-    assert {who for _, _, who, _ in blocks} == {"", "balancer", "client", "watch"}
+    assert {role for _, _, role, _ in blocks} == {"", "balancer", "client", "watch"}
     assert len(blocks) == PAGE.count("\n```") // 2
     for block in blocks:
         reader.follow(*block)

@@ -35,11 +35,11 @@ class Reader:
         self._balancer: Process | None = None
         self.answers: list[str] = []
 
-    def do(self, who: str, commands: str) -> None:
+    def do(self, role: str, commands: str) -> None:
         roles: dict[str, Callable[[str], None]] = {
             "backend": self._on_each_backend, "balancer": self._balance, "client": self._ask,
         }  # fmt: skip
-        roles[who](commands.replace("\\\n", " ").strip())
+        roles[role](commands.replace("\\\n", " ").strip())
 
     def _on_each_backend(self, commands: str) -> None:
         for name in self._topology.backends:
@@ -82,9 +82,9 @@ def test_each_mode_works_as_the_readme_says(
             lab.hosts[name].serve(topology.server_port)
         reader = Reader(lab, topology)
         blocks = BLOCK.findall(section(title))
-        assert {who for who, _ in blocks} == {"balancer", "backend", "client"}
-        for who, commands in blocks:
-            reader.do(who, commands)
+        assert {role for role, _ in blocks} == {"balancer", "backend", "client"}
+        for role, commands in blocks:
+            reader.do(role, commands)
         names = [answer.split()[0] for answer in reader.answers]
         assert set(names) <= set(topology.backends)
         if served_by:

@@ -34,9 +34,9 @@ def test_each_example_works_as_it_stands(name: str, scene: str) -> None:
             lab.hosts[program.host].start(*program.argv, ready=program.ready)
         blocks = BLOCK.findall(scene)
         assert blocks
-        for who, commands in blocks:
-            hosts = list(topology.backends) if who == "backend" else [who]
-            if who == "balancer":
+        for role, commands in blocks:
+            hosts = list(topology.backends) if role == "backend" else [role]
+            if role == "balancer":
                 hosts = [topology.balancer]
             for host in hosts:
                 do(lab.hosts[host], commands.replace("\\\n", " ").strip())

@@ -7,7 +7,7 @@ _BEHIND = "keepalived reads one setting a line, so this has no effect there, nor
 
 
 def lose(statement: Statement, draft: Draft, sentence: str, about: str = "") -> None:
-    """Note a statement, and keep its lines with those of its block."""
+    """Note a statement, and keep its lines and the lines of its block."""
     title = " ".join(statement.words[:2] if statement.body is not None else statement.words)
     text = f"{title}{about}: {sentence}"
     draft.note(statement.place, text, tuple(statement.lines()))
