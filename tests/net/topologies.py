@@ -1,4 +1,4 @@
-"""Networks besides the topologies of netns/: NAT with one arm, the balancer as gateway, all in IPv6."""
+"""Topologies besides netns/: NAT with one arm, the balancer as gateway, all in IPv6."""
 
 import re
 from collections.abc import Callable, Mapping
