@@ -118,11 +118,11 @@ def test_installed_it_serves_under_its_own_unit_and_purged_it_leaves_nothing(
             manager.run("cp", str(tmp_path / "pktlb.toml"), "/etc/pktlb/")
             started = manager.run("systemctl", "start", SERVICE, check=False)
             assert started.returncode == 0, log.read_text()
-            assert world.who(6) == EVEN
+            assert world.answers(6) == EVEN
             assert manager.show(SERVICE, "FragmentPath").endswith(f"/lib/systemd/system/{SERVICE}")
             manager.run("pktlb", "restart")
             wait_until(lambda: log.read_text().count("pktlb: ready") == 2, 10, "the next serves")
-            assert world.who(6) == EVEN
+            assert world.answers(6) == EVEN
             purged = manager.run("dpkg", "--purge", "pktlb", check=False)
             assert purged.returncode == 0, purged.stderr
             assert "not empty" not in purged.stderr

@@ -25,7 +25,7 @@ POLL_INTERVAL = 0.01
 
 
 def tcpdump(ifname: str, bpf_filter: str, file: Path) -> list[str]:
-    """The command: each frame written at once (-U), and stamped in nanoseconds."""
+    """The command line: it writes each frame at once (-U), with a time in nanoseconds."""
     options = f"-i {ifname} -n -U --immediate-mode --time-stamp-precision=nano -B {BUFFER_KIB}"
     return ["tcpdump", *options.split(), "-Z", "root", "-w", str(file), bpf_filter]
 
@@ -39,7 +39,7 @@ class Capture:
         process.wait_for("listening on")
 
     def stop(self) -> "list[Packet]":
-        """Everything seen up to now, in order, as scapy packets (their `time` is when)."""
+        """End the capture; all frames in order, as scapy packets, each with its `time`."""
         self._settle()
         self._process.stop(signal.SIGINT)
         return read_packets(self.file)
@@ -69,7 +69,7 @@ class Capture:
 
 
 def read_packets(file: Path) -> "list[Packet]":
-    """The frames in a file. Only here is scapy loaded: it takes its time."""
+    """The frames in a file. Only this function loads scapy, which takes long."""
     from scapy.layers import inet, inet6, l2  # noqa: F401, PLC0415  (they teach rdpcap)
     from scapy.utils import rdpcap  # noqa: PLC0415
 

@@ -66,13 +66,13 @@ def parser(topology: Topology) -> argparse.ArgumentParser:
         one.add_argument("--name", default="", help=f"which one: {kind}-NAME (default: the newest)")
     running.add_argument("host", metavar="HOST", help="client, or another name in the drawing")
     running.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER)
-    verb("demo", "balance real HTTP requests with each scheduler and check who answered")
+    verb("demo", "balance real HTTP requests with each scheduler and check which servers answer")
     verb("walk", "follow one connection and show what each hop does to its packets")
     return top
 
 
 def up(topology: Topology, tag: str, only_print: bool) -> None:
-    """Build the network and start what runs on the backends, or tell how."""
+    """Build the network and start the programs of the backends, or only print the commands."""
     programs = topology.decapsulators() + topology.servers()
     with topology.laboratory(tag, rehearse=only_print) as lab:
         topology.build(lab)
@@ -93,7 +93,7 @@ def script(lab: Lab, programs: list[Program]) -> str:
 
 
 def welcome(topology: Topology, lab: Lab) -> str:
-    """What to type next."""
+    """A text that says what to type next."""
     me = [sys.executable, sys.argv[0]]
     tag = ["--name", lab.name.removeprefix(f"{lab.kind}-")]
     start = [
@@ -125,7 +125,7 @@ def installed_pktlb(arguments: list[str]) -> list[str]:
 
 
 def lines(commands: list[list[str]]) -> str:
-    """Commands to be pasted."""
+    """The lines of commands, to be pasted."""
     return "\n".join(shown(argv, indent=4) for argv in commands)
 
 
@@ -138,7 +138,7 @@ def down(topology: Topology, tag: str) -> None:
 
 
 def execute(topology: Topology, tag: str, host: str, command: list[str]) -> None:
-    """Become a command that runs in a host; pktlb is found there, wherever one stands."""
+    """Run a command in a host, in the place of this process; it can import pktlb."""
     require_root()
     name = find(topology, tag)
     if f"{name}-{host}" not in namespace.names(name):
@@ -151,7 +151,8 @@ def execute(topology: Topology, tag: str, host: str, command: list[str]) -> None
 
 
 def find(topology: Topology, tag: str) -> str:
-    """The name of the laboratory that is meant: the named one, or the newest that was left up."""
+    """The name of the laboratory with this tag; without a tag, of the newest that was left up.
+    Raises `UsageError`."""
     if tag:
         name = f"{topology.kind}-{tag.removeprefix(f'{topology.kind}-')}"
         if not namespace.names(name):

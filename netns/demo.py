@@ -51,7 +51,7 @@ class Demo(Stage):
         return Trial("rr", f"{REQUESTS} requests, weights {told}", answers, complaint)
 
     def least_connections(self) -> Trial:
-        """Who holds a long connection gets no short one while another holds none."""
+        """A server with a long connection gets no short one while another server has none."""
         with self.balancing("lc"):
             held = [self.hold() for _ in range(HELD)]
             names = sorted({name for curl in held for name in HOLDER.findall(curl.stdout)})
@@ -65,7 +65,7 @@ class Demo(Stage):
         return Trial("lc", what, answers, complaint)
 
     def source(self) -> Trial:
-        """A client address stays with its server; different ones spread."""
+        """A client's address stays with its server; several addresses are spread."""
         for address in MORE_CLIENTS:
             self.client.address("eth0", f"{address}/24")
         with self.balancing("source"):

@@ -8,7 +8,7 @@
                                                     +---- b 10.0.2.12  } VIP on lo, not on ARP
                                                     +---- c 10.0.2.13 /
 
-The router asks by ARP who has the VIP; only the balancer answers. pktlb puts a backend's MAC
+The router asks for the VIP by ARP, and only the balancer answers. pktlb puts a backend's MAC
 address into the frame and leaves all else as it is. The backend takes the packet for its own, as
 the VIP is on its loopback, and answers from the VIP by way of the router: no reply crosses the
 balancer, and the server sees the client's own address.

@@ -1,19 +1,19 @@
-"""What can go wrong in a laboratory, and with which exit status a script then ends."""
+"""The errors of laboratories, each with the exit status of a script."""
 
 
 class LabError(Exception):
-    """Something did not happen as it should; the text is one sentence for a person."""
+    """Something did not happen as it should; the text is one sentence for people."""
 
     exit_status = 1
 
 
 class UsageError(LabError):
-    """The caller named something that there is not."""
+    """The caller named something that does not exist."""
 
     exit_status = 2
 
 
 class RefusedError(LabError):
-    """The machine refuses what a laboratory needs: root, a tool, a namespace."""
+    """The machine refuses something that a laboratory needs: root, a tool, a namespace."""
 
     exit_status = 3

@@ -5,16 +5,14 @@ import subprocess
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from netns import namespace
 from netns.capture import Capture, tcpdump
 from netns.errors import LabError
+from netns.network import Network
 from netns.process import READY_TIMEOUT, Process
 from netns.step import AddAddress, AddRoute, AddRules, SetOffloads, SetSysctls
-
-if TYPE_CHECKING:
-    from netns.lab import Lab
 
 SERVER: Final = Path(__file__).with_name("server.py")
 RUN_TIMEOUT: Final = 60.0
@@ -37,17 +35,17 @@ STATE: Final = (
     "nft --stateless list ruleset",
     "sysctl -a --pattern ^net\\.ipv[46]\\.(conf|ip_forward)",
 )
-"What a host is like, packets apart: the same before and after a program that undoes its doings."
+"Commands that print all of a host that a program may change; packets do not change it."
 
 
 class Host:
-    """One host; made by `Lab.host`."""
+    """One host. `Lab.host` makes it."""
 
-    def __init__(self, lab: "Lab", name: str, number: int) -> None:
-        self.lab = lab
+    def __init__(self, network: Network, name: str, number: int) -> None:
+        self.network = network
         self.name = name
         self.number = number
-        self.namespace = f"{lab.name}-{name}"
+        self.namespace = f"{network.name}-{name}"
         self.macs: dict[str, str] = {}
         "The MAC addresses of its interfaces, by interface."
 
@@ -55,7 +53,8 @@ class Host:
         return self.name
 
     def new_mac(self, ifname: str) -> str:
-        """A MAC address that can be read: locally administered, host number, interface number."""
+        """The MAC address for one more interface: locally administered, with the number of the host
+        and of the interface in the last bytes."""
         self.macs[ifname] = mac = f"02:00:00:00:{self.number:02x}:{len(self.macs) + 1:02x}"
         return mac
 
@@ -65,29 +64,29 @@ class Host:
 
     def address(self, ifname: str, address: str) -> None:
         """Give an interface an address, such as 10.0.1.2/24."""
-        self.lab.do(AddAddress(self.namespace, ifname, address))
+        self.network.do(AddAddress(self.namespace, ifname, address))
 
     def route(self, destination: str, via: str, ifname: str = "") -> None:
-        """Send a prefix, or `default` (IPv6: `::/0`), to a neighbour, on an interface if told."""
-        self.lab.do(AddRoute(self.namespace, destination, via, ifname))
+        """Route a prefix, or `default` (IPv6: `::/0`), to a neighbour, on an interface if given."""
+        self.network.do(AddRoute(self.namespace, destination, via, ifname))
 
     def rules(self, rules: str) -> None:
-        """Give nftables rules."""
-        self.lab.do(AddRules(self.namespace, rules))
+        """Load nftables rules."""
+        self.network.do(AddRules(self.namespace, rules))
 
     def forwards(self) -> None:
-        """Make it a router, of both families where the laboratory has both."""
+        """Make it a router for IPv4, and for IPv6 if the laboratory has that."""
         self.sysctl("net.ipv4.ip_forward", "1")
-        if self.lab.ipv6:
+        if self.network.ipv6:
             self.sysctl("net.ipv6.conf.all.forwarding", "1")
 
     def sysctl(self, key: str, value: str) -> None:
         """Set a key below `net.` for this host."""
-        self.lab.do(SetSysctls(self.namespace, {key: value}))
+        self.network.do(SetSysctls(self.namespace, {key: value}))
 
     def offloads(self, ifname: str, on: bool) -> None:
         """Leave segmentation and checksums to the device, or let the kernel do them itself."""
-        self.lab.do(SetOffloads(self.namespace, ifname, on))
+        self.network.do(SetOffloads(self.namespace, ifname, on))
 
     def enter(self) -> AbstractContextManager[None]:
         """Let the current thread live in this host, to open sockets there."""
@@ -99,8 +98,9 @@ class Host:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Where the control socket of this host's balancer is: hosts share their file system."""
-        return {"PKTLB_SOCKET": str(self.lab.directory / f"{self.name}.sock")}
+        """Variables that name the control socket of this host's balancer, as all hosts share one
+        file system."""
+        return {"PKTLB_SOCKET": str(self.network.directory / f"{self.name}.sock")}
 
     def ask(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command of pktlb to its end."""
@@ -109,7 +109,8 @@ class Host:
     def run(
         self, *argv: str, timeout: float = RUN_TIMEOUT, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program to its end; a failure of it is an error unless `check` is false."""
+        """Run a program to its end. Raises `LabError` after `timeout` seconds, and if the program
+        fails and `check` is set."""
         line = shortened(f"{self.name}: {' '.join(argv)}")
         try:
             done = subprocess.run(
@@ -129,10 +130,10 @@ class Host:
         return done
 
     def start(self, *argv: str, ready: str = "", timeout: float = READY_TIMEOUT) -> Process:
-        """Start a program; return when it runs and, if `ready` is given, has said that."""
-        log = self.lab.new_file(self, Path(argv[0]).name)
+        """Start a program; return when it runs, and has printed `ready` if that is given."""
+        log = self.network.new_file(self.name, Path(argv[0]).name)
         process = Process(self.command(*argv), log, self.environment)
-        self.lab.processes.append(process)
+        self.network.processes.append(process)
         if ready:
             process.wait_for(ready, timeout)
         return process
@@ -149,19 +150,19 @@ class Host:
 
     def capture(self, ifname: str, bpf_filter: str = "") -> Capture:
         """Record the frames of an interface; tcpdump listens on return."""
-        file = self.lab.new_file(self, ifname).with_suffix(".pcap")
+        file = self.network.new_file(self.name, ifname).with_suffix(".pcap")
         return Capture(self.start(*tcpdump(ifname, bpf_filter, file)), file)
 
     def counters(self, ifname: str) -> dict[str, int]:
-        """rx_packets, tx_packets, rx_bytes, tx_bytes, rx_dropped and so on."""
-        return self.lab.kernel.counters(self.namespace, ifname)
+        """The counters of an interface: rx_packets, tx_packets, rx_bytes, tx_bytes and so on."""
+        return self.network.kernel.counters(self.namespace, ifname)
 
     def interfaces(self) -> dict[str, str]:
         """The interfaces that there are now, with their MAC addresses."""
-        return self.lab.kernel.links(self.namespace)
+        return self.network.kernel.links(self.namespace)
 
     def state(self) -> str:
-        """All that a program may have changed here, to be compared before and after."""
+        """All that a program may change here, as text, to be compared before and after."""
         return "".join(self.run(*line.split()).stdout for line in STATE)
 
 
@@ -172,18 +173,18 @@ class Switch(Host):
 
 
 def shortened(line: str) -> str:
-    """A command line for people to recognise."""
+    """The beginning of a command line, by which people recognise it."""
     return line if len(line) <= RECOGNISABLE else f"{line[:RECOGNISABLE]} …"
 
 
 def server_command(name: str, listen: str) -> list[str]:
-    """The command line of netns/server.py (-IS: it needs nothing but the standard library, and is
-    started often)."""
+    """The command line of netns/server.py. -IS makes the start quick; the server needs only the
+    standard library."""
     return [sys.executable, "-IS", str(SERVER), "--name", name, "--listen", listen]
 
 
 def pktlb_command(*arguments: str) -> list[str]:
-    """The command line of pktlb, installed or not, as long as the package can be found."""
+    """The command line of pktlb, which does not have to be installed."""
     if arguments[:1] == ("run",) and not {"--engine", "-c"} & set(arguments):
         arguments = ("run", *os.environ.get(ENGINE, "").split(), *arguments[1:])
     return [sys.executable, "-m", "pktlb", *arguments]

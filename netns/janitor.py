@@ -50,9 +50,9 @@ def kill(pidfd: int) -> None:
 
 
 def main(run: str) -> None:
-    """Wait for the owner's end, or its word that the laboratory stays."""
+    """Wait for the owner's end, and sweep, unless the owner has written KEEP."""
     for unwanted in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(unwanted, signal.SIG_IGN)  # meant for the owner; its end is our sign
+        signal.signal(unwanted, signal.SIG_IGN)  # meant for the owner, whose end is awaited
     if sys.stdin.buffer.read() != KEEP:
         sweep(run)
 

@@ -45,7 +45,7 @@ class Kernel:
         return bool(link.get_attr("IFLA_OPERSTATE") == "UP")
 
     def counters(self, name: str, ifname: str) -> dict[str, int]:
-        """What has gone through an interface: rx_packets, tx_bytes and so on."""
+        """The counters of an interface: rx_packets, tx_bytes and so on."""
         (link,) = self.netlink(name).get_links(self.index(name, ifname))
         return {key: int(value) for key, value in link.get_attr("IFLA_STATS64").items()}
 

@@ -9,13 +9,13 @@
     client4 .5 -+              guest .2 --+
                                IPv6: fd01:: to fd04:: in place of 10.0.1. to 10.0.4.
 
-A sandwich: pktlb runs on left and on right. Neither is dialled: the client talks to the server, and
-left is but the gateway on its way. pktlb puts a firewall's MAC address into each frame and leaves
-all else as it is. The firewalls keep state: each passes replies only of what it has let out itself.
-They see whole connections, because left and right choose by a hash that is the same for both
-directions, and know the firewalls by the same names. One balancer is enough where the machines in
-the middle put their own addresses in place of the clients', as gateways to the Internet do; and one
-arm is enough for that: guest is on their own network, and left is its gateway all the same.
+A sandwich: pktlb runs on left and on right. The client dials neither: it talks to the server, and
+left is the gateway on its way. pktlb puts a firewall's MAC address into each frame and leaves all
+else as it is. The firewalls keep state: each passes a reply only if it has passed the request. They
+see whole connections, because left and right choose by a hash that is the same for both directions,
+and give the firewalls the same names. One balancer is enough if the machines in the middle put
+their own addresses in the place of the clients', as gateways to the Internet do. One interface is
+enough for that, too: guest is on the network of the firewalls, and left is its gateway.
 """
 
 import sys
@@ -45,19 +45,19 @@ table inet firewall {
     }
 }
 """
-"Out with everything, and in with its replies; what has no state here went out elsewhere."
+"Passes all that goes out, and replies to it; a packet without state here is counted as a stray."
 
 QUICK_NEIGHBOURS = "200"
-"Milliseconds between questions for a neighbour that does not answer; a second, usually."
+"Milliseconds between questions for a neighbour that does not answer; the default is 1000."
 
 
 def build(lab: Lab) -> None:
     """Lay out what the drawing shows."""
     lan, front, rear = (lab.bridge(name) for name in ("lan", "front", "rear"))
     left, right, server = lab.host("left"), lab.host("right"), lab.host("server")
-    attach(left, "lan", lan, net=1, last=1)
-    attach(left, "front", front, net=2, last=1)
-    attach(right, "rear", rear, net=3, last=1)
+    attach(lab, left, "lan", lan, net=1, last=1)
+    attach(lab, left, "front", front, net=2, last=1)
+    attach(lab, right, "rear", rear, net=3, last=1)
     lab.link(right, "srv", server, "eth0")
     number(right, "srv", net=4, last=1)
     number(server, "eth0", net=4, last=2)
@@ -67,23 +67,23 @@ def build(lab: Lab) -> None:
         route(host, "all", via=way)
         host.sysctl(f"net.ipv4.neigh.{ifname}.retrans_time_ms", QUICK_NEIGHBOURS)
     for name, last in CLIENTS.items():
-        attach(lab.host(name), "eth0", lan, net=1, last=last)
+        attach(lab, lab.host(name), "eth0", lan, net=1, last=last)
         route(lab.hosts[name], "all", via="1::1")
-    attach(lab.host("guest"), "eth0", front, net=2, last=2)
+    attach(lab, lab.host("guest"), "eth0", front, net=2, last=2)
     route(lab.hosts["guest"], "all", via="2::1")
     for name, last in FIREWALLS.items():
         firewall = lab.host(name)
-        attach(firewall, "front", front, net=2, last=last)
-        attach(firewall, "rear", rear, net=3, last=last)
+        attach(lab, firewall, "front", front, net=2, last=last)
+        attach(lab, firewall, "rear", rear, net=3, last=last)
         firewall.forwards()
         route(firewall, "1", via="2::1")
         route(firewall, "4", via="3::1")
         firewall.rules(STATEFUL)
 
 
-def attach(host: Host, ifname: str, switch: Switch, net: int, last: int) -> None:
+def attach(lab: Lab, host: Host, ifname: str, switch: Switch, net: int, last: int) -> None:
     """Connect a host to a switch."""
-    host.lab.link(host, ifname, switch, host.name)
+    lab.link(host, ifname, switch, host.name)
     number(host, ifname, net, last)
 
 

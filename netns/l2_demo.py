@@ -13,16 +13,16 @@ from netns.trial import Answer, Trial, last_part
 from netns.waiting import wait_until
 
 CONNECTIONS: Final = 36
-"So many that none of three firewalls is left out by chance."
+"Enough that no firewall of three is left out by chance."
 EACH: Final = 3
 "Requests of a client that stays with its firewall."
 SOURCES: Final = range(21, 33)
-"Last parts of more addresses of a client."
+"The last parts of more addresses of a client."
 
 TRANSFER: Final = 4_000_000
 PULLED: Final = "fw2"
 NOTICED: Final = 20.0
-"Seconds in which a firewall that is gone must be noticed on both sides; six is usual."
+"Seconds in which both sides must notice that a firewall is gone; six are usual."
 
 COUNTER: Final = re.compile(r"counter (\w+) \{\s+packets (\d+)")
 
@@ -34,7 +34,7 @@ table inet hide {
     }
 }
 """
-"A firewall that puts its own address in place of its clients' needs nobody's help for the replies."
+"Rules of a firewall that puts its own address in the place of its clients': it gets all replies."
 
 
 class L2Demo(Stage):
@@ -66,7 +66,7 @@ class L2Demo(Stage):
     def spreading(
         self, *hosts: str, hash_on: str = SYMMETRIC, interface: str = ""
     ) -> Iterator[None]:
-        """Have pktlb run on balancers, and the firewalls count from zero."""
+        """Run pktlb on balancers for the length of a `with` block."""
         with ExitStack() as stack:
             for host in hosts:
                 arguments = self.sandwich.spread(host, hash_on, interface)
@@ -86,7 +86,7 @@ class L2Demo(Stage):
         return Trial("5-tuple", what, answers, complaint, opened)
 
     def pings(self) -> Trial:
-        """Of both families: each is one flow, however many packets."""
+        """Pings of both families: all packets of a ping are one flow."""
         self.count()
         for target in self.topology.dialled:
             self.client.run("ping", "-c", "3", "-i", "0.1", "-W", "2", target.strip("[]"))
@@ -154,7 +154,7 @@ class L2Demo(Stage):
         return Trial(hash_on, what, each, complaint, opened)
 
     def count(self) -> dict[str, dict[str, int]]:
-        """What the firewalls have counted since this was last asked."""
+        """The counters of the firewalls since the last call."""
         return {
             it.name: {
                 name: int(packets)

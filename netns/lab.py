@@ -60,7 +60,7 @@ WITH_IPV6: Final = {
     "net.ipv6.conf.default.accept_ra": "0",
     "net.ipv6.conf.default.router_solicitations": "0",
 }
-"Link-local addresses are there at once, and nobody looks for routers that there are not."
+"Link-local addresses can be used at once, and no host looks for routers."
 
 
 class Lab:
@@ -104,7 +104,7 @@ class Lab:
 
     @property
     def directory(self) -> Path:
-        """Where output and captures lie; gone with the laboratory."""
+        """The directory of output and captures; the janitor removes it with the laboratory."""
         return janitor.LABS / self.name
 
     def do(self, step: Step) -> None:
@@ -122,7 +122,7 @@ class Lab:
         return "\n".join(step.shell() for step in self.steps)
 
     def host(self, name: str) -> Host:
-        """A new host; it forwards nothing until told to."""
+        """A new host; it forwards nothing before `forwards`."""
         return self._add(Host(self, self._new_name(name), len(self.hosts) + 1))
 
     def bridge(self, name: str) -> Switch:
@@ -140,7 +140,7 @@ class Lab:
         index = left.new_index()
         self.do(AddCable(end(left, left_ifname), end(right, right_ifname), index, mtu))
 
-    def new_file(self, host: Host, what: str) -> Path:
+    def new_file(self, host: Host | str, what: str) -> Path:
         """A path for output of something that runs on `host`, never given twice."""
         self._files += 1
         return self.directory / f"{self._files:03}-{host}-{what}"
@@ -179,7 +179,7 @@ class Lab:
         return name
 
     def _claim_name(self) -> None:
-        """Take a name that no other laboratory has: who makes its directory, has it."""
+        """Take a name that no other laboratory has. Making the directory decides whose it is."""
         wanted = self.name
         while True:
             self.name = wanted or f"{self.kind}-{secrets.token_hex(TAG_BYTES)}"
@@ -189,7 +189,7 @@ class Lab:
                 raise UsageError(f"there is a laboratory {wanted} already")
 
     def _make_directory(self) -> bool:
-        """Whether this laboratory's directory is new, and so surely its own."""
+        """Make the directory of the name; whether it was not there before."""
         try:
             self.directory.mkdir(mode=0o700, parents=True)
         except FileExistsError:
@@ -198,7 +198,7 @@ class Lab:
 
 
 def require_root() -> None:
-    """Refuse in one sentence what would fail in the middle."""
+    """Raise `RefusedError` now if a laboratory would fail later."""
     if os.geteuid() != 0:
         raise RefusedError("network namespaces need root: run this as root, or with sudo")
     if shutil.which("ip") is None:
@@ -212,13 +212,13 @@ def end(host: Host, ifname: str) -> End:
 
 
 def check_name(name: str, pattern: re.Pattern[str]) -> None:
-    """Names become parts of file names and commands: only letters and digits."""
+    """Raise `UsageError` if a name cannot be a part of file names and commands."""
     if not pattern.fullmatch(name):
         raise UsageError(f"{name!r} is not a name of at most 15 small letters and digits")
 
 
 def hire_janitor(run: str) -> subprocess.Popen[bytes]:
-    """Start the janitor of a laboratory; it notices by itself when this process is gone."""
+    """Start the janitor of a laboratory, which notices by itself when this process ends."""
     try:
         return subprocess.Popen(
             [sys.executable, "-S", "-m", "netns.janitor", run],

@@ -10,9 +10,9 @@ from netns.trial import Trial
 
 REQUESTS: Final = 12
 SPREAD: Final = 48
-"So many connections that none of four servers is left out by chance."
+"Connections; enough that no server of four is left out by chance."
 SOURCES: Final = range(21, 37)
-"Last parts of more addresses of the client."
+"The last parts of more addresses of the client."
 
 DOWNLOAD: Final = 4_000_000
 UPLOAD: Final = 1_000_000
@@ -49,7 +49,7 @@ class MixedDemo(Stage):
         return Trial("rr", f"{REQUESTS} requests to {vip(url)}", answers, complaint)
 
     def downloads(self, url: str) -> Trial:
-        """One from each server, all past the balancer."""
+        """One download from each server; none crosses the balancer."""
         balancer = self.lab.hosts[self.topology.balancer]
         before = balancer.counters("eth0")
         count = len(self.servers)
@@ -66,7 +66,7 @@ class MixedDemo(Stage):
         return Trial("rr", what, complaint=complaint)
 
     def uploads(self, url: str) -> Trial:
-        """One to each server, from a client that has to learn what fits the tunnels."""
+        """One upload to each server; the client has to learn the size that fits the tunnels."""
         count = len(self.servers)
         whole = self.upload(url, UPLOAD, count)
         route = self.client.run("ip", "route", "get", vip(url)).stdout
@@ -80,7 +80,7 @@ class MixedDemo(Stage):
         return Trial("rr", what, complaint=complaint)
 
     def source(self, url: str) -> Trial:
-        """A client address stays with its server, whatever the families; different ones spread."""
+        """A client's address stays with its server, in each family; several are spread."""
         prefix = client_address(url)[:-1]
         clients = [f"{prefix}{last}" for last in SOURCES]
         for address in clients:
@@ -105,7 +105,7 @@ class MixedDemo(Stage):
 
 
 def family(url: str) -> str:
-    """That of the address in a URL."""
+    """The family of the address in a URL, for people."""
     return "IPv6" if "[" in url else "IPv4"
 
 

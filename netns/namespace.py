@@ -20,7 +20,7 @@ libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 def names(run: str) -> list[str]:
-    """The namespaces of one laboratory: all those called `run`-something."""
+    """The namespaces of one laboratory: all whose names begin with `run`-."""
     if not DIRECTORY.is_dir():
         return []
     return sorted(path.name for path in DIRECTORY.iterdir() if path.name.startswith(f"{run}-"))
@@ -37,8 +37,8 @@ def set_namespace(fd: int) -> None:
 def entered(name: str) -> Iterator[None]:
     """Let the current thread live in namespace `name` for the length of a `with` block.
 
-    A socket belongs for ever to the namespace in which it was made, and so does a child process;
-    other threads of this process stay where they are.
+    A socket or a child process that is made in the block belongs to the namespace for ever. Other
+    threads of this process stay where they are.
     """
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -56,14 +56,14 @@ def entered(name: str) -> Iterator[None]:
 
 
 def remove(name: str) -> None:
-    """Take away the name; the kernel removes the namespace itself with its last user."""
+    """Remove the name of a namespace. The kernel removes the namespace with its last user."""
     path = DIRECTORY / name
     libc.umount2(os.fsencode(path), MNT_DETACH)
     path.unlink(missing_ok=True)
 
 
 def identity(path: str | Path) -> tuple[int, int] | None:
-    """What tells one namespace from another; None if there is nothing at `path` any more."""
+    """Two numbers that tell a namespace from others; None if there is nothing at `path`."""
     try:
         status = os.stat(path)
     except OSError:

@@ -42,12 +42,12 @@ class Process:
 
     @property
     def stdout(self) -> str:
-        """What it has printed so far (also after the end)."""
+        """The standard output up to now, also after the end."""
         return self._out.read_bytes().decode(errors="replace")
 
     @property
     def stderr(self) -> str:
-        """What it has complained about so far."""
+        """The standard error up to now, also after the end."""
         return self._err.read_bytes().decode(errors="replace")
 
     @property
@@ -59,7 +59,8 @@ class Process:
         return " ".join(self.argv)
 
     def wait_for(self, text: str, timeout: float = READY_TIMEOUT) -> None:
-        """Return when `text` stands in its output or complaints; fail at once if it ends first."""
+        """Return when `text` is in its standard output or error. Raises `LabError` after `timeout`
+        seconds, or at once if the program ends before."""
 
         def said_or_ended() -> bool:
             return self.status is not None or text in self.stdout or text in self.stderr
@@ -82,7 +83,7 @@ class Process:
             raise LabError(f"waited {timeout:g} s in vain until {self} ends") from None
 
     def stop(self, number: int = signal.SIGTERM, timeout: float = READY_TIMEOUT) -> int:
-        """Ask it to end, wait until it has; return the exit status."""
+        """Send a signal that ends it, and wait for that; return the exit status."""
         self.send_signal(number)
         return self.wait(timeout)
 

@@ -1,4 +1,4 @@
-"""A firewall sandwich: what two balancers are told who spread the same machines from both sides."""
+"""A firewall sandwich: two balancers with the same machines between them, and their arguments."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

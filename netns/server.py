@@ -3,14 +3,14 @@
 
     server.py --name a --listen 0.0.0.0:8080        (both families: --listen [::]:8080)
 
-    GET /              who answers, and what addresses it sees:  a 10.0.1.2:40312 -> 10.0.2.11:8080
+    GET /              its name, and the addresses that it sees:  a 10.0.1.2:40312 -> 10.0.2.11:8080
     GET /bytes/N       N bytes, the same each time (see `pattern`)
     POST, PUT /upload  the SHA-256 of the body
     GET /slow/SECONDS  one byte at once, the rest when the time is over or the client hangs up
-    UDP                name, client's address and port, then what the client sent
+    UDP                its name, the client's address and port, then the client's own text
 
-Standard library only, so that a dozen of them are up in no time. It prints `listening` when it
-serves and ends cleanly on SIGTERM.
+It needs the standard library only, so that it starts quickly. It prints `listening` when it serves,
+and ends cleanly on SIGTERM.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from typing import Any, Final
 
 BLOCK: Final = 1 << 20
 STOP_INTERVAL: Final = 0.02
-"Seconds after which the HTTP server looks whether it shall stop."
+"Seconds between two looks of the HTTP server at whether it shall stop."
 
 BACKLOG: Final = 1024
 LONGEST_DATAGRAM: Final = 65535
@@ -101,11 +101,11 @@ class Handler(BaseHTTPRequestHandler):
         return True
 
     def version_string(self) -> str:
-        """The header `Server`: whatever is asked for, the answer tells who gives it."""
+        """The header `Server` of all answers: the name of this server."""
         return self.server.name
 
     def whereabouts(self) -> str:
-        """Who serves, and the two ends of this connection as the server sees them."""
+        """The server's name, and the two ends of this connection as the server sees them."""
         here = self.connection.getsockname()
         return f"{self.server.name} {written(self.client_address)} -> {written(here)}"
 
@@ -119,10 +119,10 @@ class Handler(BaseHTTPRequestHandler):
         return digest.hexdigest()
 
     def answer(self, line: str) -> None:
-        """One line of text.
+        """Answer with one line of text.
 
-        Who asks for `Connection: close` gets no length and reads until the server closes: so one
-        connection is surely over, at both ends, before the client opens the next.
+        A client that asks for `Connection: close` gets no length, and reads until the server
+        closes. So a connection is over at both ends before the client opens the next one.
         """
         body = f"{line}\n".encode()
         self.start_answer(None if self.close_connection else len(body))
@@ -138,7 +138,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def answer_slowly(self, seconds: float) -> None:
-        """Hold the connection: anything readable on it means that the client hung up."""
+        """Hold the connection. It becomes readable when the client hangs up."""
         self.start_answer(2)
         self.wfile.write(b".")
         self.wfile.flush()
@@ -146,7 +146,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"\n")
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: what counts is what the client gets."""
+        """Log nothing."""
 
 
 class Server(ThreadingHTTPServer):
@@ -170,7 +170,7 @@ class Server(ThreadingHTTPServer):
         self.socket.bind(self.server_address)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that hangs up in the middle is none of our concern."""
+        """Ignore a client that hangs up in the middle."""
 
     def stop(self) -> None:
         self._stop.close()
@@ -181,8 +181,8 @@ class Server(ThreadingHTTPServer):
 def echo_datagrams(name: str, udp: socket.socket) -> None:
     """Answer each datagram from the address that it was sent to.
 
-    A server with several addresses has to ask for that one (PKTINFO) and say it in its answer:
-    otherwise the kernel would put the address of the interface there, not the VIP.
+    A server with several addresses has to ask for that address (PKTINFO), and name it with its
+    answer: otherwise the kernel answers from the address of the interface, not from the VIP.
     """
     while True:
         data, control, _, client = udp.recvmsg(LONGEST_DATAGRAM, socket.CMSG_SPACE(20))
@@ -213,7 +213,7 @@ def family(end: tuple[str, int]) -> socket.AddressFamily:
 
 
 def take_both_families(listening: socket.socket) -> None:
-    """Let a socket on :: have IPv4 as well, whatever the machine's settings."""
+    """Let a socket on :: take IPv4 as well, by any settings of the machine."""
     if listening.family == socket.AF_INET6:
         listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
 

@@ -21,7 +21,7 @@ EACH_ALONE: Final = ("--header", "Connection: close")
 "Every request over a connection of its own."
 
 LAST_WORDS: Final = 20
-"Lines of a program's complaints that are shown when it was of no use."
+"Lines of a program's standard error that are shown when a trial fails."
 
 CLIENT4: Final = "10.0.1.2"
 CLIENT6: Final = "fd01::2"
@@ -50,7 +50,7 @@ class Stage:
         yield Trial("", f"after stop: {', '.join(self.touched)} as before", complaint=complaint)
 
     def trials_proper(self) -> Iterator[Trial]:
-        """Those that make a difference between the topologies."""
+        """The trials that differ from topology to topology."""
         raise NotImplementedError
 
     @contextmanager
@@ -80,7 +80,7 @@ class Stage:
         return self.ask_from(self.client, count, url, address or client_address(url))
 
     def ask_from(self, host: Host, count: int, url: str, address: str = "") -> list[Answer]:
-        """The same from any host."""
+        """Send requests from any host, each over a connection of its own."""
         bound = ("--interface", address) if address else ()
         curl = host.run(*CURL, *bound, *EACH_ALONE, *[url] * count, check=False)
         answers = parse(curl.stdout)
@@ -110,7 +110,7 @@ class Stage:
         return self.client.start("curl", "-sNi", "--max-time", "60", url, ready="\r\n\r\n.")
 
     def wrong(self, answers: list[Answer], counts: Mapping[str, int], saw: str = CLIENT4) -> str:
-        """What is not as it should be about these answers; empty if all is."""
+        """A complaint about these answers; empty if servers and clients are as expected."""
         trial = Trial("", "", answers)
         if trial.counts != Counter(counts):
             expected = ", ".join(f"{name} {count}" for name, count in counts.items())
@@ -129,7 +129,7 @@ def pktlb_on(host: str, arguments: list[str]) -> Program:
 
 
 def sha256(file: Path) -> str:
-    """Of what is in a file."""
+    """The SHA-256 of a file, in hex."""
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 

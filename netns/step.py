@@ -17,8 +17,7 @@ from netns.kernel import Kernel
 from netns.waiting import wait_until
 
 OFFLOADS = ("tso", "gso", "gro", "tx", "rx")
-"What ethtool switches: segmentation and checksums left to the device, segments glued on receipt."
-
+"Words of ethtool: segmentation and checksums by the device, and joining of received segments."
 
 IFA_F_NODAD = 0x02
 "linux/if_addr.h: no duplicate address detection."
@@ -96,8 +95,8 @@ class AddCable:
     left: End
     right: End
     left_index: int
-    """The interface number of the left end, so chosen that the right one gets another: with equal
-    numbers the kernel takes neither for a cable and may notice a second late that it is up."""
+    """The interface number of the left end. The right end must have another: with equal numbers the
+    kernel does not know that these are two ends, and may notice a second late that they are up."""
     mtu: int
 
     def apply(self, kernel: Kernel) -> None:
@@ -138,7 +137,7 @@ class AddCable:
 class AddAddress:
     """An address with its prefix length on an interface.
 
-    An IPv6 address is used at once (nodad): that nobody else in a laboratory has it is certain.
+    An IPv6 address is used at once (nodad): no other host of a laboratory has it.
     """
 
     namespace: str
@@ -227,7 +226,7 @@ class SetSysctls:
 
 @dataclass(frozen=True, slots=True)
 class SetOffloads:
-    """Segmentation, gluing and checksums by the device: all on or all off."""
+    """Segmentation, joining and checksums by the device: all on or all off."""
 
     namespace: str
     ifname: str

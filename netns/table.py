@@ -1,4 +1,4 @@
-"""Tables for a terminal of 100 columns; colour where it is one and nobody objects."""
+"""Tables for a terminal of 100 columns, in colour unless NO_COLOR is set."""
 
 import os
 import shlex
@@ -11,7 +11,7 @@ from typing import Final
 
 
 class Colour(Enum):
-    """What a colour says, and the escape sequence that switches it on."""
+    """Meanings of colours, and the escape sequences that switch them on."""
 
     PLAIN = ""
     TITLE = "\033[1m"

@@ -1,4 +1,4 @@
-"""What the topologies have in common, as data: who is who, and which programs run where."""
+"""A topology as data: its hosts, their roles, and the programs that run on them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """A laboratory in which one mode of pktlb is at home."""
+    """A laboratory that shows one mode of pktlb."""
 
     mode: str
     "The flag --mode of pktlb."
@@ -40,7 +40,7 @@ class Topology:
     decap: bool = False
     "Whether a backend has to unwrap what the balancer sends it."
     snat: str = ""
-    "An address for --snat, where the mode knows such a thing."
+    "An address for --snat, if the mode has that."
     name: str = ""
     "The first part of the laboratory's name, if not the mode."
     ipv6: bool = False
@@ -71,7 +71,7 @@ class Topology:
         return self.urls[0]
 
     def laboratory(self, tag: str = "", *, rehearse: bool = False) -> Lab:
-        """An empty one for this topology."""
+        """A new laboratory for this topology, still empty."""
         return Lab(self.kind, tag, ipv6=self.ipv6, rehearse=rehearse)
 
     def run_arguments(

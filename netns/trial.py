@@ -1,4 +1,4 @@
-"""A trial: what was asked, who answered, what is wrong about it; and the table that trials make."""
+"""A trial: its requests, their answers and a complaint; and the table of all trials."""
 
 import re
 from collections import Counter
@@ -9,7 +9,7 @@ from typing import Final
 from netns.table import Cell, Colour, header, line
 
 ANSWER: Final = re.compile(r"^(\w+) \[?([\da-f.:]+?)\]?:\d+ -> ", re.MULTILINE)
-"What netns/server.py writes: its name, and the client's address as it sees it."
+"An answer of netns/server.py: its name, and the client's address as it sees it."
 
 ASKED: Final = 61
 "Columns for what was asked and the counts of all servers."
@@ -18,7 +18,7 @@ COUNT: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server wrote back."""
+    """The answer of a server."""
 
     server: str
     client: str
@@ -38,7 +38,7 @@ class Trial:
     what: str
     answers: list[Answer] = field(default_factory=list)
     complaint: str = ""
-    "What is wrong about it, if anything is."
+    "What is wrong; empty if nothing is."
     passed: Mapping[str, int] = field(default_factory=dict)
     "How many connections went through each machine, where these are not the servers."
 
@@ -72,5 +72,5 @@ class Sheet:
 
 
 def last_part(address: str) -> str:
-    """What tells an address from its neighbours: 36 of 10.0.1.36 and of fd01::36."""
+    """The last part of an address: 36 of 10.0.1.36 and of fd01::36."""
     return re.split(r"[.:]", address)[-1]

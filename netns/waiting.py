@@ -1,4 +1,4 @@
-"""Waiting for things to become true: by looking, with a deadline, never by sleeping and hoping."""
+"""Waits until something becomes true: by looking, with a deadline."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,8 @@ Seen = TypeVar("Seen")
 def wait_until(
     predicate: Callable[[], Seen], timeout: float, what: str, interval: float = POLL_INTERVAL
 ) -> Seen:
-    """Return the predicate's first true value; complain that `what` did not happen in time."""
+    """The predicate's first true value. Raises `LabError` if `what` does not happen within
+    `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not (seen := predicate()):
         if time.monotonic() > deadline:

@@ -35,7 +35,7 @@ PHASES: Final = {
 
 
 class Header(NamedTuple):
-    """What of IP header and ports a hop may change, as text."""
+    """The fields of an IP header and its ports that a hop may change, as text."""
 
     source: str
     destination: str
@@ -44,7 +44,7 @@ class Header(NamedTuple):
 
 NOTHING: Final = Header("", "", "")
 NO_MACS: Final = ("-", "-")
-"Of a packet on a TUN device: there is no Ethernet."
+"The MAC addresses of a packet on a TUN device, which has no Ethernet."
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +52,14 @@ class Sighting:
     """One packet on one interface."""
 
     time: Decimal
-    "When, to the nanosecond: a float would not tell neighbours apart."
+    "To the nanosecond, which a float cannot tell."
     flags: str
     place: str
     macs: tuple[str, str]
     headers: tuple[Header, ...]
     "From the inside out: two of them in a tunnel."
     families: str
-    "Of the headers, from the inside out: 46 is IPv4 in IPv6."
+    "The versions of the headers, from the inside out: 46 is IPv4 in IPv6."
 
     @property
     def client(self) -> str:
@@ -116,7 +116,7 @@ def watch_requests(lab: Lab, topology: Topology) -> list[Sighting]:
 
 
 def sighting(host: Host, ifname: str, packet: "Packet") -> Sighting:
-    """What of a captured frame is worth showing."""
+    """The parts of a captured frame that are shown."""
     ethernet = packet.name == "Ethernet"
     macs = (packet.src, packet.dst) if ethernet else NO_MACS
     place = f"{host} {ifname} →" if macs[0] == host.macs.get(ifname) else f"→ {host} {ifname}"
@@ -197,7 +197,7 @@ def role(now: Sighting, before: Sighting, depth: int) -> Cell:
 
 
 def legend(sightings: list[Sighting], names: dict[str, str]) -> list[str]:
-    """What the marks and names stand for."""
+    """The lines that explain marks and names."""
     seen = {mac for sighting in sightings for mac in sighting.macs} & names.keys()
     entries = [f"{names[mac]:<14} {mac}" for mac in sorted(seen)]
     told = [

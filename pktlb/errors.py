@@ -1,4 +1,4 @@
-"""Whose fault it is, and with which status the command ends.
+"""Errors by whose fault they are, each with the exit status of the command.
 
 A bad packet is never an exception: it is a `Reason` and a counter (see `pktlb.model`).
 """
@@ -9,28 +9,28 @@ from collections.abc import Iterable
 
 
 class PktlbError(Exception):
-    """Anything that ends a command with one line on standard error instead of a traceback."""
+    """An error that ends a command with a line on standard error instead of a traceback."""
 
     exit_status = 1
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What is printed: one line, unless more is wrong at once."""
+        """The lines that are printed: one, unless several things are wrong."""
         return (str(self),)
 
 
 class ConfigError(PktlbError):
-    """What was asked for cannot be: the line names the flag, the value and what is expected."""
+    """The operator's mistake: the line names the flag, the value and what is expected."""
 
     exit_status = 2
 
 
 class FileError(ConfigError):
-    """All that is wrong with a configuration file, or with an object of the API."""
+    """All mistakes in a configuration file, or in an object of the API."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
-        "One line each; of a file, with its name and the number of the line in front."
+        "One line each; for a file it begins with the file's name and the number of the line."
         more = len(self.problems) - 1
         super().__init__(self.problems[0] + (f" (and {more} more)" if more else ""))
 
@@ -46,7 +46,8 @@ class KernelError(PktlbError):
 
 
 def refused(what: str, error: OSError, needs: str) -> KernelError:
-    """What the kernel refused and why; what it `needs`, where a privilege is missing."""
+    """The error of `what` the kernel has refused; it says what that `needs` if a privilege is
+    missing."""
     why = os.strerror(error.errno) if error.errno else str(error)
     denied = error.errno in (errno.EPERM, errno.EACCES)
     return KernelError(f"{what}: {why}" + (f" (needs {needs})" if denied else ""))

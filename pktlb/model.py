@@ -1,8 +1,8 @@
 """The words of pktlb: services, backends, and what can become of a frame.
 
-Plain frozen values without behaviour, shared by control and datapath. Addresses are packed bytes
-in network order, 4 for IPv4 and 16 for IPv6, so that the family is the length and everything
-behind the parser has one path for both.
+Plain frozen values without behaviour, for all of pktlb. Addresses are packed bytes in network
+order, 4 for IPv4 and 16 for IPv6. So the length is the family, and code behind the parser is the
+same for both.
 """
 
 import socket
@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 
 class Mode(Enum):
-    """How a frame is sent on to the backend."""
+    """The way in which a frame is sent on to the backend."""
 
     NAT = "nat"
     "Addresses and ports are rewritten; the reply comes back through the balancer."
@@ -29,13 +29,13 @@ class Scheduler(Enum):
     RR = "rr"
     "Smooth weighted round robin: weights 3:1 give a a b a."
     LC = "lc"
-    "Least connections relative to weight; among equals, the one that has waited longest."
+    "Least connections relative to weight; of equal backends, the one chosen longest ago."
     SED = "sed"
-    "Shortest expected delay: as `lc`, the new connection counted in."
+    "Shortest expected delay: as `lc`, with the new connection counted as well."
     NQ = "nq"
-    "Never queue: one without connections, else as `sed`."
+    "Never queue: a backend without connections if there is one, else as `sed`."
     P2C = "p2c"
-    "Two random choices in proportion to weight; the one with fewer connections for its weight."
+    "Two random backends, in proportion to weight; the one with fewer connections for its weight."
     SOURCE = "source"
     "Hash of the client's address through a Maglev table: a client stays with its backend."
     MAGLEV = "maglev"
@@ -45,7 +45,7 @@ class Scheduler(Enum):
 
 
 class HashFields(Enum):
-    """What of a packet is hashed."""
+    """The fields of a packet that are hashed."""
 
     MAC = "mac"
     "Source MAC."
@@ -62,25 +62,26 @@ class HashOn(NamedTuple):
 
     fields: HashFields = HashFields.FIVE_TUPLE
     prefix4: int = 32
-    "SOURCE: so many bits of an IPv4 address."
+    "SOURCE: the number of leading bits of an IPv4 address that count."
     prefix6: int = 128
-    "SOURCE: so many bits of an IPv6 address."
+    "SOURCE: the number of leading bits of an IPv6 address that count."
     symmetric: bool = False
     "ADDRESSES and FIVE_TUPLE: both directions of a flow give the same hash."
 
 
 WHOLE_FLOW: Final = HashOn()
+"The 5-tuple."
 HASHES: Final = {
     Scheduler.SOURCE: HashOn(HashFields.SOURCE),
     Scheduler.MAGLEV: WHOLE_FLOW,
     Scheduler.HASH: WHOLE_FLOW,
 }
-"""What schedulers that hash start from, unless told otherwise. They are deterministic: a
-connection that is not known goes where it went before."""
+"""The input of the schedulers that hash, unless the configuration says another. They are
+deterministic: a connection that pktlb does not know goes to the same backend as before."""
 
 
 class Proto(IntEnum):
-    """IP protocol numbers (IANA) that pktlb reads or writes, or has a name for."""
+    """IP protocol numbers (IANA) that pktlb reads, writes or names."""
 
     ICMP = 1
     IPIP = 4
@@ -97,12 +98,12 @@ class Proto(IntEnum):
 
 
 def format_proto(number: int) -> str:
-    """The name of an IP protocol, or its number where it has none here."""
+    """The name of an IP protocol in `Proto`, in lower case, or else its number."""
     return Proto(number).name.lower() if number in set(Proto) else str(number)
 
 
 class Endpoint(NamedTuple):
-    """An address and a transport port; port 0 of a backend: the one that was dialled."""
+    """An address and a transport port; port 0 of a backend: packets keep the one dialled."""
 
     address: bytes
     port: int
@@ -114,30 +115,30 @@ class Endpoint(NamedTuple):
 
 
 def format_address(packed: bytes) -> str:
-    """An address as people write it: "10.0.0.1" of b"\\x0a\\x00\\x00\\x01"."""
+    """The text of a packed address: "10.0.0.1" of b"\\x0a\\x00\\x00\\x01"."""
     return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
 
 
 def bracketed(packed: bytes) -> str:
-    """An address to be followed by a colon: "[2001:db8::1]" (RFC 5952, section 6)."""
+    """The text of an address in front of a port: "[2001:db8::1]" (RFC 5952, section 6)."""
     text = format_address(packed)
     return f"[{text}]" if len(packed) == 16 else text
 
 
 class Vip(NamedTuple):
-    """What clients dial: an address, and which ports and protocols of it."""
+    """An address that clients dial, with some or all of its ports and protocols."""
 
     address: bytes
-    "Empty for whatever is forwarded at all (`--vip any`)."
+    "Empty: everything that this machine would forward (`--vip any`)."
     low: int = 0
     high: int = 65535
-    "Ports, both ends included."
+    "Ports from `low` to `high`, both included."
     protos: tuple[int, ...] = ()
-    "IP protocols; none: all but ICMP, which the kernel answers."
+    "IP protocols; empty: all but ICMP, which the kernel answers."
 
     @property
     def any(self) -> bool:
-        """Whether this is no address of the balancer, but everything that it is given."""
+        """Whether this is no address of the balancer, but everything that it would forward."""
         return not self.address
 
     def __str__(self) -> str:
@@ -152,7 +153,7 @@ class Vip(NamedTuple):
 
 
 class OnRemove(Enum):
-    """What becomes of the open TCP connections of a backend that is taken out of its service."""
+    """What becomes of the open TCP connections of a backend that is removed from its service."""
 
     RESET = "reset"
     "The next packet of either side is answered with RST."
@@ -164,15 +165,15 @@ class OnRemove(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds without a packet after which a flow is forgotten, by what it is doing."""
+    """Seconds without a packet after which a flow is forgotten, by its state."""
 
     syn: float = 60.0
     "A TCP handshake that has not completed."
     tcp: float = 900.0
-    """An open TCP connection; in NAT mode half-closed ones as well. The other modes see the client
-    only, whose FIN has to count as the end of both halves."""
+    """An open TCP connection; in NAT mode a half-closed one as well. Other modes see packets of the
+    client alone: its FIN counts as the end of both halves."""
     fin: float = 120.0
-    "A TCP connection closed by FIN or RST: time for what is still under way (RFC 9293, 3.6.1)."
+    "A TCP connection closed by FIN or RST: packets may still be under way (RFC 9293, 3.6.1)."
     udp: float = 300.0
     "A UDP flow (RFC 4787, 4.3 asks for at least 120, recommends 300)."
 
@@ -188,7 +189,7 @@ class Verdict(Enum):
 
 
 class Reason(Enum):
-    """Why a frame got its verdict. Each frame ends in exactly one; each has a counter."""
+    """Why a frame got its verdict. Each frame has exactly one reason; each reason has a counter."""
 
     OPENED = (Verdict.SEND, "first packet of a new flow, sent to the backend chosen for it")
     FORWARDED = (Verdict.SEND, "packet of a known flow, sent to its backend")

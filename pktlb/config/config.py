@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+from pktlb.config.bounds import MAX_SOCKET_PATH
 from pktlb.config.problem import show
 from pktlb.config.service import Service
 from pktlb.errors import ConfigError
@@ -26,8 +27,6 @@ MAX_SECONDS: Final = 1_000_000
 MAX_SERVICES: Final = 65_536
 _MAX_INTERFACE_NAME: Final = 15
 _MAX_NAME: Final = 64
-_MAX_SOCKET_PATH: Final = 96
-"Of a Unix socket: `sun_path` holds 108 bytes; some are left for the name it is made under."
 _MAPPED: Final = bytes(10) + b"\xff\xff"
 _ITSELF: Final = (bytes(16), bytes(15) + b"\1")
 
@@ -149,9 +148,9 @@ def parse_balancer_name(text: str) -> str:
 def parse_path(text: str) -> str:
     """Of a Unix socket."""
     size = len(text.encode(errors="replace"))
-    if text[:1] != "/" or size > _MAX_SOCKET_PATH or not text.isprintable():
+    if text[:1] != "/" or size > MAX_SOCKET_PATH or not text.isprintable():
         raise ConfigError(
-            f"expected a path that starts with / and has {_MAX_SOCKET_PATH} bytes at most, got "
+            f"expected a path that starts with / and has {MAX_SOCKET_PATH} bytes at most, got "
             + show(text)
         )
     return text

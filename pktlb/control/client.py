@@ -17,16 +17,16 @@ _MAX_LINE: Final = 1 << 20
 
 
 class DaemonError(PktlbError):
-    """There is no answer, or it is no."""
+    """The balancer does not answer, or refuses."""
 
     def __init__(self, text: str, status: int = 0) -> None:
         super().__init__(text)
         self.status: Final = status
-        "HTTP's; 0: there is no answer."
+        "The status of HTTP; 0: there is no answer."
 
 
 class RejectedError(ConfigError):
-    """The balancer does not understand a value; what is wrong with it, all at once."""
+    """The balancer does not understand a request. `lines` has all that is wrong with it."""
 
     def __init__(self, problems: tuple[str, ...], status: int) -> None:
         super().__init__(problems[0])
@@ -69,8 +69,9 @@ class Client:
         body: object = None,
         timeout_s: float | None = TIMEOUT_S,
     ) -> Any:
-        """The JSON value, or the text, of the answer. Parts of the path are any text; a query
-        whose value is None is left out; a body that is no text is sent as JSON."""
+        """Send a request; the JSON value of the answer, or its text if it is no JSON. Parts of the
+        path may be any text. A value None of the query is left out. A body that is no text is sent
+        as JSON. Raises `DaemonError` or `RejectedError`."""
         connection = _Connection(self.path, timeout_s)
         try:
             response = self._send(connection, method, path, query or {}, body)
@@ -82,7 +83,7 @@ class Client:
         return _understood(response, raw)
 
     def follow(self, *path: str) -> Iterator[Any]:
-        """The JSON values of an answer that goes on, line by line, until it ends."""
+        """The JSON values of an answer without an end, a line each. Raises `DaemonError`."""
         connection = _Connection(self.path, None)
         try:
             response = self._send(connection, "GET", path, {}, None)
@@ -110,7 +111,7 @@ class Client:
         if body is not None and not isinstance(body, str):
             body = json.dumps(body)
         connection.connect()
-        with suppress(BrokenPipeError):  # it may answer before it has read everything
+        with suppress(BrokenPipeError):  # pktlb may answer before it has read everything
             connection.request(method, target, None if body is None else str(body).encode())
         return connection.getresponse()
 
@@ -132,7 +133,7 @@ def _explain(path: str, error: Exception) -> str:
 
 
 def _owner(path: str) -> str:
-    """The group that may connect, where it is not root's."""
+    """The group that may connect, as a part of a sentence; "" where it is the group of root."""
     import grp  # noqa: PLC0415 - hardly ever needed
 
     try:

@@ -1,8 +1,8 @@
-"""Connections to the control socket: one request each, and a time for every step of it.
+"""Connections to the control socket: one request each, and a time limit for each step of it.
 
-Whoever sends no request, sends it too slowly, sends more than one, or does not read the answer is
-let go. When there are as many as there may be, the one that has kept us waiting longest makes room
-for the next, so that holding connections open locks nobody out.
+A connection is closed when its client sends no request, sends it too slowly, sends more than one,
+or does not read the answer. When `MAX_CONNECTIONS` are open, the oldest of which no request has
+come makes room for the next one: clients that hold connections open lock no other client out.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ REQUEST_S: Final = 10.0
 "For the request line and the headers."
 BODY_S: Final = 30.0
 AFTER_END_S: Final = 0.05
-"For the answer to what came to its end, but is no request."
+"For the answer to something that is no whole request, after the client has ended it."
 ANSWER_S: Final = 60.0
-"For an answer to be fetched."
+"For the client to read the answer."
 
 
 class Connections:
-    """Those that are open, the oldest first."""
+    """The open connections, the oldest first."""
 
     def __init__(self) -> None:
         self._open: Final[dict[asyncio.BaseTransport, Connection]] = {}
@@ -41,11 +41,12 @@ class Connections:
         self._open.pop(transport, None)
 
     def of(self, transport: asyncio.BaseTransport | None) -> "Connection | None":
-        """The connection of a request; None: it is gone."""
+        """The connection of a request, by its transport; None: it is closed."""
         return self._open.get(transport) if transport else None
 
     def make_room(self) -> bool:
-        """Whether there is room for one more, if need be in the place of one that is no use."""
+        """Whether there is room for one more connection. If there is none, the oldest without a
+        request is closed, or else the oldest that has its answer."""
         if len(self) < MAX_CONNECTIONS:
             return True
         for is_useless in (lambda each: not each.heard, lambda each: each.answered):
@@ -57,14 +58,16 @@ class Connections:
 
 
 class Connection(asyncio.Protocol):
-    """Stands between the transport and aiohttp's protocol, which has no such limits."""
+    """Stands between the transport and aiohttp's protocol, which has no such time limits."""
 
     def __init__(self, inner: asyncio.Protocol, peer: Peer, connections: Connections) -> None:
         self.peer: Final = peer
         self.heard = False
-        "Its request has arrived, but for the body."
+        "The request line and the headers have arrived."
         self.body = b""
+        "The body of the request, once all of it has arrived."
         self.answered = False
+        "The answer is made; the client may not have read it yet."
         self._inner: Final = inner
         self._connections: Final = connections
         self._transport: asyncio.Transport
@@ -76,7 +79,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_owed_an_answer(self) -> bool:
-        """It has asked, and not been answered to the end; whoever watches never is."""
+        """Whether the client has asked, and waits for an answer that ends."""
         return self.heard and not self._watcher
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -87,12 +90,12 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._complete:
-            self.drop()  # nobody would read it
+            self.drop()  # a second request
         else:
             self._inner.data_received(data)
 
     def eof_received(self) -> bool:
-        """Whoever has only finished writing still gets an answer, to garbage as well."""
+        """The client has finished writing. It still gets an answer, even to garbage."""
         self._ended = True
         self._inner.eof_received()
         if self._watcher:
@@ -119,24 +122,25 @@ class Connection(asyncio.Protocol):
         self._inner.resume_writing()
 
     def hear(self) -> None:
-        """The head of the request is there."""
+        """The request line and the headers are there."""
         self.heard = True
         self._within(BODY_S)
 
     def complete(self, body: bytes) -> None:
-        """So is the rest."""
+        """The whole request is there."""
         self.body = body
         self._complete = True
         self._within(None)
 
     def answer(self) -> None:
-        """All that is left is to send the answer."""
+        """The answer is made, and is being sent."""
         self.answered = True
         self._within(ANSWER_S)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """The current task, which waits for something, is cancelled when the client goes."""
+        """In the `with` block, the current task is cancelled when the client goes. Raises
+        `ConnectionResetError` if it is gone already."""
         if self._ended:
             raise ConnectionResetError("the client is gone")
         self._watcher = asyncio.current_task()
@@ -146,14 +150,15 @@ class Connection(asyncio.Protocol):
             self._watcher = None
 
     def leave(self) -> None:
-        """End it, unless it is being served; who only watches is not."""
+        """End a connection without a request, and the task of one that watches; others get their
+        answers."""
         if self._watcher:
             self._watcher.cancel()
         elif not self.heard:
             self.drop()
 
     def drop(self) -> None:
-        """End it now."""
+        """Close the connection at once."""
         self._connections.forget(self._transport)
         self._transport.abort()
 

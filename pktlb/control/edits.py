@@ -1,7 +1,7 @@
-"""Edits of a configuration: what a request wants changed, as a whole new `Config`.
+"""Edits of a configuration: each is a pure function that makes a whole new `Config`.
 
-Pure. What a name names, and whether it is there; whether the result makes sense is checked by
-whoever applies it.
+An edit fails where a name or an address names nothing. Whether the new configuration makes sense
+is checked when it is applied.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,12 +15,14 @@ from pktlb.errors import ConfigError
 from pktlb.model import Vip
 
 Edit = Callable[[Config], Config]
-"What a request wants, to be worked out on what is running when its turn has come."
+"What a request wants, to be applied to the configuration that runs when its turn has come."
 Member = tuple[Service, Backend]
+"A backend, with the service that it belongs to."
 
 
 def services_named(config: Config, name: str) -> tuple[Service, ...]:
-    """All services of a name, or the one of a VIP."""
+    """All services with this label; if there are none, the one of the VIP that `name` writes.
+    Raises `NotFoundError`."""
     found = tuple(service for service in config.services if service.label == name)
     if found:
         return found
@@ -35,7 +37,9 @@ def services_named(config: Config, name: str) -> tuple[Service, ...]:
 
 
 def backends_at(services: Iterable[Service], text: str) -> list[Member]:
-    """Those of the services' backends that an address names, with its port or without."""
+    """The backends at an address, such as "10.0.0.1" or "10.0.0.1:80", one of a service at most.
+    Raises `ConflictError` if a service has several, `NotFoundError` if none has any, and
+    `ConfigError` if `text` is no address."""
     address, port = split_port(text)
     packed = parse_address(address)
     number = None if port is None else parse_number(port, 1, 65535, "a port")
@@ -57,7 +61,7 @@ def backends_at(services: Iterable[Service], text: str) -> list[Member]:
 
 
 def with_services(config: Config, new: Sequence[Service]) -> Config:
-    """Some more."""
+    """The configuration with more services. Raises `ConflictError` if it has one of their VIPs."""
     vips = {service.vip for service in config.services}
     for service in new:
         if service.vip in vips:
@@ -66,28 +70,32 @@ def with_services(config: Config, new: Sequence[Service]) -> Config:
 
 
 def without_services(config: Config, gone: Sequence[Service]) -> Config:
+    """The configuration without the services of these VIPs."""
     vips = {service.vip for service in gone}
     return replace(config, services=tuple(s for s in config.services if s.vip not in vips))
 
 
 def with_changed(config: Config, changed: Iterable[Service]) -> Config:
-    """Other services in the place of those with the same VIP."""
+    """The configuration with each of these services in the place of the one with its VIP."""
     new: Mapping[Vip, Service] = {service.vip: service for service in changed}
     return replace(config, services=tuple(new.get(s.vip, s) for s in config.services))
 
 
 def with_backend(service: Service, new: Backend) -> Service:
+    """The service with one more backend. Raises `ConflictError` if it has one at the endpoint."""
     if any(backend.endpoint == new.endpoint for backend in service.backends):
         raise ConflictError(f"backend {new.endpoint}: service {service.label} has it already")
     return replace(service, backends=(*service.backends, new))
 
 
 def without_backend(service: Service, gone: Backend) -> Service:
+    """The service without the backend at the endpoint of `gone`."""
     kept = tuple(backend for backend in service.backends if backend.endpoint != gone.endpoint)
     return replace(service, backends=kept)
 
 
 def with_changed_backend(service: Service, old: Backend, new: Backend) -> Service:
+    """The service with `new` in the place of `old`, which is one of its backends."""
     return replace(
         service,
         backends=tuple(new if backend is old else backend for backend in service.backends),

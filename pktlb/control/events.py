@@ -1,6 +1,6 @@
-"""Events on their way to those who listen: nobody waits for a slow one.
+"""Events on their way to listeners: pktlb waits for none of them.
 
-Each listener has a queue of its own; what does not fit is dropped and counted, and the listener is
+Each listener has a queue of its own. An event that does not fit is dropped, and the listener is
 told how many it has missed.
 """
 
@@ -17,31 +17,31 @@ QUEUE: Final = 256
 
 
 class Events:
-    """Where events are published, and from where they are fetched."""
+    """All events of the balancer: they are published here, and listeners subscribe."""
 
     def __init__(self) -> None:
         self._listeners: Final[set[Listener]] = set()
 
     @property
     def count(self) -> int:
-        """How many listen."""
+        """The number of listeners."""
         return len(self._listeners)
 
     def publish(self, kind: str, text: str, **fields: str | int) -> None:
-        """Something has happened now."""
+        """Send an event of this moment to all listeners; see `Event` for the arguments."""
         event = Event(time.time(), kind, text, fields)
         for listener in self._listeners:
             listener.put(event)
 
     def subscribe(self) -> "Listener":
-        """Everything published from this call on, until it is closed."""
+        """A listener for all events from this call on, until `aclose`."""
         listener = Listener(self._listeners)
         self._listeners.add(listener)
         return listener
 
 
 class Listener(AsyncIterator[Event]):
-    """The queue of one listener."""
+    """The queue of one listener, and an iterator of its events."""
 
     def __init__(self, among: "set[Listener]") -> None:
         self._among: Final = among

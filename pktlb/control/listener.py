@@ -1,4 +1,4 @@
-"""The listening Unix socket and its file, which is replaced only when nobody answers there."""
+"""The listening Unix socket and its file. A file whose process is dead is replaced."""
 
 import contextlib
 import os
@@ -23,14 +23,15 @@ class Listener:
         self._identity: Final = _identity(path)
 
     def remove(self) -> None:
-        """Take the file away, unless somebody else has put theirs in its place."""
+        """Take the file away, unless another process has put its own in the place."""
         with contextlib.suppress(OSError):
             if self._identity and _identity(self.path) == self._identity:
                 os.unlink(self.path)
 
 
 def listen(path: str, gid: int | None) -> Listener:
-    """Listen at `path`, with mode 0660 and this group before anybody can connect."""
+    """Listen at `path`; the file has mode 0660 and the group `gid` before a client can connect.
+    Raises `KernelError`."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         if os.path.dirname(os.path.abspath(path)) == DIRECTORY:
@@ -58,7 +59,8 @@ def listen(path: str, gid: int | None) -> Listener:
 
 
 def adopt(descriptor: int, path: str) -> Listener:
-    """Go on with a listening socket that an earlier process made."""
+    """Go on with a listening socket that an earlier process has made. Raises `KernelError` if the
+    descriptor is none."""
     sock = socket.socket(fileno=descriptor)
     listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     if sock.family != socket.AF_UNIX or not listening:
@@ -74,7 +76,7 @@ def _make(directory: str) -> None:
 
 
 def _make_way(path: str) -> None:
-    """Nothing may be at `path` but the socket of a dead process, which goes."""
+    """Take the socket of a dead process away. Raises `KernelError` if anything else is there."""
     try:
         kind = os.lstat(path).st_mode
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""What the control socket lets people do, and the values in which the balancer answers.
+"""What the daemon does for requests to the control socket, and the values of its answers.
 
-The server knows the daemon only by this protocol, so tests put something smaller in its place.
+The server knows the daemon only by the protocol `Operator`, so tests give it a smaller one.
 """
 
 import asyncio
@@ -16,20 +16,20 @@ from pktlb.plan.change import Change
 
 @dataclass(frozen=True, slots=True)
 class BackendStatus:
-    """A backend and what it has done."""
+    """A backend, its state, and its counters."""
 
     backend: Backend
     state: str
     """"up", "drained" (weight 0 or drain), "full", "starting" (slow start), "unreachable", or
-    "removed": it waits for the end of its flows."""
+    "removed" (it waits for the end of its flows)."""
     weight_now: float
-    "Its weight at present, which slow start makes less than what is configured."
+    "The weight at present; slow start makes it less than the configured one."
     active: int
     "Open connections."
     inactive: int
-    "Flows that are not yet, or no longer, open."
+    "Flows that are not open yet, or no longer."
     connections: int
-    "Flows opened since the start, or since `zero`; so with the packets and bytes."
+    "Flows opened since the start, or since `zero`. Packets and bytes are counted from then, too."
     packets_in: int
     bytes_in: int
     packets_out: int
@@ -38,7 +38,7 @@ class BackendStatus:
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """A service with its backends as they stand."""
+    """A service, with the status of its backends."""
 
     service: Service
     backends: tuple[BackendStatus, ...]
@@ -46,12 +46,14 @@ class ServiceStatus:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What the whole balancer is and has done."""
+    """The state and the counters of the whole balancer."""
 
     flows: int
+    "Flows in the table now."
     reasons: dict[Reason, int]
+    "Frames, by what became of them."
     trouble: dict[str, int]
-    "Everything that is not the normal way of a frame, by a sentence."
+    "What is not the normal way of a frame: a sentence, and how often it happened."
     engine: str
     workers: int
     interfaces: tuple[str, ...]
@@ -63,7 +65,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class FlowView:
-    """One flow of the table."""
+    """One flow of the table, as listings show it."""
 
     proto: int
     client: Endpoint
@@ -77,30 +79,33 @@ class FlowView:
     idle_s: float
     "Seconds since its last packet."
     seen_as: Endpoint | None
-    "NAT: the client as the backend sees it, which is itself where nothing stands in for it."
+    "NAT: the client as the backend sees it, which is `client` without source NAT. Else None."
     service_vip: Vip | None = None
-    "The VIP of the service; None: that is not known any more."
+    "The VIP of the service; None: the service is not known any more."
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened."""
+    """Something that has happened."""
 
     time: float
     "Seconds since the epoch."
     kind: str
     '"backend", "change", "reload", "removed", "restart" or "trouble".'
     text: str
+    "A sentence for people."
     fields: dict[str, str | int]
+    "The same for programs; the keys depend on the kind."
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """How the removal of a backend that was drained went."""
+    """The end of the removal of a drained backend."""
 
     flows_cut: int
     "Flows that were still open when the time ran out."
     waited_s: float
+    "Seconds from the request to the removal."
 
 
 class Operator(Protocol):
@@ -108,57 +113,60 @@ class Operator(Protocol):
 
     @property
     def changing(self) -> asyncio.Lock:
-        """Held from the look at `config` to the end of `apply`, `reload` or `restart`, so that no
-        change is lost; whoever changes the configuration otherwise (SIGHUP) takes it as well."""
+        """A lock, to be held from the look at `config` to the end of `apply`, `reload` or
+        `restart`, so that no change is lost. The daemon holds it, too, when it changes the
+        configuration by itself (SIGHUP)."""
 
     @property
     def config(self) -> Config:
-        """What is running now."""
+        """The configuration that is in force."""
 
     def status(self) -> list[ServiceStatus]:
         """In the order of the configuration."""
 
     def counts(self) -> Counts: ...
 
-    async def plan(self, wanted: Config, policy: OnRemove | None = None) -> Change:
-        """What `apply` would do. Raises `ConfigError`; changes nothing."""
+    async def plan(self, wanted: Config, on_remove: OnRemove | None = None) -> Change:
+        """What `apply` would do; changes nothing. Raises `ConfigError`."""
 
-    async def apply(self, wanted: Config, policy: OnRemove | None = None) -> Change:
-        """Make it so. After a `ConfigError` nothing has changed. `policy`: what becomes of the
-        connections of backends that this removes; None: as their service says."""
+    async def apply(self, wanted: Config, on_remove: OnRemove | None = None) -> Change:
+        """Put a configuration in force. `on_remove` says what becomes of the connections of
+        backends that are removed; None: as their service says. Raises `ConfigError`, and nothing
+        has changed then."""
 
     async def reload(self) -> Change:
-        """`apply` the file it was started with."""
+        """`apply` the file that pktlb was started with."""
 
     async def read_file(self, text: str | None) -> Config:
-        """Parse a configuration file; None: the daemon's own one. Raises `ConfigError`."""
+        """Parse the text of a configuration file; None: read the daemon's own file. Raises
+        `ConfigError`."""
 
     async def flows(
         self, select: Callable[[FlowView], bool], limit: int
     ) -> tuple[list[FlowView], int]:
-        """The first `limit` of those selected, and how many there are of them."""
+        """The first `limit` of the selected flows, and the number of all selected flows."""
 
     async def kill(self, select: Callable[[FlowView], bool]) -> int:
-        """Forget flows; how many there were."""
+        """End the selected flows; how many there were."""
 
     async def remove_when_idle(
         self, service: str, backend: Endpoint, within_s: float | None,
-        policy: OnRemove | None = None,
+        on_remove: OnRemove | None = None,
     ) -> Removal:  # fmt: skip
         """Drain a backend of all services of this name (or the one of this VIP), and remove it
-        when its last flow has ended, or the time is up; None: however long that takes.
+        when its last flow has ended, or after `within_s` seconds; None: without a time limit.
 
-        Called without `changing`, which it takes for its two changes. Cancelled, it leaves it
-        drained.
+        It holds `changing` for each of its two changes, so the caller must not. If it is
+        cancelled, the backend stays drained.
         """
 
     async def restart(self, dry_run: bool) -> Change:
-        """Hand over to a new process; returns when that one can start, just before it does, and
-        what it does otherwise. Raises `ConfigError` or `KernelError` where it cannot. With
-        `dry_run` that is all."""
+        """Hand over to a new process, which reads the file again; what that changes. Returns when
+        it is known that the process can start, just before it does. With `dry_run` it does not
+        start. Raises `ConfigError` or `KernelError` if it could not."""
 
     def zero(self) -> None:
-        """Statistics start again from 0."""
+        """Count connections, packets and bytes of backends from 0 again."""
 
     def subscribe(self) -> AsyncIterator[Event]:
-        """Events as they happen from now on; closed by its consumer (`aclose`)."""
+        """All events from now on. The consumer closes the iterator (`aclose`)."""

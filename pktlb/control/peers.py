@@ -1,4 +1,4 @@
-"""Who is at the other end of the control socket, and whether they may change things."""
+"""The process at the other end of the control socket, and whether it may change things."""
 
 import errno
 import grp
@@ -14,7 +14,7 @@ _CREDENTIALS: Final = struct.Struct("iII")
 "struct ucred: pid, uid, gid."
 _SO_PEERGROUPS: Final = 59
 _MAX_GROUPS_BYTES: Final = 1024
-"As much as Python's getsockopt takes."
+"The most that Python's getsockopt takes."
 
 
 class Peer(NamedTuple):
@@ -23,11 +23,11 @@ class Peer(NamedTuple):
     pid: int
     uid: int
     groups: frozenset[int]
-    "The supplementary ones as well."
+    "Group ids, the supplementary ones as well."
 
 
 def peer_of(connection: socket.socket) -> Peer:
-    """The kernel's word for it: unix(7), SO_PEERCRED."""
+    """The process at the other end, by the kernel's word: unix(7), SO_PEERCRED."""
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     pid, uid, gid = _CREDENTIALS.unpack(raw)
     try:
@@ -41,7 +41,7 @@ def peer_of(connection: socket.socket) -> Peer:
 
 
 def _groups_on_record(uid: int, gid: int) -> list[int]:
-    """For somebody in more groups than the answer has room for."""
+    """The groups of a user in the user database, for more groups than the kernel's answer holds."""
     try:
         return os.getgrouplist(pwd.getpwuid(uid).pw_name, gid)
     except KeyError:
@@ -49,7 +49,8 @@ def _groups_on_record(uid: int, gid: int) -> list[int]:
 
 
 class Rights:
-    """Root, the daemon's own user and the members of one group may change things."""
+    """Root, the daemon's own user and the members of one group may change things. Raises
+    `ConfigError` if there is no such group."""
 
     def __init__(self, group: str | None) -> None:
         self.gid: Final = None if group is None else _gid_of(group)

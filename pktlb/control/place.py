@@ -1,20 +1,20 @@
-"""Where the control socket of a balancer is. Imports next to nothing: each command needs it."""
+"""Where the control socket of a balancer is. Each command needs this, so it imports little."""
 
 import os
 from typing import Final
 
+from pktlb.config.bounds import MAX_SOCKET_PATH
 from pktlb.errors import ConfigError
 
 DIRECTORY: Final = "/run/pktlb"
 ENVIRONMENT: Final = "PKTLB_SOCKET"
 DEFAULT_NAME: Final = "default"
-_MAX_PATH: Final = 107
-"`sun_path` holds so many bytes and a zero."
 _MAX_NAME: Final = 64
 
 
 def socket_path(name: str = DEFAULT_NAME, given: str | None = None) -> str:
-    """The path that was configured, else the environment's, else the one of the balancer's name."""
+    """The path of the control socket: `given`, or else that in the environment, or else the one of
+    the balancer's name. Raises `ConfigError` for a name or a path that cannot be."""
     path = given or os.environ.get(ENVIRONMENT)
     if not path:
         allowed = name.isascii() and name.replace("-", "").replace("_", "").replace(".", "")
@@ -23,6 +23,8 @@ def socket_path(name: str = DEFAULT_NAME, given: str | None = None) -> str:
                 f"--name {name}: expected 1..{_MAX_NAME} letters, digits, and - _ . between them"
             )
         path = f"{DIRECTORY}/{name}.sock"
-    if "\0" in path or len(os.fsencode(path)) > _MAX_PATH:
-        raise ConfigError(f"control socket {path}: expected a path of {_MAX_PATH} bytes at most")
+    if "\0" in path or len(os.fsencode(path)) > MAX_SOCKET_PATH:
+        raise ConfigError(
+            f"control socket {path}: expected a path of {MAX_SOCKET_PATH} bytes at most"
+        )
     return path

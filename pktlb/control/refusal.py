@@ -1,4 +1,4 @@
-"""Why a request is not done, as HTTP says it."""
+"""Errors of requests, each with its status of HTTP."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from pktlb.errors import PktlbError
 
 
 class RefusedError(PktlbError):
-    """The request ends with this status, and a line for people."""
+    """A request is refused with `status`, and with `problems`, a line each."""
 
     status = 400
 
@@ -16,11 +16,11 @@ class RefusedError(PktlbError):
 
 
 class BadRequestError(RefusedError):
-    """A value, a key or a form that is not understood."""
+    """A value, a key or a body is not understood."""
 
 
 class ForbiddenError(RefusedError):
-    """Not for whom is asking."""
+    """The user may not do this."""
 
     status = 403
 
@@ -32,18 +32,18 @@ class NotFoundError(RefusedError):
 
 
 class ConflictError(RefusedError):
-    """It is there already, or there is more than one of it."""
+    """There is one already, or there are several."""
 
     status = 409
 
 
 class TooLargeError(RefusedError):
-    """More than is read."""
+    """The body is too large."""
 
     status = 413
 
 
 class BusyError(RefusedError):
-    """As many as there may be are at it."""
+    """There are too many such requests at present."""
 
     status = 503

@@ -1,4 +1,4 @@
-"""What a request says, checked: its query, its body, and the answer to it."""
+"""The parts of a request, checked, and the answer to it."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from aiohttp import web
 from pktlb.control.connection import Connection, Connections
 from pktlb.control.operator import Operator
 from pktlb.control.refusal import BadRequestError, TooLargeError
-from pktlb.control.views import View
+from pktlb.control.views import Json
 from pktlb.model import OnRemove
 
 MAX_BODY: Final = 1 << 20
@@ -24,12 +24,12 @@ _TRUTH: Final = {"1": True, "true": True, "yes": True, "0": False, "false": Fals
 
 
 def operator_of(request: web.Request) -> Operator:
-    """The balancer that is asked."""
+    """The operator of the balancer that is asked."""
     return request.app[OPERATOR]
 
 
 def connection_of(request: web.Request) -> Connection:
-    """The connection, which knows what aiohttp does not."""
+    """The connection of a request. Raises `ConnectionResetError` if the client is gone."""
     connection = request.app[CONNECTIONS].of(request.transport)
     if connection is None:
         raise ConnectionResetError("the client is gone")
@@ -37,12 +37,13 @@ def connection_of(request: web.Request) -> Connection:
 
 
 def watching(request: web.Request) -> AbstractContextManager[None]:
-    """What is done in here stops when the client goes; all else is done whoever hears of it."""
+    """A `with` block that is cancelled when the client goes. Anything outside of such a block is
+    done to its end."""
     return connection_of(request).watching()
 
 
 async def read_body(request: web.Request, most: int) -> bytes:
-    """The body, if it is not too large."""
+    """The body of a request. Raises `TooLargeError` if it has more than `most` bytes."""
     if (request.content_length or 0) > most:
         raise TooLargeError(f"expected a body of {most} bytes at most")
     body = bytearray()
@@ -54,7 +55,7 @@ async def read_body(request: web.Request, most: int) -> bytes:
 
 
 def query_of(request: web.Request, allowed: Iterable[str] = ()) -> dict[str, str]:
-    """The query, whose names are known and stand once."""
+    """The query, by name. Raises `BadRequestError` if a name is not allowed, or repeated."""
     names, found = set(allowed), dict[str, str]()
     for name, value in request.query.items():
         if name not in names:
@@ -66,15 +67,17 @@ def query_of(request: web.Request, allowed: Iterable[str] = ()) -> dict[str, str
 
 
 def is_set(query: dict[str, str], name: str) -> bool:
-    """Whether a switch is on."""
+    """Whether a switch of the query is on; it is off where it is missing. Raises
+    `BadRequestError`."""
     value = query.get(name, "0")
     if value not in _TRUTH:
         raise BadRequestError(f"{name} {value}: expected 1 or 0")
     return _TRUTH[value]
 
 
-def policy_of(query: dict[str, str]) -> OnRemove | None:
-    """What becomes of the connections of who is removed, where the query says so."""
+def on_remove_of(query: dict[str, str]) -> OnRemove | None:
+    """What becomes of the connections of removed backends; None: the query does not say it. Raises
+    `BadRequestError`."""
     if "on_remove" not in query:
         return None
     try:
@@ -85,12 +88,13 @@ def policy_of(query: dict[str, str]) -> OnRemove | None:
 
 
 def is_dry(request: web.Request) -> bool:
-    """Of a request that knows no other query: whether it is only to say what it would do."""
+    """Whether a request shall change nothing, and only tell what it would change. Raises
+    `BadRequestError` if its query has anything but `dry_run`."""
     return is_set(query_of(request, ["dry_run"]), "dry_run")
 
 
 def object_of(request: web.Request) -> object:
-    """The JSON value in the body."""
+    """The JSON value in the body, which is bounded in size. Raises `BadRequestError`."""
     try:
         found = json.loads(
             connection_of(request).body,
@@ -122,7 +126,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def text_of(request: web.Request) -> str:
-    """The text in the body."""
+    """The text in the body. Raises `BadRequestError` if it is not UTF-8."""
     try:
         text: str = connection_of(request).body.decode()
     except UnicodeDecodeError as error:
@@ -130,7 +134,8 @@ def text_of(request: web.Request) -> str:
     return text
 
 
-async def answer(make: Callable[[], View], status: int = 200) -> web.Response:
-    """A view as JSON; made in a thread, for it may be long, and frames must not wait for it."""
+async def answer(make: Callable[[], Json], status: int = 200) -> web.Response:
+    """An answer with the object that `make` returns. A thread makes and writes it, so that frames
+    do not wait for a long one."""
     body = await asyncio.to_thread(lambda: json.dumps(make()).encode() + b"\n")
     return web.Response(body=body, status=status, content_type="application/json")

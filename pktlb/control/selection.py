@@ -1,4 +1,4 @@
-"""Which flows a request is about: the filters of its query, as one test of a flow."""
+"""The filters of a query, as one test that tells whether a flow is selected."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -19,12 +19,12 @@ STATES: Final = (
     "syn_sent", "syn_received", "established", "client_fin", "backend_fin", "closed", "datagrams",
     "killed",
 )  # fmt: skip
-"As listings name them."
+"States of a flow by their names in listings."
 _MAX_IDLE_S: Final = 1_000_000_000
 
 
 def make_selection(query: Mapping[str, str]) -> Select:
-    """A flow is selected when all filters of the query fit it."""
+    """The test that all filters of the query fit a flow. Raises `BadRequestError`."""
     tests = [_make(name, query[name]) for name in FILTERS if name in query]
     return lambda flow: all(test(flow) for test in tests)
 
@@ -48,7 +48,7 @@ def _client(text: str) -> Select:
 
 
 def _vip(text: str) -> Select:
-    """As listings show it, or only where it was dialled."""
+    """A VIP with a protocol or a range, or the address, with or without port, that was dialled."""
     if not set(text) & set("/-"):
         return _at(text, lambda flow: flow.vip)
     vip = parse_vip(text)
@@ -60,7 +60,8 @@ def _vip(text: str) -> Select:
 
 
 def _service(text: str) -> Select:
-    """By its label or its VIP. Not by where clients dial: one VIP may be within another's."""
+    """The label or the VIP of a service. The dialled address is not looked at: a VIP may lie within
+    the VIP of another service."""
     try:
         vip = parse_vip(text)
     except ConfigError:
@@ -84,7 +85,7 @@ def _at(text: str, end: Callable[[FlowView], Endpoint]) -> Select:
 
 
 def _address(text: str) -> bytes:
-    """Any address: packets have come from whichever."""
+    """Any address: packets may come from addresses that no host can have."""
     try:
         return IPAddress(_bare(text), flags=INET_PTON).packed
     except (AddrFormatError, ValueError) as error:

@@ -1,7 +1,7 @@
 """The server of the control socket: its life, and what every request goes through.
 
-A request is refused or read whole before its handler is called; whatever goes wrong becomes an
-answer. It runs in the daemon's loop, beside the traffic, and must not be a way to disturb it: see
+A request is refused or read whole before its handler is called. Each error becomes an answer. The
+server runs in the daemon's loop, beside the traffic, and no client may disturb that: see
 `pktlb.control.connection` for the limits.
 """
 
@@ -39,11 +39,12 @@ MAX_HEADERS: Final = 64
 _FAREWELL_S: Final = 2.0
 "For requests that are being worked on when the server ends."
 _LOOK_S: Final = 0.005
+"Between two looks at whether all answers are sent."
 _REST_S: Final = 0.2
-"When there are no descriptors left."
+"Without accepting, after the process has run out of descriptors."
 _SLOW: Final = "pktlb.config.document"
-"""What checks the objects of requests takes long to load: not before there is traffic, and not when
-the first request waits for it."""
+"""The module that checks objects of requests takes long to load. It is loaded after the start of
+the traffic, and before a request needs it."""
 _FULL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
     b"Connection: close\r\n\r\n"
@@ -53,7 +54,7 @@ _LIMITS: Final = {route.handler: route.max_body for route in ROUTES}
 
 
 def _logger() -> logging.Logger:
-    """What aiohttp has to say, without what clients have done wrong: they are told."""
+    """The log of aiohttp without mistakes of clients, which are told to the clients."""
     logger = logging.getLogger(f"{__name__}.http")
     logger.addFilter(_is_ours)
     return logger
@@ -67,7 +68,8 @@ def _is_ours(record: logging.LogRecord) -> bool:
 async def serving(
     operator: Operator, config: Config, fd: int | None = None
 ) -> AsyncIterator["Server"]:
-    """Answer for a balancer at its socket, or at one that an earlier process hands over."""
+    """Answer requests at the control socket until the end of the `async with` block. `fd` is a
+    listening socket that an earlier process hands over. Raises `ConfigError` or `KernelError`."""
     rights = Rights(config.control_group)
     path = socket_path(config.name, config.control)
     listener = listen(path, rights.gid) if fd is None else adopt(fd, path)
@@ -117,13 +119,15 @@ class Server:
         self._warming = asyncio.create_task(asyncio.to_thread(import_module, _SLOW))
 
     def hand_over(self) -> int:
-        """Leave new connections to whoever gets this descriptor; the file stays, too."""
+        """Accept no more connections, and leave the file in place; the listening socket, for the
+        next process."""
         self._is_handed_over = True
         self._stop()
         return self.fileno()
 
     async def fall_silent(self, most_s: float) -> None:
-        """Accept nobody, and finish with those who have asked for something; events end."""
+        """Accept no more connections, and wait until all requests are answered, for `most_s` at the
+        most. Listeners of events are not waited for."""
         self.hand_over()
         with suppress(TimeoutError):
             async with asyncio.timeout(most_s):
@@ -131,12 +135,12 @@ class Server:
                     await asyncio.sleep(_LOOK_S)
 
     def take_back(self) -> None:
-        """Accept connections (again)."""
+        """Accept connections, or accept them again."""
         self._is_handed_over = False
         asyncio.get_running_loop().add_reader(self.fileno(), self._accept)
 
     async def end(self) -> None:
-        """Finish what is being worked on, and go."""
+        """Finish the requests that are being worked on, and close everything."""
         if not self._is_handed_over:
             self._listener.remove()
         self._stop()
@@ -153,11 +157,11 @@ class Server:
             self._rest.cancel()
 
     def _accept(self) -> None:
-        """One in each turn of the loop, so that everybody else has theirs."""
+        """Accept one connection in each turn of the loop, so that it holds up nothing else."""
         try:
             sock, _ = self._listener.socket.accept()
         except BlockingIOError:
-            return  # somebody else has it, or the client is gone
+            return  # another process has it, or the client is gone
         except OSError as error:
             log.error("control socket: %s", error.strerror)
             self._stop()
@@ -204,7 +208,7 @@ class Server:
 
 
 class _Http(web.RequestHandler):
-    """Speaks HTTP, and answers to what is none as all else is answered."""
+    """Speaks HTTP. Something that is no HTTP gets an answer in the form of all answers."""
 
     __slots__ = ()
 
@@ -212,15 +216,16 @@ class _Http(web.RequestHandler):
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:  # fmt: skip
-        super().handle_error(request, status, exc, message)  # it knows what to log
-        what, *_ = (message or HTTPStatus(status).phrase).partition(":")  # and how it was sent
+        super().handle_error(request, status, exc, message)  # which logs it
+        # Behind the colon, aiohttp quotes what the client has sent.
+        what, *_ = (message or HTTPStatus(status).phrase).partition(":")
         response = _refusal(status, [f"HTTP: {what.strip()}"])
         response.force_close()
         return response
 
 
 def _error(error: Exception) -> web.Response:
-    """What went wrong, as an answer."""
+    """The answer to a request that has raised an error."""
     headers: dict[str, str] = {}
     match error:
         case RefusedError():

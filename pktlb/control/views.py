@@ -1,4 +1,4 @@
-"""The balancer's values as JSON. Keys that are here stay; new ones come at the end."""
+"""The balancer's values as JSON. Existing keys stay as they are; new keys come at the end."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -7,17 +7,18 @@ from pktlb.control.operator import BackendStatus, Counts, Event, FlowView, Remov
 from pktlb.model import Reason, format_proto
 from pktlb.plan.change import Change
 
-View = dict[str, Any]
+Json = dict[str, Any]
+"An object of JSON, by its keys."
 
 VERSION: Final = 1
 COUNTED: Final = (
     "active", "inactive", "connections", "packets_in", "bytes_in", "packets_out", "bytes_out",
 )  # fmt: skip
-"What is counted for each backend; a service has the sums."
+"The counters of a backend; a service has their sums."
 
 
-def status(services: Iterable[ServiceStatus], counts: Counts) -> View:
-    """How everything stands: `GET /v1/status`."""
+def status(services: Iterable[ServiceStatus], counts: Counts) -> Json:
+    """The answer to `GET /v1/status`: the state of services and of the balancer."""
     return {
         "version": VERSION,
         "services": [_service(each) for each in services],
@@ -32,7 +33,7 @@ def status(services: Iterable[ServiceStatus], counts: Counts) -> View:
     }
 
 
-def _service(status: ServiceStatus) -> View:
+def _service(status: ServiceStatus) -> Json:
     service = status.service
     return {
         "name": service.label,
@@ -44,7 +45,7 @@ def _service(status: ServiceStatus) -> View:
     }
 
 
-def _backend(status: ServiceStatus, each: BackendStatus) -> View:
+def _backend(status: ServiceStatus, each: BackendStatus) -> Json:
     backend = each.backend
     return {
         "address": str(backend.endpoint),
@@ -64,8 +65,8 @@ def _reasons(counts: Counts) -> dict[str, int]:
     return {reason.name: counts.reasons.get(reason, 0) for reason in Reason}
 
 
-def stats(services: Iterable[ServiceStatus], counts: Counts, now: float) -> View:
-    """What was counted: `GET /v1/stats`."""
+def stats(services: Iterable[ServiceStatus], counts: Counts, now: float) -> Json:
+    """The answer to `GET /v1/stats`: all counters; `now` is in seconds since the epoch."""
     listed = [_counted(each) for each in services]
     return {
         "version": VERSION,
@@ -79,7 +80,7 @@ def stats(services: Iterable[ServiceStatus], counts: Counts, now: float) -> View
     }
 
 
-def _counted(status: ServiceStatus) -> View:
+def _counted(status: ServiceStatus) -> Json:
     backends = [
         {"address": str(each.backend.endpoint), **{key: getattr(each, key) for key in COUNTED}}
         for each in status.backends
@@ -92,12 +93,12 @@ def _counted(status: ServiceStatus) -> View:
     }
 
 
-def _sums(rows: Sequence[View]) -> View:
+def _sums(rows: Sequence[Json]) -> Json:
     return {key: sum(row[key] for row in rows) for key in COUNTED}
 
 
-def change(made: Change, dry_run: bool) -> View:
-    """What a change does: the answer of every request that changes the configuration."""
+def change(made: Change, dry_run: bool) -> Json:
+    """The answer to each request that changes the configuration: what changes."""
     return {
         "version": VERSION,
         "dry_run": dry_run,
@@ -120,8 +121,8 @@ def change(made: Change, dry_run: bool) -> View:
     }
 
 
-def flow(each: FlowView) -> View:
-    """One flow."""
+def flow(each: FlowView) -> Json:
+    """One flow of a listing."""
     return {
         "proto": format_proto(each.proto),
         "client": str(each.client),
@@ -135,18 +136,18 @@ def flow(each: FlowView) -> View:
     }
 
 
-def flows(shown: Iterable[FlowView], total: int) -> View:
-    """Some flows, and how many there are of them."""
+def flows(shown: Iterable[FlowView], total: int) -> Json:
+    """The answer to `GET /v1/flows`: some of the selected flows, and the number of all of them."""
     return {"version": VERSION, "total": total, "flows": [flow(each) for each in shown]}
 
 
-def event(each: Event) -> View:
-    """One line of `GET /v1/events`."""
+def event(each: Event) -> Json:
+    """One line of the answer to `GET /v1/events`."""
     return {"time": each.time, "kind": each.kind, "text": each.text, "fields": dict(each.fields)}
 
 
-def removal(done: Removal) -> View:
-    """How the removal of a drained backend went."""
+def removal(done: Removal) -> Json:
+    """The answer to the removal of a drained backend."""
     return {
         "version": VERSION,
         "dry_run": False,

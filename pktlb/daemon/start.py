@@ -22,9 +22,9 @@ from pktlb.daemon.vicinity import Vicinity
 from pktlb.daemon.watch import Watch
 from pktlb.engine.choose import choose, make_engine
 from pktlb.engine.wire.tun import Tun
-from pktlb.host import guard
+from pktlb.host import nft
 from pktlb.host.netlink import Kernel
-from pktlb.host.signals import Changes
+from pktlb.host.signals import Signals
 from pktlb.model import format_address
 from pktlb.plan.leaving import Served, serve
 from pktlb.plan.placement import TUN, place_served
@@ -41,7 +41,7 @@ async def start(
     configuration, `KernelError` where it refuses.
     """
     handed = past.handover
-    stack.callback(guard.remove)
+    stack.callback(nft.remove)
     if past.bridge:
         stack.callback(past.bridge.close)
     added = dict(handed.added) if handed else {}
@@ -72,12 +72,12 @@ async def start(
 async def abandon(added: dict[bytes, int]) -> None:
     """Take away everything that was handed over, where this process cannot go on with it."""
     await _remove(added)
-    guard.remove()
+    nft.remove()
 
 
 async def _clean_up(kernel: Kernel) -> None:
     """Remove the addresses that a pktlb which was killed has left."""
-    for address, home in guard.owned():
+    for address, home in nft.owned():
         log.info("removing %s, left by a pktlb that was killed", format_address(address))
         await kernel.remove_address(home, address)
 
@@ -129,7 +129,7 @@ def _open_sockets(site: Site, kind: str, workers: int, handed: Handover | None) 
 def _reading(balancer: Balancer) -> Iterator[None]:
     """Frames move, and the kernel signals changes of the machine."""
     with ExitStack() as stack:
-        stack.enter_context(Changes.of_network().told_to(balancer.vicinity.changed))
+        stack.enter_context(Signals.of_network().told_to(balancer.vicinity.changed))
         stack.enter_context(balancer.site.sentry.listening())
         stack.enter_context(balancer.engine.working())
         yield

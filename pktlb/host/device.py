@@ -1,12 +1,12 @@
-"""The set-up of pktlb's own TUN devices: an address, and no filter of its own against us.
+"""The set-up of pktlb's own TUN devices: addresses, and a reverse-path filter that lets all pass.
 
-A device without an IPv4 address is refused everything by a loose reverse-path filter; IPv6 has no
-such filter in the kernel. The settings of a device vanish with it; those of the host are never
-touched, only spoken of.
+With a loose reverse-path filter the kernel drops all IPv4 packets of a device without an IPv4
+address; for IPv6 it has no such filter. Settings of a device vanish with it. Settings of the host
+are never changed: a wrong one is named in the log.
 
-An address on such a device is not answered for on other links where it is IPv6: the kernel answers
-neighbour solicitations only for addresses of the link that they come in on (tried on Linux 6.18).
-ARP it does answer, unless arp_ignore says otherwise.
+The kernel answers neighbour solicitations only for addresses of the link that they come in on, so
+it answers none on other links for an IPv6 address of such a device (tried on Linux 6.18). It does
+answer ARP for an IPv4 address, unless arp_ignore forbids it.
 """
 
 import logging
@@ -21,7 +21,7 @@ log: Final = logging.getLogger(__name__)
 
 _IPV6: Final = {
     "disable_ipv6": "0",
-    "addr_gen_mode": "1",  # no link-local address: nobody is there to talk to
+    "addr_gen_mode": "1",  # no link-local address: the link has no other end
     "accept_ra": "0",
     "router_solicitations": "0",
     "accept_dad": "0",
@@ -29,7 +29,8 @@ _IPV6: Final = {
 
 
 async def prepare(kernel: Kernel, name: str, addresses: Collection[bytes], ipv6: bool) -> None:
-    """Bring up the TUN device `name` with `addresses`, for IPv6 packets as well or not."""
+    """Bring up the TUN device `name` with packed `addresses`; `ipv6` says whether it takes IPv6
+    packets, too. Raises `KernelError`."""
     link = socket.if_nametoindex(name)
     for setting, value in (_IPV6 if ipv6 else {"disable_ipv6": "1"}).items():
         sysctl.write(f"net/ipv6/conf/{name}/{setting}", value)

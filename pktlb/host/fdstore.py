@@ -13,12 +13,12 @@ from typing import Final
 
 _FIRST: Final = 3
 _MARK: Final = "PKTLB_RESTARTING"
-"The path of the file, in the environment."
+"Environment variable: the path of a file that says that the service is restarted."
 
 
 def is_restarting() -> bool:
-    """Whether the service manager stops this service only to start it again: what is to be run
-    before it ends says so by a file (see `pktlb.host.unit`)."""
+    """Whether the service manager stops this service only to start it again. The unit's ExecStop
+    then makes a file (see `pktlb.host.unit`); it is removed here."""
     mark = os.environ.get(_MARK)
     if not mark or not os.environ.get("NOTIFY_SOCKET"):
         return False
@@ -30,26 +30,26 @@ def is_restarting() -> bool:
 
 
 def store(descriptors: Mapping[str, int]) -> None:
-    """Have the service manager keep descriptors, by name; `OSError` where that fails."""
+    """Have the service manager keep descriptors, by name. Raises `OSError`."""
     for name, descriptor in descriptors.items():
         _send(f"FDSTORE=1\nFDNAME={name}", descriptor)
 
 
 def remove(kept: list[str]) -> None:
-    """It need not keep them any longer."""
+    """Tell the service manager to close the descriptors of these names."""
     for name in kept:
         with contextlib.suppress(OSError):
             _send(f"FDSTOREREMOVE=1\nFDNAME={name}")
 
 
 def names() -> list[str]:
-    """Of what was kept for this process, until `stored` is asked for it."""
+    """The names of the descriptors that were kept for this process. Empty after `stored`."""
     mine = os.environ.get("LISTEN_PID") == str(os.getpid())
     return os.environ.get("LISTEN_FDNAMES", "").split(":") if mine else []
 
 
 def stored() -> dict[str, int]:
-    """What was kept for this process, by name; asked once."""
+    """The descriptors that were kept for this process, by name. Empty at the second call."""
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return {}
     kept = names()

@@ -1,56 +1,52 @@
-"""The nftables table `netdev pktlb`: it keeps the kernel away from the frames that pktlb handles.
+"""The nftables table `netdev pktlb`, as text: it keeps the kernel away from pktlb's frames.
 
-Raw sockets see a frame before the ingress hook, so what is dropped there has been read already.
-The table also remembers which addresses pktlb has added: it lives exactly as long as they do, even
-when the process is killed, and in the same network namespace.
+Raw sockets see a frame before the ingress hook, so pktlb has read what is dropped there. The table
+also remembers which addresses pktlb has added: like them it stays in the network namespace when
+the process is killed. `pktlb.host.nft` puts the text in place.
 """
 
-import json
-import signal
-import subprocess
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from pktlb.errors import KernelError
 from pktlb.model import Proto, Vip, format_address
 
-_TABLE: Final = "netdev pktlb"
-_NFT_TIMEOUT_S: Final = 30
-_OURS: Final = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1}
+TABLE: Final = "netdev pktlb"
+OWNED_SETS: Final = ("owned4", "owned6")
+"The sets of the addresses that pktlb has added, for IPv4 and IPv6."
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """What the table holds."""
+    """What the table holds back from the kernel; addresses are packed."""
 
     devices: Sequence[str]
+    "Names of the interfaces whose frames are held back."
     services: frozenset[Vip]
+    "What clients dial."
     replies: frozenset[Vip]
-    "NAT: the backends, whose packets may be replies that have to be translated."
+    "NAT: the backends. Their packets may be replies that have to be translated."
     returns: frozenset[Vip]
-    "The others: what backends send from the VIPs, to be sent on to the clients."
+    "Other modes: the VIPs. Backends send replies from them, to be sent on to the clients."
     snat: Sequence[bytes]
-    "Where replies go to when clients are translated: others are not held back then."
+    "Addresses that stand in for clients. If there are some, only replies to them are held back."
     own_ports: range
-    "Ports that the kernel chooses for its own connections: not those of translated clients."
+    "Ports that the kernel chooses for its own connections; no translated client has one."
     owned: Sequence[tuple[bytes, int]]
     "Addresses that pktlb adds, each with the index of its interface."
     forwarded: bool = False
-    "Whether everything that is not for this machine is held."
+    "Whether everything is held back that is not for this machine."
 
 
 class _Family(NamedTuple):
-    """What nft calls things in one family."""
+    """The words of nft for one family."""
 
     name: str
     ip: str
     later: str
-    "A fragment that is not the first."
+    "The condition of a fragment that is not the first one."
     unforwardable: str
-    "What no router sends on."
+    "Addresses to which no router sends anything on."
 
 
 _FAMILIES: Final = {
@@ -69,7 +65,7 @@ _WHOLE: Final = (0, 65535)
 
 
 class _Set(NamedTuple):
-    """A set of nft's, with something in it."""
+    """A set of nft, with at least one element."""
 
     name: str
     kind: str
@@ -81,17 +77,17 @@ class _Set(NamedTuple):
 
 
 def render(guard: Guard) -> str:
-    """The nft script that replaces the table by this one, in one transaction."""
-    begin = [f"add table {_TABLE}", f"delete table {_TABLE}", f"table {_TABLE} {{"]
+    """The script for nft that replaces the table by this one, in one transaction."""
+    begin = [f"add table {TABLE}", f"delete table {TABLE}", f"table {TABLE} {{"]
     return "\n".join([*begin, *map(str, _lines(guard)), "}", ""])
 
 
 def render_change(before: Guard, after: Guard) -> str:
-    """The same, for a table that is as `before`: only what is in other sets now, where that is all
-    that differs. A few elements are in place in no time, however many there are besides.
+    """The script for nft that makes `after` of a table that is as `before`, in one transaction:
+    only the elements that differ, if rules and sets are the same; otherwise all.
 
-    Where an element is depends on one address, so only the addresses are looked at that differ in
-    something, and one of each kind of what is at others: that says which sets there are.
+    The set of an element depends on its address and kind alone. So only addresses are looked at
+    where something differs. Which sets there are is seen from one element of each kind.
     """
     touched = _touched(before, after)
     old, new = _sets(_at(before, touched)), _sets(_at(after, touched))
@@ -112,11 +108,11 @@ def render_change(before: Guard, after: Guard) -> str:
 def _elements(verb: str, name: str, of: Sequence[str], but: Sequence[str]) -> list[str]:
     known = set(but)
     listed = [element for element in of if element not in known]
-    return [f"{verb} element {_TABLE} {name} {{ {', '.join(listed)} }}"] if listed else []
+    return [f"{verb} element {TABLE} {name} {{ {', '.join(listed)} }}"] if listed else []
 
 
 def _touched(before: Guard, after: Guard) -> frozenset[bytes]:
-    """The addresses of whatever is not in both."""
+    """The addresses of the ends and own addresses that are in one of the two only."""
     ends = (
         *(before.services ^ after.services),
         *(before.replies ^ after.replies),
@@ -127,7 +123,7 @@ def _touched(before: Guard, after: Guard) -> frozenset[bytes]:
 
 
 def _at(guard: Guard, addresses: frozenset[bytes], outside: bool = False) -> Guard:
-    """What it holds of these addresses, or of all others."""
+    """The guard with these addresses alone, or with all others; without `snat`."""
 
     def chosen(vips: frozenset[Vip]) -> frozenset[Vip]:
         return frozenset([vip for vip in vips if (vip.address in addresses) is not outside])
@@ -143,7 +139,7 @@ def _at(guard: Guard, addresses: frozenset[bytes], outside: bool = False) -> Gua
 
 
 def _kinds(guard: Guard) -> Guard:
-    """One of each kind of end: as many sets, with little in them."""
+    """The guard with one end of each kind: it has the same sets, each with few elements."""
 
     def some(vips: frozenset[Vip]) -> frozenset[Vip]:
         kinds = {
@@ -162,17 +158,17 @@ def _kinds(guard: Guard) -> Guard:
 
 
 def _sets(guard: Guard) -> dict[str, tuple[str, ...]]:
-    """The elements of each set."""
+    """The elements of each set, by its name."""
     return {line.name: line.elements for line in _lines(guard) if isinstance(line, _Set)}
 
 
 def _frame(guard: Guard) -> tuple[object, ...]:
-    """What the table has besides sets."""
+    """What the rules depend on besides the sets that there are."""
     return tuple(guard.devices), tuple(guard.snat), guard.own_ports, guard.forwarded
 
 
 def _lines(guard: Guard) -> list[str | _Set]:
-    """What is in the table."""
+    """The lines of the table: sets, and rules in their chains."""
     lines: list[str | _Set] = []
     for size, family in _FAMILIES.items():
         rules = [
@@ -194,7 +190,7 @@ def _lines(guard: Guard) -> list[str | _Set]:
     lines += ["chain held {", "meta protocol ip jump held4", "meta protocol ip6 jump held6", "}"]
     for number, device in enumerate(guard.devices):
         hook = f'type filter hook ingress device "{device}" priority -300; policy accept;'
-        # "ether type" sees the tag of a frame that is for a VLAN device; "ip" alone does not.
+        # "ether type" does not match a frame with a VLAN tag; "ip" alone would.
         lines += [
             f"chain ingress{number} {{",
             hook,
@@ -207,10 +203,11 @@ def _lines(guard: Guard) -> list[str | _Set]:
 def _held(
     vips: Iterable[Vip], name: str, side: str, size: int, lines: list[str | _Set]
 ) -> list[str]:
-    """The rules that hold these ends, of one family; the sets that they need go to `lines`.
+    """The rules that hold these ends, of the family whose addresses have `size` bytes; the sets
+    that they need are added to `lines`. `side` is "daddr" or "saddr".
 
-    Of a fragment only the first has ports; the others are held by address, and given back where
-    they are not ours.
+    Only the first fragment of a packet has ports: all others of an address are held back, and
+    pktlb gives the kernel back what it does not handle.
     """
     family = _FAMILIES[size]
     ends = sorted(vip for vip in vips if len(vip.address) == size)
@@ -249,13 +246,13 @@ def _held(
 
 
 def _is_whole(vip: Vip, proto: int) -> bool:
-    """Whether ports do not matter."""
+    """Whether a VIP has all ports of the protocol."""
     return proto not in _PORTED or (vip.low, vip.high) == _WHOLE
 
 
 def _joined(vips: Iterable[Vip]) -> list[tuple[tuple[bytes, int], int, int]]:
-    """Ranges of ports by address and protocol, apart from each other, as nft wants them; single
-    ports are in a set of their own, whether they are in a range or not."""
+    """The ranges of ports, by address and protocol. Ranges that touch are joined, because a set of
+    nft takes none that overlap. Single ports are not in it: they have a set of their own."""
     joined: list[tuple[tuple[bytes, int], int, int]] = []
     given = {
         ((vip.address, proto), vip.low, vip.high)
@@ -272,7 +269,7 @@ def _joined(vips: Iterable[Vip]) -> list[tuple[tuple[bytes, int], int, int]]:
 
 
 def _not_replies(guard: Guard, size: int, lines: list[str | _Set]) -> list[str]:
-    """What cannot be a reply to a client, though it comes from a backend: it is left alone."""
+    """The rules for packets of backends that cannot be replies to clients: the kernel gets them."""
     if not guard.snat:
         return ["fib daddr type local accept"]
     family = _FAMILIES[size]
@@ -285,55 +282,20 @@ def _not_replies(guard: Guard, size: int, lines: list[str | _Set]) -> list[str]:
 
 
 def _forwarded(family: _Family) -> list[str]:
-    """Whatever this machine would send on; what it has for itself or for many stays with it."""
+    """The rules that hold what this machine would send on; the kernel gets what is for itself, for
+    a broadcast or for a multicast address."""
     return [
         f"{family.ip} daddr {{ {family.unforwardable} }} accept",
         "fib daddr type != { local, broadcast, multicast, anycast } drop",
     ]
 
 
-def apply(guard: Guard, before: Guard | None = None) -> None:
-    """Put the table in place, instead of one that may be there, or is there as `before`."""
-    text = render_change(before, guard) if before else render(guard)
-    if text.strip():
-        _nft("-f", "-", text=text)
-
-
-def remove() -> None:
-    """Take the table away, where it is there."""
-    _nft("-f", "-", text=f"add table {_TABLE}\ndelete table {_TABLE}\n")
-
-
-def listing() -> Sequence[str]:
-    """What is in the table, in a form to compare; empty where there is no table."""
-    if "netdev pktlb" not in _nft("list", "tables", "netdev"):
-        return ()
-    return sorted(_nft("--stateless", "list", "table", *_TABLE.split()).split())
-
-
 def is_whole(guard: Guard, listing: Sequence[str]) -> bool:
-    """Whether a listing has everything that keeps the kernel away, on each device."""
+    """Whether a listing of nft, in words, has all rules of the guard, and all its devices."""
     wanted = render(_kinds(guard)).split()
     return all(listing.count(verb) == wanted.count(verb) for verb in ("drop", "jump")) and all(
         any(f'"{device}"' in word for word in listing) for device in guard.devices
     )
-
-
-def owned() -> list[tuple[bytes, int]]:
-    """Addresses, each with its interface's index, that a pktlb that did not stop cleanly left."""
-    if "netdev pktlb" not in _nft("list", "tables", "netdev"):
-        return []
-    listing = json.loads(_nft("--json", "--numeric", "list", "table", *_TABLE.split()))
-    elements: list[Any] = []
-    for item in listing.get("nftables", ()):
-        if item.get("set", {}).get("name") in ("owned4", "owned6"):
-            elements += item["set"].get("elem", [])
-    return [_parse_owned(element["concat"]) for element in elements]
-
-
-def _parse_owned(pair: Sequence[Any]) -> tuple[bytes, int]:
-    address, link = pair
-    return ip_address(address).packed, int(str(link), 0)
 
 
 def _set(name: str, kind: str, elements: Sequence[str]) -> list[_Set]:
@@ -342,31 +304,3 @@ def _set(name: str, kind: str, elements: Sequence[str]) -> list[_Set]:
 
 def _end(address: bytes, proto: int) -> str:
     return f"{format_address(address)} . {proto}"
-
-
-def _nft(*arguments: str, text: str = "") -> str:
-    try:
-        with _undisturbed():
-            done = subprocess.run(
-                ["nft", *arguments], input=text, capture_output=True, text=True, check=False,
-                timeout=_NFT_TIMEOUT_S,
-            )  # fmt: skip
-    except FileNotFoundError as error:
-        raise KernelError("the command nft is missing (Debian package nftables)") from error
-    except subprocess.TimeoutExpired as error:
-        raise KernelError(f"nft did not answer within {_NFT_TIMEOUT_S} s") from error
-    if done.returncode:
-        why = done.stderr.strip().splitlines() or ["no message"]
-        denied = " (needs CAP_NET_ADMIN)" if "not permitted" in done.stderr else ""
-        raise KernelError(f"nft refused: {why[0]}{denied}")
-    return done.stdout
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Children started in here are deaf to what is meant for us, though sent to the whole group."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -14,13 +14,13 @@ class Link:
     index: int
     name: str
     mac: bytes
-    "Empty where it is not Ethernet."
+    "6 bytes; empty where the link is not Ethernet."
     mtu: int
     up: bool
 
 
 class Address(NamedTuple):
-    """An address of this machine."""
+    """An address of this machine, packed."""
 
     address: bytes
     prefix: int
@@ -37,30 +37,30 @@ class Route(NamedTuple):
     source: bytes
     "Address of this machine that packets on this way come from."
     local: bool
-    "The address is this machine's own, or not one host's at all."
+    "The address is this machine's own, or a broadcast or multicast address."
     mtu: int | None
-    "Where the route limits it further than the link."
+    "Bytes; None where the route sets no limit of its own."
 
 
 class Neighbour(NamedTuple):
     """What is known of a machine on a link."""
 
     mac: bytes
-    "Empty where it is not known."
+    "6 bytes; empty where it is not known."
     failed: bool
-    "It was asked and did not answer."
+    "The machine was asked and did not answer."
     fixed: bool = False
-    "Set by hand: never asked."
+    "Set by hand: the kernel never asks."
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """All of it, read at one time. Addresses and routes are of links that are there."""
+    """Everything that was read at one time. The links of addresses and routes are in `links`."""
 
     links: Mapping[int, Link]
     addresses: Sequence[Address]
     routes: Mapping[bytes, Route]
-    "By destination; one that is not here cannot be reached."
+    "By destination; a destination without an entry cannot be reached."
     neighbours: Mapping[tuple[int, bytes], Neighbour]
     "By link and address."
     own_ports: range = range(0)
@@ -70,14 +70,14 @@ class Machine:
         return next((link for link in self.links.values() if link.name == name), None)
 
     def without(self, name: str) -> "Machine":
-        """The machine but for the addresses of the link `name`."""
+        """The machine without the addresses of the link `name`."""
         link = self.link_named(name)
         rest = [a for a in self.addresses if link is None or a.link != link.index]
         return replace(self, addresses=rest)
 
     def networks(self) -> "Machine":
-        """The machine with only those of its addresses that say what is near: not the many that are
-        one host's alone."""
+        """The machine without addresses whose prefix is the address itself: they tell nothing about
+        what can be reached directly, and there may be many."""
         near = [a for a in self.addresses if a.prefix < 8 * len(a.address)]
         return replace(self, addresses=near)
 
@@ -87,8 +87,9 @@ class Machine:
         return max(near, key=lambda a: a.prefix).link if near else None
 
     def is_edge(self, address: bytes) -> bool:
-        """Whether it stands for one of the machine's networks as a whole, not for a host: its own
-        address, which in IPv6 is any router's (RFC 4291, section 2.6.1), or its broadcast."""
+        """Whether `address` stands for one of the machine's networks, not for a host: the network's
+        own address, which in IPv6 is any router's (RFC 4291, section 2.6.1), or the broadcast
+        address."""
         size = 8 * len(address)
         for network in self.addresses:
             if network.prefix < size - 1 and _covers(network, address):
@@ -99,7 +100,8 @@ class Machine:
 
 
 def is_global(address: bytes) -> bool:
-    """Neither loopback nor of one link only."""
+    """Whether an address is neither a loopback nor a link-local one. IPv4 link-local addresses
+    count as global."""
     if len(address) == 4:
         return address[0] != 127
     return address != LOOPBACK6 and not (address[0] == 0xFE and address[1] & 0xC0 == 0x80)

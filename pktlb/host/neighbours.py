@@ -1,12 +1,12 @@
 """The MACs of next hops: asked for, kept fresh, and remembered while they are asked for again.
 
-The kernel does the asking (ARP, neighbour discovery); pktlb's own frames do not tell it that an
-entry is in use, so it is told every few seconds. An entry that vanishes keeps its last MAC until
-the kernel has a new one or gives up, so a flushed neighbour table loses no frame.
+The kernel does the asking (ARP, neighbour discovery). pktlb's own frames do not tell it that an
+entry is in use, so pktlb tells it every few seconds. An entry that vanishes keeps its last MAC
+until the kernel has a new one or gives up: a flushed neighbour table loses no frame.
 
-Nor is a next hop lost because it left the kernel's questions to its last MAC unanswered: they or
-the answers may have been lost, as in an overload, or it may have another MAC by now. So then the
-kernel asks everybody on the link, and its last MAC is given up only if nobody answers that either.
+The kernel first sends its questions to the last MAC. A next hop that does not answer them is not
+given up yet: a question or an answer may be lost in an overload, or it has another MAC by now. The
+kernel then asks by broadcast, and the last MAC is given up when that has no answer either.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ Way = tuple[int, bytes]
 
 
 class NextHopMacs:
-    """What is known of the next hops."""
+    """The MACs of the next hops, as far as they are known."""
 
     def __init__(self) -> None:
         self._macs: dict[Way, bytes] = {}
@@ -34,7 +34,8 @@ class NextHopMacs:
         return dict(self._macs)
 
     def update(self, machine: Machine, ways: Iterable[Way]) -> bool:
-        """Take over what the kernel knows now about `ways`; whether it has to be asked for them."""
+        """Take over what the kernel knows now about `ways`, and forget all others. Returns whether
+        the kernel has to be asked for some of them."""
         known, doubted = self._macs, self._doubted
         self._macs, self._doubted, self._failed = {}, set(), set()
         ask = False

@@ -1,6 +1,6 @@
 """The kernel's network configuration over rtnetlink(7): the only importer of pyroute2.
 
-Reading is by asking; what changes is told by `pktlb.host.signals`.
+`pktlb.host.signals` tells that something has changed; what it is now is asked for here.
 """
 
 import errno
@@ -29,7 +29,7 @@ _FAMILIES: Final = (socket.AF_INET, socket.AF_INET6)
 
 
 class Kernel:
-    """Questions and requests; `KernelError` where a request is refused."""
+    """Questions and requests; each raises `KernelError` where the kernel refuses it."""
 
     def __init__(self) -> None:
         self._netlink = AsyncIPRoute()
@@ -45,7 +45,7 @@ class Kernel:
         routes = {address: await self.route_to(address) for address in destinations}
         try:
             links = await self._links()
-            # Between two answers an interface may go: what belongs to none is left out.
+            # A link may go between two answers: its addresses and routes are left out.
             return Machine(
                 links=links,
                 addresses=[a for a in await self._addresses() if a.link in links],
@@ -65,7 +65,7 @@ class Kernel:
                 return None
             raise _refused(f"the route to {_text(address)}", error) from error
         route = next(iter(answer))
-        # A gateway of the other family (RFC 5549) is told in another place.
+        # A gateway of the other family (RFC 5549) is in an attribute of its own.
         gateway = route.get("gateway") or (route.get("via") or {}).get("addr")
         source = route.get("prefsrc")
         metrics = route.get("metrics")
@@ -80,23 +80,23 @@ class Kernel:
     async def resolve(self, link: int, address: bytes, known: bool) -> None:
         """Have the kernel ask for the MAC of `address`.
 
-        One that is `known` is put to the test: left to itself, the kernel would go on trusting it
-        for up to 45 s.
+        An entry that is `known` is put into the state PROBE, so that it is asked for now: the
+        kernel by itself would trust it for up to 45 s.
         """
         how = {"state": _NUD_PROBE} if known else {"state": 0, "flags": _NTF_USE}
         try:
             await self._netlink.neigh("replace", dst=_text(address), ifindex=link, **how)
         except NetlinkError as error:
-            # EINVAL: not known any more; the notification of that is on its way.
+            # EINVAL: the entry has just gone, which netlink will tell.
             if error.code not in (errno.ENODEV, errno.ENETDOWN, errno.EINVAL, errno.ENOBUFS):
                 raise _refused(f"resolving {_text(address)}", error) from error
 
     async def add_address(self, link: int, address: bytes) -> None:
-        """Give the host address to a link; one that it has already is left as it is."""
+        """Give a link an address, its prefix the whole length. No effect if the link has it."""
         await self._change_address("add", link, address, errno.EEXIST)
 
     async def remove_address(self, link: int, address: bytes) -> None:
-        """Take the host address from a link, where it has it."""
+        """Take such an address from a link. No effect if the link does not have it."""
         await self._change_address("del", link, address, errno.EADDRNOTAVAIL, errno.ENODEV)
 
     async def set_up(self, link: int) -> None:
@@ -108,8 +108,8 @@ class Kernel:
     async def _change_address(self, verb: str, link: int, address: bytes, *fine: int) -> None:
         more = {}
         if len(address) == 16 and verb == "add":
-            # Ours at once, without a look for others who have it; and deprecated, so that the
-            # kernel takes it for no connection of its own (RFC 6724, section 5, rule 3).
+            # Usable at once, without duplicate address detection. Deprecated, so that the kernel
+            # uses it for no connection of its own (RFC 6724, section 5, rule 3).
             more = {"flags": _IFA_F_NODAD, "preferred_lft": 0, "valid_lft": _FOREVER}
         try:
             await self._netlink.addr(

@@ -14,7 +14,7 @@ STOPPING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
 def notify(message: str) -> None:
-    """Tell the service manager, where there is one: sd_notify(3)."""
+    """Send a message to the service manager, if there is one: sd_notify(3)."""
     path = os.environ.get("NOTIFY_SOCKET")
     if not path:
         return
@@ -24,7 +24,7 @@ def notify(message: str) -> None:
 
 def watchdog_interval() -> float | None:
     """Seconds from one `notify("WATCHDOG=1")` to the next: half of what the service manager grants
-    (sd_watchdog_enabled(3)); None where it does not watch this process."""
+    (sd_watchdog_enabled(3)). None where it does not watch this process."""
     granted, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID")
     if not _is_number(granted) or int(granted) == 0:
         return None
@@ -38,16 +38,15 @@ def _is_number(text: str) -> bool:
 
 
 def run_until_stopped(main: Coroutine[None, None, None]) -> None:
-    """Run `main` until it ends or is asked to by one of `STOPPING`; raises what it raises.
+    """Run `main` until it ends, or until a signal of `STOPPING` cancels it. Raises what it raises.
 
-    A signal cancels `main` once, wherever it is; what it undoes on its way out is not disturbed by
-    another one.
+    Only the first signal cancels `main`: what it undoes on its way out is not disturbed by others.
     """
     supervised = _supervise(main)
     try:
         asyncio.run(supervised)
     finally:
-        supervised.close()  # where there was no event loop to be had, neither has begun
+        supervised.close()  # without an event loop, neither of the two has begun
         main.close()
 
 
@@ -70,9 +69,9 @@ async def _supervise(main: Coroutine[None, None, None]) -> None:
 
 
 def ready(what: str) -> None:
-    """Say that it serves from now on: one line on standard output, and to the service manager."""
-    # Whether anybody reads it is not our concern: a closed pipe must not end the service, now or
-    # when Python flushes what is buffered.
+    """Say that `what` serves from now on: one line on standard output, and to the service
+    manager."""
+    # A closed pipe must not end the service, now or when Python flushes its buffers.
     if sys.stdout is not None:
         with contextlib.suppress(OSError):
             os.write(sys.stdout.fileno(), f"pktlb: ready {what}\n".encode())

@@ -1,4 +1,4 @@
-"""Keeps the guard in place: who flushes the ruleset must not hand our frames to the kernel."""
+"""Keeps the guard in place: after a flush of the ruleset, the kernel would take pktlb's frames."""
 
 import asyncio
 import contextlib
@@ -8,21 +8,24 @@ from contextlib import contextmanager
 from typing import Final
 
 from pktlb.errors import KernelError
-from pktlb.host import guard
-from pktlb.host.signals import Changes
+from pktlb.host import nft
+from pktlb.host.guard import Guard, is_whole
+from pktlb.host.signals import Signals
 
 log: Final = logging.getLogger(__name__)
 
 _REST: Final = 10
-"Pause after a look that found nothing to do, in terms of what it took: others are busy there."
+"Times the length of a look: the pause after it. Other programs may be changing the ruleset."
 _FRAMES_FIRST_S: Final = 0.01
+"Pause between two repairs."
 _LOOK_ANYWAY_S: Final = 60.0
+"Between two looks without a signal."
 
 
 class Sentry:
     """The guard as it should be, and as it looked when it was put in place."""
 
-    def __init__(self, wanted: guard.Guard) -> None:
+    def __init__(self, wanted: Guard) -> None:
         self._wanted = wanted
         self._listing: Sequence[str] = ()
         self._changed = asyncio.Event()
@@ -30,38 +33,39 @@ class Sentry:
 
     def put(self) -> None:
         """Put the guard in place."""
-        guard.apply(self._wanted)
+        nft.apply(self._wanted)
         self._listing = ()
 
-    def want(self, wanted: guard.Guard) -> None:
-        """From now on, this one; `KernelError` where it is refused, and what was is still there."""
+    def want(self, wanted: Guard) -> None:
+        """Put another guard in the place of this one. After a `KernelError` the table is as
+        it was, and the old guard is still wanted."""
         if wanted == self._wanted:
             return
         try:
-            guard.apply(wanted, self._wanted)
+            nft.apply(wanted, self._wanted)
         except KernelError:
-            guard.apply(wanted)  # somebody else may have changed what is there
+            nft.apply(wanted)  # another program may have changed the table
         self._wanted, self._listing = wanted, ()
 
     async def _is_in_place(self) -> bool:
-        """Whether it is as it was; the first look after a change of our own says how that is, if
-        nobody was faster. A long table is long looked at, and nobody waits for it."""
+        """Whether the table is as it was. The first look after a change of pktlb's own is what
+        later looks are compared with, if it is whole. A thread looks: a long table takes long."""
         wanted, listing = None, self._listing
-        while wanted is not self._wanted:  # else it was changed under our eyes
+        while wanted is not self._wanted:  # else `want` has changed it during the look
             wanted = self._wanted
-            listing = await asyncio.to_thread(guard.listing)
-        if not self._listing and guard.is_whole(self._wanted, listing):
+            listing = await asyncio.to_thread(nft.listing)
+        if not self._listing and is_whole(self._wanted, listing):
             self._listing = listing
         return bool(self._listing) and listing == self._listing
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Be told of changes of the ruleset."""
-        with Changes.of_rules().told_to(self._changed):
+        """Look after the ruleset when it is changed, until the end of the `with` block."""
+        with Signals.of_rules().told_to(self._changed):
             yield
 
     async def watch(self) -> None:
-        """Put the guard back whenever it is not as it was; until cancelled."""
+        """Put the guard back whenever it is not as it was. Ends when it is cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             with contextlib.suppress(TimeoutError):

@@ -1,6 +1,6 @@
-"""Signals that something on the machine has changed. What it is now has to be asked for.
+"""Signals of netlink that something on the machine has changed; what it is now has to be asked.
 
-So a notification that was lost, or a queue that overran, costs nothing but a moment.
+So a signal that is lost in a full queue costs nothing: the queue's overrun is a signal, too.
 """
 
 import asyncio
@@ -19,8 +19,8 @@ _NETWORK: Final = 0x1 | 0x4 | 0x10 | 0x100 | 0x40 | 0x400
 _RULES: Final = 1 << (7 - 1)  # NFNLGRP_NFTABLES
 
 
-class Changes:
-    """Tells that something has changed, from the moment it is made."""
+class Signals:
+    """A netlink socket that is told of changes, from its construction on. Raises `KernelError`."""
 
     def __init__(self, protocol: int, groups: int) -> None:
         try:
@@ -43,7 +43,8 @@ class Changes:
 
     @contextmanager
     def told_to(self, event: asyncio.Event) -> Iterator[None]:
-        """Set `event` at each change, from now to the end of the `with` block."""
+        """Set `event` at each signal, from now to the end of the `with` block, which closes the
+        socket."""
         loop = asyncio.get_running_loop()
         with self._socket:
             loop.add_reader(self._socket, self._tell, event)
@@ -53,7 +54,7 @@ class Changes:
                 loop.remove_reader(self._socket)
 
     def _tell(self, event: asyncio.Event) -> None:
-        """Forget what was signalled; an overrun is a change like any other."""
+        """Empty the queue. ENOBUFS, the queue's overrun, counts as a signal."""
         event.set()
         while True:
             try:
@@ -67,10 +68,10 @@ class Changes:
 
 @asynccontextmanager
 async def rest_after(share: int) -> AsyncIterator[None]:
-    """Rest after the `with` block for `share` times what it took of the CPU.
+    """Sleep after the `with` block for `share` times the CPU time that the block took.
 
-    However restless the machine is, most of the time belongs to frames then. What it took by the
-    clock does not matter: in an overload that is mostly time that frames have had already.
+    So frames have most of the time, however often the machine changes. The time by the clock does
+    not count: in an overload frames have had most of it already.
     """
     before = time.thread_time()
     yield

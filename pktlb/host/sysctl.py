@@ -16,12 +16,13 @@ def read(name: str) -> str:
 
 
 def write(name: str, value: str) -> None:
-    """Set it, where the kernel has it. Only ever for devices of pktlb's own."""
+    """Set it, if the kernel has it. Only for devices of pktlb's own."""
     with contextlib.suppress(OSError):
         (_ROOT / name).write_text(value)
 
 
 def effective(setting: str, interface: str) -> int:
-    """An IPv4 setting for which the stricter of "all" and the interface counts."""
+    """The value in force of an IPv4 setting of which the larger one of "all" and the interface
+    counts; 0 where the kernel has no such setting."""
     values = (read(f"net/ipv4/conf/{scope}/{setting}") for scope in ("all", interface))
     return max(int(value) if value.isdigit() else 0 for value in values)

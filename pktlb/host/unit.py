@@ -1,8 +1,8 @@
 """The systemd unit of one balancer: what it may do, and how it is started again.
 
-Everything the service needs is in the unit itself. It runs as a user who owns nothing; what of
-root's it needs are the two network capabilities, kept over exec so that its child `nft` has them.
-docs/systemd.md gives the reason of each.
+Everything that the service needs is in the unit itself. It runs as a user that owns nothing. Of
+root's rights it has two network capabilities, which are ambient so that its child `nft` has them.
+docs/systemd.md gives the reason of each line.
 """
 
 import re
@@ -98,9 +98,9 @@ class Unit:
     "Absolute path of `pktlb`."
     name: str = DEFAULT
     config: str = ""
-    "Its configuration file; by default named after the balancer."
+    "The path of its configuration file; empty: the one that is named after the balancer."
     user: str = "pktlb"
-    "Who it runs as; made for it where there is no such user."
+    "The user that it runs as; systemd makes it where there is none of this name."
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -114,7 +114,7 @@ class Unit:
 
     @property
     def service(self) -> str:
-        """What systemctl calls it."""
+        """The name of the service to systemctl, without ".service"."""
         return "pktlb" if self.name == DEFAULT else f"pktlb-{self.name}"
 
     @property
@@ -135,13 +135,13 @@ class Unit:
 
 
 def hidden(path: str) -> bool:
-    """Whether it is in somebody's home, where the service must not look."""
+    """Whether a path is in a home directory, which the service cannot see (ProtectHome)."""
     real = Path(path).resolve()
     return any(real.is_relative_to(home) for home in _HOMES)
 
 
 def _quoted(path: str) -> str:
-    """One word of a command line, as systemd.syntax(7) and systemd.service(5) want it."""
+    """One word of a command line, quoted by systemd.syntax(7) and systemd.service(5)."""
     plain = path.replace("%", "%%").replace("$", "$$")
     if re.fullmatch(r"[\w./%$+:@-]+", plain, re.ASCII):
         return plain

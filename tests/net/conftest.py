@@ -1,4 +1,4 @@
-"""What the tests in namespaces share: the three modes, each with its servers running."""
+"""Fixtures of the tests in namespaces: the three modes, each with its servers running."""
 
 import os
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ ANY_ENGINE = {
     "test_restart",
     "test_workers",
 }
-"About control, which is the same for each engine; everything else is tried on all."
+"Modules about control, which is the same for each engine; all others run on each engine."
 PATIENT = {
     "test_beside_the_kernel",
     "test_both_families",
@@ -58,9 +58,9 @@ PATIENT = {
     "test_transfers",
     "test_udp",
 }
-"Those that take long with the reference engine: `make load` tries them."
+"Modules that take long with the reference engine, which `make load` runs."
 SPREAD = {"test_fragments_on_the_wire", "test_http", "test_transfers", "test_udp"}
-"Also tried with several workers."
+"Modules that also run with several workers."
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -71,7 +71,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def is_left_to_long_runs(item: pytest.Item) -> bool:
-    """What engines do is compared frame by frame elsewhere; these are about sockets, signals."""
+    """Modules about sockets and signals; other tests compare the engines frame by frame."""
     call = getattr(item, "callspec", None)
     name = call.params.get("lab_engine") if call else None
     return name == "workers" or (name == "python" and item.path.stem in PATIENT)
@@ -79,9 +79,9 @@ def is_left_to_long_runs(item: pytest.Item) -> bool:
 
 @pytest.fixture(autouse=True)
 def lab_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Every pktlb of the test runs on this engine.
+    """The engine of each pktlb that the test starts.
 
-    For everybody: a fixture that no test names would be dropped, and all tried on one engine only.
+    It is for all tests: without autouse, a test that does not name it would run on one engine only.
     """
     name = str(getattr(request, "param", ""))
     monkeypatch.setenv(ENGINE, ENGINES.get(name, ""))
@@ -102,7 +102,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(params=MODES)
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    """Each mode in its own topology."""
+    """The topology of each mode."""
     with serving(MODES[request.param]) as world:
         yield world
 

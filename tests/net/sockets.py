@@ -1,4 +1,4 @@
-"""Sockets in hosts, for what curl does not do."""
+"""Sockets in hosts, for tests that need more than curl."""
 
 import errno
 import select
@@ -12,12 +12,12 @@ from typing import Final
 from netns.host import Host
 
 PATIENCE: Final = 5.0
-"Seconds for what takes milliseconds."
+"Seconds; answers take milliseconds."
 
 IP_TTL, IPV6_UNICAST_HOPS = 2, 16
 IP_RECVERR, IPV6_RECVERR = 11, 25
 TIME_EXCEEDED: Final = {socket.AF_INET: (11, 0), socket.AF_INET6: (3, 0)}
-"Type and code."
+"Type and code of an ICMP message."
 
 End = tuple[str, int]
 
@@ -27,7 +27,7 @@ def family_of(address: str) -> socket.AddressFamily:
 
 
 def bracketed(address: str) -> str:
-    """An address as it stands in front of a port."""
+    """The text of an address in front of a port."""
     return f"[{address}]" if ":" in address else address
 
 
@@ -80,7 +80,7 @@ def exchange(client: socket.socket, size: int) -> None:
 
 
 def trace(host: Host, address: str, hops: int, port: int) -> str:
-    """Who says that a packet may not go further than so many hops."""
+    """The address that says that a packet may not go further than so many hops."""
     with dialled(host, (address, port)) as client:
         if client.family == socket.AF_INET:
             client.setsockopt(socket.IPPROTO_IP, IP_TTL, hops)

@@ -1,7 +1,7 @@
 """A systemd of a test's own: PID 1 in namespaces, on the network of a laboratory's host.
 
-It has its own cgroup, /run and /dev/net, and starts nothing but what it is told to. So a unit is
-tried with all that systemd does to the process: user, capabilities, mounts, devices, seccomp.
+It has its own cgroup, /run and /dev/net, and starts only the given units. So a unit is tried with
+all that systemd does to the process: user, capabilities, mounts, devices, seccomp.
 """
 
 import shutil
@@ -67,7 +67,7 @@ class Manager:
     """A running systemd."""
 
     pid: int
-    "Of its PID 1, as the laboratory sees it."
+    "The process id of its PID 1 in the laboratory."
 
     def run(self, *argv: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a program beside it."""

@@ -23,7 +23,7 @@ EXPECTED = {
     (UDP, 8005): "b",
     (TCP, 8005): "c",
 }
-"Who serves a protocol and a port."
+"The backend of a protocol and a port."
 
 SOURCES = [("10.0.1.2", "10.0.1.21", "10.0.1.22"), ("fd01::2", "fd01::21", "fd01::22")]
 
@@ -51,7 +51,7 @@ def test_the_most_specific_service_counts_and_each_port_is_kept(mode: str) -> No
 
 
 def reach(world: World, side: int, name: str, proto: int, port: int) -> None:
-    """Ask and be answered, where only this backend would answer."""
+    """Ask, and expect an answer; only this backend would give one."""
     with at_backend(world, side, name, proto, port) as server, a_client(world, side, proto) as it:
         it.connect((world.vips[side][0], port))
         it.send(b"question")
@@ -95,7 +95,7 @@ def a_client(world: World, side: int, proto: int) -> AbstractContextManager[sock
 def at_backend(
     world: World, side: int, name: str, proto: int, port: int
 ) -> Iterator[socket.socket]:
-    """Where a backend gets what was dialled at this port."""
+    """The end at which a backend gets packets to this port of the VIP."""
     vip, backends = ends(world, side)
     own = backends[name] if world.topology.mode == "nat" else vip
     with opened(world.lab.hosts[name], own, *kind_of(proto)) as server:
@@ -106,7 +106,7 @@ def at_backend(
 
 
 def kind_of(proto: int) -> tuple[int, int]:
-    """What a socket of a protocol has to be."""
+    """The kind of socket of a protocol."""
     return (KINDS[proto], 0) if proto in KINDS else (socket.SOCK_RAW, proto)
 
 

@@ -1,4 +1,4 @@
-"""The examples of docs/api.md, as they stand there, asked of a pktlb that moves packets."""
+"""The examples of docs/api.md, as they stand there, sent to a pktlb that moves packets."""
 
 import json
 import shlex
@@ -20,8 +20,8 @@ def the_file() -> str:
     return shown
 
 
-def test_it_answers_as_the_page_shows(nat_world: World, tmp_path: Path) -> None:
-    """In the order of the page: some go on from what the ones before have done."""
+def test_pktlb_answers_each_request_as_the_page_shows(nat_world: World, tmp_path: Path) -> None:
+    """In the order of the page, because some examples build on others."""
     file = tmp_path / "pktlb.toml"
     file.write_text(the_file())
     nat_world.balancer.pktlb("run", "-c", str(file))
@@ -51,7 +51,7 @@ def here(world: World, example: Example) -> str:
 
 
 def check(example: Example, shown: dict[str, Any], found: dict[str, Any]) -> None:
-    """What does not depend on the traffic is what the page says."""
+    """Values that do not depend on traffic are as on the page."""
     for key in ("lines", "items", "restart", "dry_run"):
         assert shown.get(key) == found.get(key), example
     if example.method == "GET" and example.path in OF_FLOWS:

@@ -1,4 +1,4 @@
-"""The balancer's kernel keeps out of it: what leaves the balancer is what pktlb sends, once.
+"""The balancer's kernel does not interfere: only frames of pktlb leave the balancer, each once.
 
 Every interface of the balancer is captured, and its kernel would forward (ip_forward=1).
 """
@@ -25,7 +25,7 @@ SYN, RST = "S", "R"
 
 @pytest.fixture(params=MODES)
 def router_world(request: pytest.FixtureRequest) -> Iterator[World]:
-    """Each mode, on a balancer whose kernel would forward what it got; frames as on a cable."""
+    """Each mode, on a balancer whose kernel would forward; frames as on a cable."""
 
     def prepare(lab: Lab) -> None:
         lab.hosts[MODES[request.param].balancer].sysctl("net.ipv4.ip_forward", "1")
@@ -57,7 +57,7 @@ def test_each_packet_leaves_once_and_none_is_made_up(router_world: World) -> Non
 
 
 def test_the_kernel_sends_nothing_from_or_to_the_untranslated_ends(router_world: World) -> None:
-    """Replies in NAT mode leave from the VIP only; in the others none crosses the balancer."""
+    """Replies in mode nat come from the VIP alone; in other modes none crosses the balancer."""
     world = router_world
     world.balance()
     with captured(world) as frames:
@@ -82,7 +82,7 @@ def test_a_download_does_not_cross_the_balancer(direct_world: World) -> None:
 
 
 def test_with_nat_a_download_crosses_the_balancer_both_ways(nat_world: World) -> None:
-    """The counters that the other modes are judged by do see a download that is there."""
+    """The counters that show no download in other modes show this one."""
     nat_world.balance()
     size = 2_000_000
     before = nat_world.balancer.counters("wan")["tx_bytes"]
@@ -91,13 +91,13 @@ def test_with_nat_a_download_crosses_the_balancer_both_ways(nat_world: World) ->
 
 
 def test_a_host_that_is_no_backend_gets_no_packet(world: World) -> None:
-    """A server that is there but not named, as one that is added to the network later."""
+    """A server that pktlb is not told of, such as one that is added to the network later."""
     arguments = world.arguments()
     arguments = arguments[: arguments.index(world.topology.backends["c"]) - 1]
     world.balancer.pktlb(*arguments)
     spared = world.lab.hosts["c"]
     capture = spared.capture("eth0", "tcp or udp or proto 4")
-    assert world.who(10) == {"a": 5, "b": 5}
+    assert world.answers(10) == {"a": 5, "b": 5}
     assert capture.stop() == []
 
 
@@ -105,8 +105,8 @@ def test_a_host_that_is_no_backend_gets_no_packet(world: World) -> None:
 def captured(world: World) -> "Iterator[list[Packet]]":
     """All frames of the balancer's interfaces during the `with` block.
 
-    At its end some may be on their way through the balancer. They leave it before those of one
-    more request, which is answered, and not counted.
+    Frames may be on their way through the balancer at the end of the block. They leave it before
+    the frames of one more request, which is awaited and not counted.
     """
     frames: list[Packet] = []
     captures = [world.balancer.capture(ifname) for ifname in world.balancer.macs]
@@ -123,7 +123,7 @@ def make_traffic(world: World) -> None:
 
 
 def split(world: World, frames: "Sequence[Packet]") -> "tuple[list[Packet], list[Packet]]":
-    """Those that came to the balancer, and those that went from it."""
+    """The frames that came to the balancer, and the frames that left it."""
     own = set(world.balancer.macs.values())
     came = [frame for frame in frames if frame.dst in own]
     went = [frame for frame in frames if frame.src in own]
@@ -149,7 +149,7 @@ def inner(frame: "Packet") -> "Packet":
 
 
 def identity(frame: "Packet") -> tuple[object, ...]:
-    """What no mode rewrites; a retransmission has another IP id."""
+    """The parts of a packet that no mode rewrites; a retransmission has another IP id."""
     segment, packet = frame["TCP"], inner(frame)
     return packet.id, segment.seq, segment.ack, str(segment.flags), bytes(segment.payload)
 

@@ -1,4 +1,4 @@
-"""IPv6 beside IPv4, of the same balancer and in every mode."""
+"""IPv6 beside IPv4 on one balancer, in each mode."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ each_mode = pytest.mark.parametrize("mode", BOTH)
 
 @pytest.fixture(scope="module")
 def payload(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """What is uploaded; not left lying about, as pytest would."""
+    """The file for uploads, removed at the end, which pytest would not do."""
     file = tmp_path_factory.mktemp("upload") / "payload"
     with file.open("wb") as out:
         out.writelines(blocks(SIZE))
@@ -44,7 +44,7 @@ def test_http_udp_and_long_transfers_of_both_families(mode: str, payload: Path) 
 
 
 def test_clients_of_both_families_are_translated(payload: Path) -> None:
-    """The backends' way back does not lead through the balancer, but to its addresses."""
+    """The backends have no route through the balancer, but one to its addresses."""
     with serving(in_both(PAST_THE_BALANCER)) as world:
         before = world.balancer.state()
         ranges = [f"{low}-{high}" for low, high in (SNAT[:2], SNAT[2:])]
@@ -74,13 +74,13 @@ def test_addresses_of_both_families_go_at_a_stop_and_are_cleaned_up_after_a_cras
         crashed.kill()
         assert world.balancer.state() != before
         balancer = world.balance()
-        assert [world.who(6, url) for url in world.topology.urls] == [EVEN, EVEN]
+        assert [world.answers(6, url) for url in world.topology.urls] == [EVEN, EVEN]
         assert balancer.stop() == 0
         assert world.balancer.state() == before
 
 
 def echo(world: World, side: int) -> str:
-    """The client as a backend sees it whom a datagram to one of the VIPs reaches."""
+    """The client's address as the backend of a VIP sees it."""
     with dialled(world.client, world.vips[side]) as client:
         client.send(b"word")
         name, seen_as, said = client.recv(2000).decode().split()
@@ -90,7 +90,7 @@ def echo(world: World, side: int) -> str:
 
 
 def transfer(world: World, payload: Path) -> None:
-    """Much, down and up, to each VIP."""
+    """A long download and upload for each VIP."""
     for url in world.topology.urls:
         assert world.download(SIZE, url) == sha256_of_bytes(SIZE)
         assert world.upload(payload, url) == sha256_of_bytes(SIZE)

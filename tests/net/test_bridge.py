@@ -1,7 +1,7 @@
-"""A restart at which the next process is held up while it starts: frames move all the same.
+"""A restart whose next process is held up while it starts: the bridge moves frames meanwhile.
 
-It waits for a word from the test before it has imported anything of pktlb; the process that moves
-the frames meanwhile is its only child.
+The next process waits for a word from the test before it imports anything of pktlb. The bridge is
+its only child.
 """
 
 import os
@@ -28,29 +28,29 @@ if "PKTLB_HANDOVER" in os.environ:
     with open({path!r}) as word:
         word.read()
 """
-"What Python runs before anything else."
+"A module that Python imports at its start."
 SILENT = """
 if "PKTLB_TRIAL" in os.environ:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 """
-"A version that knows no bridge says nothing of it when it is tried."
+"A version without a bridge does not mention it when it is tried."
 REFUSED = """
 def refuse(*_):
     {before}
     raise OSError("no such program")
 os.execve = refuse
 """
-"The next process cannot be started, though it could when it was tried."
+"The next process cannot be started, though its trial went well."
 KILL = (
     "[os.kill(int(it), 9) for it in open(f'/proc/self/task/{os.getpid()}/children').read().split()]"
 )
-"What goes wrong besides."
+"Other things that go wrong."
 MORE_THAN_A_RING = 20_000
 AT_A_TIME = 50
 
 
 class Restart:
-    """Of a pktlb, held up for as long as the test wants."""
+    """A restart of a pktlb, held up until the test lets it go on."""
 
     def __init__(self, world: World, directory: Path) -> None:
         self.world = world
@@ -72,7 +72,7 @@ class Restart:
         return self.balancer
 
     def also(self, program: str) -> None:
-        """What each process runs besides."""
+        """Add to the program that each process runs at its start."""
         with self._program.open("a") as file:
             file.write(program)
 
@@ -80,7 +80,7 @@ class Restart:
         self.command = self.world.balancer.start(*pktlb_command("restart"))
 
     def begin(self) -> int:
-        """Until the next process waits; the number of the one that moves frames meanwhile."""
+        """Restart pktlb, and wait until the next process waits; the process id of the bridge."""
         self.wait()
         (pid,) = self.children()
         return pid
@@ -102,14 +102,14 @@ class Restart:
         self._word = -1
 
     def end(self) -> None:
-        """The next process goes on, and serves; the other one is gone, without a trace."""
+        """Let the next process go on until it serves; the bridge is gone without a trace."""
         self.release()
         assert self.command.wait(30) == 0, self.command.stderr
         assert not self.children()
         assert self.balancer.status is None
 
     def children(self) -> list[int]:
-        """Those of the balancer, also those that have ended and nobody has asked for."""
+        """The processes of the balancer, also dead ones whose status has not been read."""
         pid = self.balancer.pid
         return [int(it) for it in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
@@ -125,7 +125,7 @@ def restart(nat_world: World, tmp_path: Path) -> Iterator[Restart]:
 
 
 def has_ended(pid: int) -> bool:
-    """Whoever is to ask for its status may not have done so."""
+    """Whether a process has ended, though its parent may not have read its status."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
@@ -145,22 +145,22 @@ def test_flows_go_on_and_are_opened_while_the_next_process_starts(restart: Resta
         talk(before)
         restart.begin()
         talk(before)
-        assert world.who(6) == EVEN
+        assert world.answers(6) == EVEN
         with closing(connected(world)) as during:
             talk(during)
             restart.end()
             talk(before)
             talk(during)
-            assert world.who(6) == EVEN
+            assert world.answers(6) == EVEN
     assert "flows taken over" in restart.balancer.stderr
 
 
-def test_what_is_counted_meanwhile_counts(restart: Restart) -> None:
+def test_the_bridge_s_counts_are_in_the_next_process_s_counts(restart: Restart) -> None:
     world = restart.world
     restart.balance()
-    world.who(3)
+    world.answers(3)
     restart.begin()
-    world.who(6)
+    world.answers(6)
     world.hang_up()
     restart.end()
     status = ask(world.balancer, "status")
@@ -169,8 +169,8 @@ def test_what_is_counted_meanwhile_counts(restart: Restart) -> None:
     assert [backend["connections"] for backend in backends] == [3, 3, 3]
 
 
-def test_more_frames_pass_meanwhile_than_rings_could_hold(restart: Restart) -> None:
-    """Each is answered, in small portions; then the ring goes on where it was left."""
+def test_more_frames_pass_over_the_bridge_than_rings_could_hold(restart: Restart) -> None:
+    """Each frame is answered, in small portions; then the ring goes on where it was left."""
     world = restart.world
     address, port = world.vip
     arguments = world.arguments()
@@ -198,7 +198,7 @@ def test_more_frames_pass_meanwhile_than_rings_could_hold(restart: Restart) -> N
     assert reasons["FORWARDED"] + reasons["OPENED"] == MORE_THAN_A_RING + AT_A_TIME
 
 
-def test_it_is_gone_when_the_next_process_is_killed(restart: Restart) -> None:
+def test_the_bridge_ends_when_the_next_process_is_killed(restart: Restart) -> None:
     world = restart.world
     before = world.balancer.state()
     balancer = restart.balance()
@@ -207,13 +207,13 @@ def test_it_is_gone_when_the_next_process_is_killed(restart: Restart) -> None:
     wait_until(lambda: has_ended(pid), 10, "it is gone")
     restart.command.kill()
     again = world.balance()
-    assert world.who(6) == EVEN
+    assert world.answers(6) == EVEN
     assert again.stop() == 0
     assert world.balancer.state() == before
 
 
 @pytest.mark.parametrize("end", ["stop it", "kill it"])
-def test_one_that_hangs_is_gone_as_well_when_the_next_process_is_killed(
+def test_a_bridge_that_hangs_ends_as_well_when_the_next_process_is_killed(
     restart: Restart, end: str
 ) -> None:
     balancer = restart.balance()
@@ -228,7 +228,9 @@ def test_one_that_hangs_is_gone_as_well_when_the_next_process_is_killed(
 @pytest.mark.parametrize(
     ("harm", "reason"), [(signal.SIGKILL, "it ended"), (signal.SIGSTOP, "no answer in time")]
 )
-def test_connections_go_on_without_it(restart: Restart, harm: signal.Signals, reason: str) -> None:
+def test_connections_go_on_over_a_restart_without_a_bridge(
+    restart: Restart, harm: signal.Signals, reason: str
+) -> None:
     world = restart.world
     balancer = restart.balance()
     with closing(connected(world)) as before:
@@ -236,13 +238,13 @@ def test_connections_go_on_without_it(restart: Restart, harm: signal.Signals, re
         os.kill(restart.begin(), harm)
         restart.end()
         talk(before)
-        assert world.who(6) == EVEN
+        assert world.answers(6) == EVEN
     assert f"the process that moved frames meanwhile failed: {reason}" in balancer.stderr
     assert "flows taken over" in balancer.stderr
 
 
-def test_an_earlier_version_gets_none(restart: Restart) -> None:
-    """It would not know how to end it."""
+def test_an_earlier_version_gets_no_bridge(restart: Restart) -> None:
+    """An earlier version could not end a bridge."""
     restart.also(SILENT)
     restart.balance()
     with closing(connected(restart.world)) as before:
@@ -254,7 +256,9 @@ def test_an_earlier_version_gets_none(restart: Restart) -> None:
 
 
 @pytest.mark.parametrize("besides", ["pass", KILL])
-def test_where_there_is_no_next_process_the_old_one_goes_on(restart: Restart, besides: str) -> None:
+def test_the_old_process_goes_on_if_the_next_one_cannot_be_started(
+    restart: Restart, besides: str
+) -> None:
     world = restart.world
     restart.also(REFUSED.format(before=besides))
     balancer = restart.balance()
@@ -264,19 +268,19 @@ def test_where_there_is_no_next_process_the_old_one_goes_on(restart: Restart, be
         balancer.wait_for("cannot start the next pktlb: no such program; going on")
         restart.command.kill()
         talk(before)
-        assert world.who(6) == EVEN
+        assert world.answers(6) == EVEN
     assert not restart.children()
     assert ("going on with new rings" in balancer.stderr) == (besides == KILL)
 
 
-def test_a_stop_meanwhile_undoes_everything(restart: Restart) -> None:
-    """The signal is for the whole group, as of a terminal."""
+def test_a_stop_during_a_restart_undoes_everything(restart: Restart) -> None:
+    """The signal goes to the whole process group, as from a terminal."""
     world = restart.world
     before = world.balancer.state()
     balancer = restart.balance()
     pid = restart.begin()
     balancer.send_signal(signal.SIGTERM)
-    assert world.who(6) == EVEN
+    assert world.answers(6) == EVEN
     restart.release()
     assert balancer.wait() == 0
     assert has_ended(pid)
@@ -288,7 +292,7 @@ def test_a_stop_meanwhile_undoes_everything(restart: Restart) -> None:
     "change",
     ["workers = 3", "max_flows = 1000", 'engine = "python"', 'interfaces = ["wan", "lan", "more"]'],
 )
-def test_flows_go_on_whatever_only_a_restart_can_change(
+def test_flows_go_on_over_a_change_that_needs_a_restart(
     restart: Restart, tmp_path: Path, change: str
 ) -> None:
     world = restart.world
@@ -306,7 +310,7 @@ def test_flows_go_on_whatever_only_a_restart_can_change(
             restart.end()
             talk(before)
             talk(during)
-        assert world.who(6) == EVEN
+        assert world.answers(6) == EVEN
 
 
 @pytest.mark.load
@@ -324,7 +328,7 @@ def test_many_restarts_leave_nothing_behind(restart: Restart) -> None:
             return []
 
     def files_at_rest() -> list[str]:
-        """Not while it listens to an nft."""
+        """Signal pktlb while it waits for no nft."""
         return [] if "pipe:[]" in (files := open_files()) else files
 
     files = wait_until(files_at_rest, 10, "its files are known")
@@ -332,7 +336,7 @@ def test_many_restarts_leave_nothing_behind(restart: Restart) -> None:
         world.balancer.ask("restart")
         wait_until(lambda: not restart.children(), 10, "no process is left")
         wait_until(lambda: open_files() == files, 10, "no file is left open")
-    assert world.who(6) == EVEN
+    assert world.answers(6) == EVEN
     assert balancer.stderr.count("flows taken over") == 10
     assert balancer.stop() == 0
     assert world.balancer.state() == before

@@ -1,4 +1,4 @@
-"""Schedulers that look at the load, those that hash, and a choice for each datagram."""
+"""Schedulers by load, schedulers that hash, and a choice for each datagram."""
 
 import pytest
 
@@ -12,7 +12,7 @@ PORTS = range(20_001, 20_025)
 CLIENTS = ("10.0.1.2", "fd01::2")
 NUMBERS = range(1, 13)
 NETWORKS = ("10.9.{}.{}", "fd09:0:{}::{}")
-"Of two hosts each: told apart by 24 and 48 bits."
+"Networks of two hosts each, which differ in the first 24 and 48 bits."
 
 WORLDS = BOTH | {"snat": in_both(PAST_THE_BALANCER)}
 SNAT = ("--snat", "10.0.2.201", "--snat", "fd02::201")
@@ -22,8 +22,8 @@ PAIR = {"a": 1, "b": 1, "c": 0}
 
 
 def test_new_connections_go_where_the_load_is_least(nat_world: World) -> None:
-    """By the rules of `sed` (the fast one is worth waiting for), `nq` (rather none that waits) and
-    `p2c`; with two backends, the better of two is the better one."""
+    """`sed` prefers a fast backend, though it has a connection; `nq` an idle one. `p2c` compares
+    two backends, which here are all."""
     world = nat_world
     for scheduler, weights, expected in (("sed", FASTER, "aaba"), ("nq", FASTER, "abaa")):
         balancer = world.balance(scheduler=scheduler, weights=weights)
@@ -31,11 +31,11 @@ def test_new_connections_go_where_the_load_is_least(nat_world: World) -> None:
         assert balancer.stop() == 0
     world.balance(scheduler="p2c", weights=PAIR)
     _, busy = world.hold()
-    assert world.who(8) == {{"a": "b", "b": "a"}[busy]: 8}
+    assert world.answers(8) == {{"a": "b", "b": "a"}[busy]: 8}
 
 
-def test_hashes_agree_from_one_start_to_the_next() -> None:
-    """`maglev` by the whole 5-tuple, `hash` by the client's network; whoever comes first."""
+def test_hashes_choose_the_same_backends_after_a_new_start() -> None:
+    """`maglev` uses the whole 5-tuple, `hash` the client's network; no order of clients counts."""
     ports = [[[(client, port)] for port in PORTS] for client in CLIENTS]
     networks = [
         [[(net.format(number, host), 0) for host in (1, 2)] for number in NUMBERS]
@@ -61,7 +61,7 @@ def test_hashes_agree_from_one_start_to_the_next() -> None:
 
 @pytest.mark.parametrize("kind", WORLDS)
 def test_each_datagram_of_a_socket_is_for_the_next_backend(kind: str) -> None:
-    """As a resolver asks a name service; answers come from whom it asked."""
+    """A resolver asks in this way. Answers come from the address that was asked."""
     with serving(WORLDS[kind]) as world:
         balance_udp(world, "--one-packet", *(SNAT if kind == "snat" else ()))
         for source, vip in zip(CLIENTS, world.vips, strict=True):
@@ -88,7 +88,7 @@ def add_networks(lab: Lab) -> None:
 
 
 def server(world: World, source: End) -> str:
-    """Who answers a datagram from there."""
+    """The server that answers a datagram from this end."""
     vip = world.vips[":" in source[0]]
     with opened(world.client, vip[0]) as client:
         client.bind(source)
@@ -98,7 +98,7 @@ def server(world: World, source: End) -> str:
 
 
 def balance_udp(world: World, *flags: str) -> Process:
-    """The topology's services, of UDP, by these flags."""
+    """Start pktlb for the topology's services, of UDP, with these flags."""
     vips = world.topology.vips
     arguments = with_flags(world.arguments(), flags)
     return world.balancer.pktlb(*(f"{it}/udp" if it in vips else it for it in arguments))

@@ -1,4 +1,4 @@
-"""What `pktlb run` says to whom: one line and a status for what cannot be, one line when ready."""
+"""The output of `pktlb run`: one line and a status for each mistake, and one line when ready."""
 
 import socket
 from collections.abc import Iterator
@@ -137,10 +137,10 @@ def gateway() -> Iterator[World]:
 
 
 @pytest.mark.parametrize(("arguments", "expected"), BAD, ids=[" ".join(it) for it, _ in BAD])
-def test_what_cannot_be_ends_with_status_2_and_one_line(
+def test_a_flag_that_cannot_be_ends_pktlb_with_status_2_and_one_line(
     gateway: World, arguments: tuple[str, ...], expected: str
 ) -> None:
-    """The line names the flag, the value and what was expected; nothing has been touched."""
+    """The line names the flag, the value and what was expected; the machine is unchanged."""
     done = gateway.try_pktlb("run", *arguments)
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
@@ -169,7 +169,7 @@ def test_an_interface_that_is_down_is_refused(gateway: World) -> None:
 
 
 @pytest.mark.parametrize("command", ["run", "decap"])
-def test_without_root_it_says_what_is_missing(gateway: World, command: str) -> None:
+def test_pktlb_without_root_says_what_is_missing(gateway: World, command: str) -> None:
     flags = GOOD if command == "run" else ("--vip", "192.0.2.1")
     nobody = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
     done = gateway.balancer.run(*nobody, *pktlb_command(command, *flags), check=False)
@@ -178,8 +178,8 @@ def test_without_root_it_says_what_is_missing(gateway: World, command: str) -> N
     assert "(needs " in done.stderr
 
 
-def test_with_root_but_without_capabilities_it_says_what_is_missing(gateway: World) -> None:
-    """As in a container: the netlink request is refused, or the socket."""
+def test_pktlb_as_root_without_capabilities_says_what_is_missing(gateway: World) -> None:
+    """In a container, the kernel refuses a request of netlink or a socket."""
     powerless = ("setpriv", "--bounding-set", "-net_admin,-net_raw", "--inh-caps", "-all")
     done = gateway.balancer.run(*powerless, *pktlb_command("run", *GOOD), check=False)
     assert done.returncode == 3, done.stderr
@@ -187,7 +187,7 @@ def test_with_root_but_without_capabilities_it_says_what_is_missing(gateway: Wor
     assert "(needs CAP_NET" in done.stderr
 
 
-def test_without_nft_it_says_what_to_install(gateway: World) -> None:
+def test_pktlb_without_nft_says_what_to_install(gateway: World) -> None:
     done = gateway.balancer.run(
         "env", "PATH=/nonexistent", *pktlb_command("run", *GOOD), check=False
     )

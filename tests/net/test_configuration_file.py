@@ -1,4 +1,4 @@
-"""`pktlb run -c FILE` on the wire, and `pktlb run` that has nothing to do as yet."""
+"""`pktlb run -c FILE` on the wire, and `pktlb run` without services."""
 
 from pathlib import Path
 
@@ -25,16 +25,16 @@ drain = true
 """
 
 
-def test_what_a_file_says_is_done(nat_world: World, tmp_path: Path) -> None:
+def test_pktlb_does_what_a_file_says(nat_world: World, tmp_path: Path) -> None:
     path = tmp_path / "pktlb.toml"
     path.write_text(FILE)
     process = nat_world.balancer.pktlb("run", "-c", str(path))
     for url in ("http://10.0.1.100/", "http://10.0.1.101:8042/"):
-        assert nat_world.who(8, url) == {"a": 6, "b": 2}
+        assert nat_world.answers(8, url) == {"a": 6, "b": 2}
     assert process.stop() == 0
 
 
-def test_a_bad_file_ends_with_status_2_and_all_that_is_wrong(
+def test_a_bad_file_ends_pktlb_with_status_2_and_all_mistakes(
     nat_world: World, tmp_path: Path
 ) -> None:
     path = tmp_path / "pktlb.toml"
@@ -52,7 +52,7 @@ def test_a_bad_file_ends_with_status_2_and_all_that_is_wrong(
 
 
 @pytest.mark.parametrize("engine", ["native", "python"])
-def test_pktlb_can_start_with_nothing(nat_world: World, engine: str) -> None:
+def test_pktlb_can_start_without_services(nat_world: World, engine: str) -> None:
     before = nat_world.balancer.state()
     process = nat_world.balancer.pktlb("run", "--engine", engine)
     assert "services=0" in process.stdout

@@ -1,4 +1,4 @@
-"""TCP connections that outlive pktlb, and ports that clients use again at once."""
+"""TCP connections that go on over a crash of pktlb, and ports that clients use again at once."""
 
 import errno
 import fcntl
@@ -22,7 +22,7 @@ from tests.net.world import World, serving, with_flags
 SIZE, BEFORE, AFTER = 3_000_000, 1_500_000, 1_510_000
 AGAIN = 21
 AT_ONCE = 0.5
-"Seconds; a SYN that is lost is sent again after one."
+"Seconds; a lost SYN is sent again after one."
 PORT = 40_000
 SIOCOUTQ = 0x5411
 RESET = struct.pack("ii", 1, 0)
@@ -42,9 +42,9 @@ GET = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: %b\r\n\r\n"
     ids=["nat-maglev", "dsr-source", "tunnel-maglev", "tunnel-pick-up"],
 )
 def test_uploads_go_on_after_a_crash(mode: str, flags: list[str]) -> None:
-    """The next pktlb sends a connection where the last one did, though it was told nothing.
+    """The next pktlb sends a connection to the same backend as the last one, without being told.
 
-    Turns do not tell where that was; --pick-up with one backend does.
+    A hash gives the same backend again; rr does not, but --pick-up with one backend does.
     """
     weights = {"a": 1, "b": 0, "c": 0} if "--pick-up" in flags else None
     body = memoryview(b"".join(blocks(SIZE)))
@@ -52,7 +52,7 @@ def test_uploads_go_on_after_a_crash(mode: str, flags: list[str]) -> None:
         arguments = with_flags(world.arguments(weights=weights), flags)
         crashed = world.balancer.pktlb(*arguments)
         for url in world.topology.urls:
-            world.ask(1, url)  # so that turns would not begin anew where they were
+            world.ask(1, url)  # so that rr would not begin with the same backend
         clients = [stack.enter_context(connected(world, vip)) for vip in world.vips]
         for client in clients:
             client.sendall(PUT % SIZE)
@@ -74,7 +74,7 @@ def test_a_port_that_is_used_again_at_once_gets_a_new_connection(mode: str) -> N
     """Whether the server closes first, or the client, or the client resets: none waits for a SYN
     to be sent again."""
     with serving(BOTH[mode]) as world:
-        world.client.sysctl("net.ipv4.tcp_max_tw_buckets", "0")  # or it would not use them again
+        world.client.sysctl("net.ipv4.tcp_max_tw_buckets", "0")  # so that it uses ports again
         world.balance()
         for vip in world.vips:
             for how in ("server", "client", "reset"):
@@ -83,32 +83,32 @@ def test_a_port_that_is_used_again_at_once_gets_a_new_connection(mode: str) -> N
                 assert longest < AT_ONCE
 
 
-def ask_from_one_port(world: World, vip: End, who_closes: str) -> tuple[list[bytes], float]:
-    """Connection after connection, all from the same port: who answered, and the longest wait."""
+def ask_from_one_port(world: World, vip: End, closer: str) -> tuple[list[bytes], float]:
+    """Connections one after the other from the same port: the servers, and the longest wait."""
     names, longest = [], 0.0
     for _ in range(AGAIN):
         begun = time.monotonic()
         with connected(world, vip, PORT) as client:
-            client.sendall(GET % (b"keep-alive" if who_closes == "client" else b"close"))
+            client.sendall(GET % (b"keep-alive" if closer == "client" else b"close"))
             names += NAME.findall(client.recv(2000))
-            if who_closes == "client":
+            if closer == "client":
                 client.shutdown(socket.SHUT_WR)
             read_all(client)
             longest = max(longest, time.monotonic() - begun)
-            if who_closes == "reset":
+            if closer == "reset":
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     return names, longest
 
 
 @contextmanager
 def connected(world: World, vip: End, port: int = 0) -> Iterator[socket.socket]:
-    """A TCP connection of the client, from this port where it matters."""
+    """A TCP connection of the client, from this port unless it is 0."""
     with opened(world.client, vip[0], socket.SOCK_STREAM) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         client.bind(("", port))
 
         def usable() -> bool:
-            """Not as long as the last connection waits for the acknowledgement of its end."""
+            """Bind the port, which works when the last connection's end is acknowledged."""
             error = client.connect_ex(vip)
             assert error in (0, errno.EADDRNOTAVAIL), os.strerror(error)
             return not error
@@ -123,6 +123,6 @@ def all_arrived(client: socket.socket) -> bool:
 
 
 def read_all(client: socket.socket) -> bytes:
-    """Until the server closes."""
+    """Read until the server closes."""
     with client.makefile("rb") as lines:
         return lines.read()

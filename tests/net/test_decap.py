@@ -1,4 +1,4 @@
-"""`pktlb decap`, the backend's end of a tunnel: as well-behaved as `pktlb run`."""
+"""`pktlb decap`, the backend's end of a tunnel: it undoes all that it does, as `pktlb run`."""
 
 import signal
 from collections.abc import Iterator
@@ -39,13 +39,13 @@ def test_a_stop_undoes_everything(bare: World, ending: signal.Signals) -> None:
     assert decap.stdout == f"pktlb: ready vips={VIP},192.0.2.1\n"
     backend.serve(80)
     bare.balance()
-    assert bare.who(6) == {"a": 2, "b": 2, "c": 2}
+    assert bare.answers(6) == {"a": 2, "b": 2, "c": 2}
     assert decap.stop(ending) == 0
     assert backend.state() == before
 
 
 @pytest.mark.parametrize("name", ["a", "c"])
-def test_either_family_comes_out_of_either_and_all_is_undone(both: Lab, name: str) -> None:
+def test_decap_unwraps_each_family_out_of_each_and_undoes_everything(both: Lab, name: str) -> None:
     backend = both.hosts[name]
     before = backend.state()
     vips = ("10.0.2.100", "fd02::100")
@@ -63,8 +63,9 @@ def test_either_family_comes_out_of_either_and_all_is_undone(both: Lab, name: st
     assert backend.state() == before
 
 
-def test_it_does_not_answer_neighbour_discovery_for_the_vip(both: Lab) -> None:
-    """Unlike ARP, so there is nothing to warn of. On the interface itself it would be answered."""
+def test_a_backend_does_not_answer_neighbour_discovery_for_the_vip(both: Lab) -> None:
+    """So there is nothing to warn of, other than with ARP. The kernel would answer only for an
+    address of the interface itself."""
     router, backend = both.hosts["router"], both.hosts["c"]
     decap = backend.pktlb("decap", "--vip", "fd03::100")
     assert "fd03::100" not in decap.stderr
@@ -87,21 +88,21 @@ def test_after_a_crash_nothing_is_left_and_the_next_start_works(bare: World) -> 
     decap = backend.pktlb("decap", "--vip", VIP)
     backend.serve(80)
     bare.balance()
-    assert bare.who(6) == {"a": 2, "b": 2, "c": 2}
+    assert bare.answers(6) == {"a": 2, "b": 2, "c": 2}
     assert decap.stop() == 0
     assert backend.state() == before
 
 
-def test_a_second_one_is_refused_and_does_not_disturb_the_first(tunnel_world: World) -> None:
+def test_a_second_pktlb_is_refused_and_does_not_disturb_the_first(tunnel_world: World) -> None:
     tunnel_world.balance()
     second = run(tunnel_world.lab.hosts["a"], "decap", "--vip", VIP)
     assert second[0] == 3
     assert "another `pktlb decap` runs in this network namespace: process " in second[1]
-    assert tunnel_world.who(6) == {"a": 2, "b": 2, "c": 2}
+    assert tunnel_world.answers(6) == {"a": 2, "b": 2, "c": 2}
 
 
-def test_it_unwraps_nothing_for_other_addresses(bare: World) -> None:
-    """What is inside for an address that is no VIP is dropped and counted."""
+def test_decap_unwraps_nothing_for_other_addresses(bare: World) -> None:
+    """A packet inside that is for no VIP is dropped and counted."""
     backend = bare.lab.hosts["a"]
     decap = backend.pktlb("decap", "--vip", "192.0.2.1")
     backend.serve(80)
@@ -113,8 +114,8 @@ def test_it_unwraps_nothing_for_other_addresses(bare: World) -> None:
     assert "UNWRAPPED" not in decap.stderr
 
 
-def test_it_can_run_beside_a_balancer_on_one_machine(bare: World) -> None:
-    """A backend may be a balancer of something else."""
+def test_decap_can_run_beside_a_balancer_on_one_machine(bare: World) -> None:
+    """A backend may be a balancer of another service."""
     backend = bare.lab.hosts["a"]
     before = backend.state()
     both: list[Process] = [
@@ -123,32 +124,32 @@ def test_it_can_run_beside_a_balancer_on_one_machine(bare: World) -> None:
     ]
     backend.serve(80)
     bare.balance()
-    assert bare.who(6) == {"a": 2, "b": 2, "c": 2}
+    assert bare.answers(6) == {"a": 2, "b": 2, "c": 2}
     assert [it.stop() for it in both] == [0, 0]
     assert backend.state() == before
 
 
-def test_a_backend_that_would_answer_arp_for_the_vip_is_told_so(bare: World) -> None:
+def test_decap_warns_of_a_backend_that_would_answer_arp_for_the_vip(bare: World) -> None:
     decap = bare.lab.hosts["a"].pktlb("decap", "--vip", "10.0.3.100")
     assert "eth0 answers ARP for 10.0.3.100" in decap.stderr
     assert "arp_ignore=1" in decap.stderr
 
 
-def test_a_strict_reverse_path_filter_is_warned_of(bare: World) -> None:
+def test_pktlb_warns_of_a_strict_reverse_path_filter(bare: World) -> None:
     backend = bare.lab.hosts["a"]
     backend.sysctl("net.ipv4.conf.all.rp_filter", "1")
     decap = backend.pktlb("decap", "--vip", VIP)
     assert "net.ipv4.conf.all.rp_filter is 1 (strict)" in decap.stderr
 
 
-def test_with_the_loose_filter_of_a_distribution_it_works(bare: World) -> None:
+def test_decap_works_with_the_loose_filter_of_a_distribution(bare: World) -> None:
     backend = bare.lab.hosts["a"]
     for key in ("all", "default", "eth0"):
         backend.sysctl(f"net.ipv4.conf.{key}.rp_filter", "2")
     backend.pktlb("decap", "--vip", VIP)
     backend.serve(80)
     bare.balance()
-    assert bare.who(6) == {"a": 2, "b": 2, "c": 2}
+    assert bare.answers(6) == {"a": 2, "b": 2, "c": 2}
 
 
 @pytest.mark.parametrize(
@@ -164,7 +165,7 @@ def test_with_the_loose_filter_of_a_distribution_it_works(bare: World) -> None:
     ],
     ids=str,
 )
-def test_bad_input_ends_with_status_2_and_one_line(
+def test_a_bad_flag_ends_decap_with_status_2_and_one_line(
     bare: World, arguments: tuple[str, ...], expected: str
 ) -> None:
     status, complaint = run(bare.lab.hosts["a"], "decap", *arguments)

@@ -1,4 +1,4 @@
-"""What administrators and terminals do to a running pktlb: it goes on, or goes cleanly."""
+"""Disturbances by administrators and terminals: pktlb goes on, or ends cleanly."""
 
 import json
 import os
@@ -34,12 +34,12 @@ table inet filter {
                                   "flush chain netdev pktlb held"])  # fmt: skip
 def test_a_ruleset_that_is_flushed_gets_its_guard_back(world: World, harm: str) -> None:
     balancer = world.balance()
-    world.who(3)
+    world.answers(3)
     rules = world.balancer.run(*NFT_LIST).stdout
     world.balancer.run("nft", *harm.split())
     balancer.wait_for("the nftables table netdev pktlb was changed; putting it back")
     wait_until(lambda: world.balancer.run(*NFT_LIST).stdout == rules, 5, "the guard is back")
-    assert sum(world.who(9).values()) == 9
+    assert sum(world.answers(9).values()) == 9
     world.balancer.run("nft", "add table inet others")
     assert balancer.stop() == 0
     assert balancer.stderr.count("putting it back") == 1
@@ -48,10 +48,10 @@ def test_a_ruleset_that_is_flushed_gets_its_guard_back(world: World, harm: str) 
 
 
 @pytest.mark.parametrize("harm", ["flush ruleset", "flush chain netdev pktlb held"])
-def test_harm_right_after_the_guard_was_put_in_place_is_noticed(
+def test_a_change_of_the_guard_right_after_it_was_put_in_place_is_noticed(
     dsr_world: World, tmp_path: Path, harm: str
 ) -> None:
-    """An nft that does it once, between two calls of ours."""
+    """A wrapper of nft does the harm once, between two calls of pktlb."""
     done, nft = tmp_path / "done", tmp_path / "nft"
     real = shutil.which("nft")
     nft.write_text(
@@ -69,16 +69,16 @@ def test_harm_right_after_the_guard_was_put_in_place_is_noticed(
 
     wait_until(whole, 5, "the guard is back")
     assert done.exists()
-    assert sum(dsr_world.who(6).values()) == 6
+    assert sum(dsr_world.answers(6).values()) == 6
 
 
-def test_a_firewall_that_is_reloaded_again_and_again_is_outlived(world: World) -> None:
+def test_pktlb_serves_while_a_firewall_is_reloaded_again_and_again(world: World) -> None:
     balancer = world.balance()
     for _ in range(20):
         world.balancer.run("nft", "flush", "ruleset")
         balancer.wait_for("putting it back")
     wait_until(lambda: "drop" in world.balancer.run(*NFT_LIST).stdout, 5, "the guard is back")
-    assert sum(world.who(6).values()) == 6
+    assert sum(world.answers(6).values()) == 6
 
 
 @pytest.mark.parametrize("ending", [signal.SIGHUP, signal.SIGQUIT])
@@ -91,33 +91,33 @@ def test_a_terminal_that_goes_away_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize("output", ["| true", ">/dev/full", ">&-"])
-def test_nobody_has_to_read_that_it_is_ready(nat_world: World, output: str) -> None:
+def test_pktlb_serves_though_its_standard_output_is_closed(nat_world: World, output: str) -> None:
     command = " ".join(pktlb_command(*nat_world.arguments()))
     nat_world.balancer.start("sh", "-c", f"{command} {output}")
     nat_world.serves_again(10, "it serves all the same")
 
 
-def test_too_few_files_are_one_line(nat_world: World) -> None:
+def test_too_low_a_limit_of_files_is_one_line(nat_world: World) -> None:
     command = " ".join(pktlb_command(*nat_world.arguments()))
     done = nat_world.balancer.run("sh", "-c", f"ulimit -n 9; {command}", check=False)
     assert done.returncode == 3
     assert done.stderr == "pktlb: the machine refused: [Errno 24] Too many open files\n"
 
 
-def test_the_gateway_s_own_connections_need_no_word_to_its_firewall(nat_world: World) -> None:
+def test_the_gateway_s_own_connections_need_no_rule_in_its_firewall(nat_world: World) -> None:
     world = nat_world
     world.balancer.run("sh", "-c", f"nft -f - <<'EOF'\n{FIREWALL}\nEOF")
     world.balance()
-    assert sum(world.who(6).values()) == 6
+    assert sum(world.answers(6).values()) == 6
     direct = ("curl", "-sf", "--max-time", "3", "http://10.0.2.11:8080/")
     assert world.balancer.run(*direct).stdout.startswith("a 10.0.2.1:")
     assert world.client.run(*direct).stdout.startswith("a 10.0.1.2:")
 
 
-def test_usr1_says_what_became_of_all_frames(nat_world: World) -> None:
+def test_sigusr1_logs_what_became_of_all_frames(nat_world: World) -> None:
     world = nat_world
     balancer = world.balance()
-    world.who(3)
+    world.answers(3)
     probe = ("curl", "-s", "--max-time", "2", "http://10.0.2.11:8080/")
     assert world.client.run(*probe).stdout.startswith("a ")
     world.hang_up()
@@ -132,7 +132,7 @@ def test_usr1_says_what_became_of_all_frames(nat_world: World) -> None:
 
 
 @pytest.mark.load
-def test_what_goes_wrong_is_logged_with_a_sentence_before_long(nat_world: World) -> None:
+def test_trouble_is_logged_with_a_sentence_soon(nat_world: World) -> None:
     world = nat_world
     for name in world.topology.backends:
         world.lab.hosts[name].run("ip", "link", "set", "eth0", "down")
@@ -142,15 +142,15 @@ def test_what_goes_wrong_is_logged_with_a_sentence_before_long(nat_world: World)
     balancer.wait_for("NO_BACKEND: no backend takes new flows", timeout=15)
 
 
-def test_no_ports_left_for_snat_is_said_at_the_start(nat_world: World) -> None:
+def test_a_start_without_ports_for_snat_says_so(nat_world: World) -> None:
     nat_world.balancer.run("sysctl", "-w", "net.ipv4.ip_local_port_range=1024 65535")
     done = nat_world.try_pktlb(*nat_world.arguments("--snat", "10.0.2.1"))
     assert done.returncode == 2
     assert "net.ipv4.ip_local_port_range is 1024 65535" in done.stderr
 
 
-def test_after_a_restart_snat_does_not_meet_its_own_old_connections(nat_world: World) -> None:
-    """The server closes first, so it remembers the ports of before (TIME_WAIT)."""
+def test_snat_avoids_the_ports_of_old_connections_after_a_restart(nat_world: World) -> None:
+    """The server closes first, so it remembers the ports of its connections (TIME_WAIT)."""
     for _ in range(3):
         balancer = nat_world.balance("--snat", "10.0.2.1")
         assert len(nat_world.ask(20, "", "--max-time", "1")) == 20

@@ -1,4 +1,4 @@
-"""ICMP between clients, backends and the VIP, of both families, as programs get to know it."""
+"""ICMP between clients, backends and the VIP, of both families, as programs are told of it."""
 
 import errno
 
@@ -10,14 +10,14 @@ from tests.net.topologies import BOTH, PAST_THE_BALANCER, in_both, sides_of
 from tests.net.world import World, serving
 
 HOPS = {"nat": 1, "dsr": 2, "tunnel": 2}
-"Of the client's packets to the balancer."
+"Hops of the client's packets to the balancer."
 
 SILENT, IDLE = 5300, 5301
-"Ports: nobody listens there on a backend; no backend takes anything."
+"Ports: no program listens on the backend; no backend takes new flows."
 
 
 @pytest.mark.parametrize("mode", BOTH)
-def test_a_trace_shows_the_vip_and_what_nobody_serves_is_refused(mode: str) -> None:
+def test_a_trace_shows_the_vip_and_ports_without_a_server_are_refused(mode: str) -> None:
     with serving(BOTH[mode]) as world:
         balancer = world.balance(*more_services(world))
         for address, _ in world.vips:
@@ -32,7 +32,7 @@ def test_a_trace_shows_the_vip_and_what_nobody_serves_is_refused(mode: str) -> N
         assert (" related=2" in balancer.stderr) == (mode == "nat")  # others answer directly
 
 
-def test_a_translated_client_is_told_that_nobody_listens() -> None:
+def test_a_translated_client_is_told_that_no_server_listens() -> None:
     """The backend's ICMP goes to the balancer's address, about a packet from there."""
     topology = in_both(PAST_THE_BALANCER)
     with serving(topology) as world:
@@ -45,7 +45,7 @@ def test_a_translated_client_is_told_that_nobody_listens() -> None:
 
 
 def more_services(world: World) -> list[str]:
-    """Of UDP, on the ports that are named above."""
+    """Services of UDP on the ports that are named above."""
     arguments = []
     for side, (address, _) in zip(sides_of(world.topology), world.vips, strict=True):
         vip, backend = bracketed(address), bracketed(address_of(side.backends["a"]))
@@ -55,7 +55,7 @@ def more_services(world: World) -> list[str]:
 
 
 def refusal(world: World, end: tuple[str, int]) -> int | None:
-    """The error that a datagram meets."""
+    """The error that a datagram gets."""
     with dialled(world.client, end) as client:
         client.send(b"anybody?")
         try:

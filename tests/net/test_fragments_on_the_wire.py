@@ -1,4 +1,4 @@
-"""Datagrams in fragments, cut by real kernels and by hand, to and fro, in every mode."""
+"""Datagrams in fragments, cut by real kernels and by hand, both ways, in each mode."""
 
 import socket
 from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ SIZES = [3_000, 20_000, 60_000]
 NO_SERVICE = 9999
 WORD = bytes(range(256)) * 8
 CUT = 600
-"Bytes of a fragment that is made here."
+"Payload bytes of each fragment that is made here."
 
 WORLDS = BOTH | {"snat": in_both(PAST_THE_BALANCER)}
 SNAT = ("--snat", "10.0.2.201", "--snat", "fd02::201")
@@ -64,7 +64,7 @@ def in_any_order(world: World, client: socket.socket) -> None:
 
 
 def overlapping(world: World, client: socket.socket) -> None:
-    """None of it arrives, also not with what comes later; the next datagram does."""
+    """No part of the datagram arrives, also not with later fragments; the next datagram does."""
     cut = pieces(client)
     forged = cut[1].copy()
     if IP in forged:
@@ -76,7 +76,7 @@ def overlapping(world: World, client: socket.socket) -> None:
 
 
 def past_the_services(world: World, address: str) -> None:
-    """To a port of the VIP that is the kernel's own: all fragments, and back."""
+    """A port of the VIP that no service has: all fragments reach the kernel, and it answers."""
     end = (address, NO_SERVICE)
     with dialled(world.client, end) as client, listening(world.balancer, end) as server:
         client.send(b"to the kernel" * 300)
@@ -87,7 +87,7 @@ def past_the_services(world: World, address: str) -> None:
 
 
 def pieces(client: socket.socket) -> list[Packet]:
-    """What the client's kernel might send: a datagram in four fragments."""
+    """A datagram in four fragments, as the client's kernel might send it."""
     (here, sport, *_), (there, dport, *_) = client.getsockname(), client.getpeername()
     load = UDP(sport=sport, dport=dport) / Raw(WORD)
     if client.family == socket.AF_INET:

@@ -1,6 +1,6 @@
-"""The balancer is its backends' gateway, and they answer in the VIP's name: in DSR and tunnel mode.
+"""The balancer is the gateway of backends that answer from the VIP: in the modes dsr and tunnel.
 
-Its kernel would take these answers for forged, as they come from an address of its own.
+Its kernel would drop these answers as forged, because they come from an address of its own.
 """
 
 import re
@@ -18,7 +18,7 @@ SIZE = 10_000_000
 
 
 def filter_loosely(lab: Lab) -> None:
-    """As distributions set up the reverse-path filter."""
+    """The reverse-path filter as distributions set it."""
     for name in ("balancer", "a", "b", "c"):
         for key in ("all", "default", *lab.hosts[name].macs):
             lab.hosts[name].sysctl(f"net.ipv4.conf.{key}.rp_filter", "2")
@@ -29,7 +29,7 @@ def test_answers_come_back_through_the_balancer(topology: Topology) -> None:
     with serving(in_both(topology), filter_loosely) as world:
         balancer = balance_tcp_and_udp(world)
         for url, vip in zip(world.topology.urls, world.vips, strict=True):
-            assert world.who(6, url) == {"a": 2, "b": 2, "c": 2}
+            assert world.answers(6, url) == {"a": 2, "b": 2, "c": 2}
             assert world.download(SIZE, url) == sha256_of_bytes(SIZE)
             with dialled(world.client, vip) as client:
                 exchange(client, 20_000)  # the answer is in fragments, too

@@ -1,4 +1,4 @@
-"""What is not pktlb's goes on as if pktlb were not there, in NAT mode too, where it looks alike."""
+"""Traffic that is not balanced goes on as if pktlb did not run, also if it looks like a reply."""
 
 import socket
 from collections.abc import Iterator
@@ -34,11 +34,12 @@ def gateway(request: pytest.FixtureRequest) -> Iterator[World]:
 
 @pytest.mark.parametrize("snat", SNAT)
 def test_a_client_can_talk_to_a_backend_past_the_vip(gateway: World, snat: str) -> None:
-    """The replies have the same source as those of balanced connections, and are held back."""
+    """The replies have the same source as replies of balanced connections. The guard holds them
+    back, and pktlb gives them to the kernel."""
     gateway.balance(*pool(snat))
     assert [(it.server, it.client) for it in gateway.ask(3, DIRECT)] == [("a", CLIENT)] * 3
     assert gateway.download(SIZE, DIRECT) == sha256_of_bytes(SIZE)
-    assert gateway.who(3) == {"a": 1, "b": 1, "c": 1}
+    assert gateway.answers(3) == {"a": 1, "b": 1, "c": 1}
 
 
 @pytest.mark.parametrize("snat", SNAT)
@@ -48,7 +49,7 @@ def test_the_balancer_itself_can_talk_to_a_backend(gateway: World, snat: str) ->
     for _ in range(3):
         answers = parse(gateway.balancer.run(*CURL, DIRECT, DIRECT, DIRECT).stdout)
         assert [(it.server, it.client) for it in answers] == [("a", "10.0.2.1")] * 3
-        assert gateway.who(3) == {"a": 1, "b": 1, "c": 1}
+        assert gateway.answers(3) == {"a": 1, "b": 1, "c": 1}
 
 
 def test_a_direct_connection_that_is_open_before_goes_on(gateway: World) -> None:
@@ -57,7 +58,7 @@ def test_a_direct_connection_that_is_open_before_goes_on(gateway: World) -> None
     assert held.wait() == 0
 
 
-def test_ping_and_other_ports_of_the_vip_are_the_kernel_s(gateway: World) -> None:
+def test_ping_and_other_ports_of_the_vip_go_to_the_kernel(gateway: World) -> None:
     gateway.balance()
     gateway.balancer.serve(9000)
     ping(gateway, VIP)
@@ -67,17 +68,20 @@ def test_ping_and_other_ports_of_the_vip_are_the_kernel_s(gateway: World) -> Non
 
 
 BIG = ("-s", "4000")
-"More than fits one frame: fragments, of which only the first tells what it is of."
+"Bytes that need several fragments, of which only the first has the ports."
 
 
 @pytest.mark.parametrize("address", [VIP, "10.0.2.11"])
-def test_fragments_of_what_is_not_balanced_are_the_kernel_s(gateway: World, address: str) -> None:
-    """Later ones look like those of a service, or of a reply, and are held back."""
+def test_fragments_of_packets_that_are_not_balanced_go_to_the_kernel(
+    gateway: World, address: str
+) -> None:
+    """Later fragments have no ports. The guard holds them all back, and pktlb gives them to the
+    kernel."""
     gateway.balance()
     ping(gateway, address, *BIG)
 
 
-def test_a_service_may_be_all_of_an_address_but_ping(gateway: World) -> None:
+def test_a_service_may_be_a_whole_address_without_ping(gateway: World) -> None:
     gateway.balancer.pktlb(
         *("run", "--mode", "nat", "--vip", VIP, "--backend", "10.0.2.11"),
         *("--vip", f"{VIP}:7000-7999/any", "--backend", "10.0.2.12:8080"),
@@ -86,7 +90,7 @@ def test_a_service_may_be_all_of_an_address_but_ping(gateway: World) -> None:
     ping(gateway, VIP)
     ping(gateway, VIP, *BIG)
     for port, name in ((8080, "a"), (7000, "b"), (7999, "b"), (7777, "c")):
-        assert gateway.who(2, f"http://{VIP}:{port}") == {name: 2}
+        assert gateway.answers(2, f"http://{VIP}:{port}") == {name: 2}
 
 
 @pytest.fixture
@@ -99,7 +103,7 @@ def gateway6() -> Iterator[Lab]:
         yield lab
 
 
-def test_ipv6_that_is_not_pktlb_s_goes_on_as_well(gateway6: Lab) -> None:
+def test_ipv6_packets_that_are_not_balanced_go_on_as_well(gateway6: Lab) -> None:
     client, gw, a = (gateway6.hosts[name] for name in ("client", "gw", "a"))
     gw.serve(9000, "[::]")
     a.serve(9000, "[::]")
@@ -129,7 +133,7 @@ def test_ping_and_other_ports_of_a_backend_pass_through_the_gateway(gateway: Wor
 
 
 def test_a_backend_can_be_a_client_of_others(gateway: World) -> None:
-    """From its service port too: that looks like a reply, and is none."""
+    """It also connects from its service port, which looks like a reply."""
     gateway.balance()
     with gateway.lab.hosts["a"].enter():
         sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -164,16 +168,16 @@ def test_udp_on_the_same_address_and_port_is_not_held_back(gateway: World) -> No
 def test_a_host_that_is_no_backend_is_reached_through_the_gateway(gateway: World) -> None:
     gateway.balancer.pktlb("run", "--mode", "nat", "--vip", f"{VIP}:80", "--backend", BACKEND)
     capture = gateway.lab.hosts["c"].capture("eth0", "tcp")
-    assert gateway.who(6) == {"a": 6}
+    assert gateway.answers(6) == {"a": 6}
     assert capture.stop() == []
-    assert gateway.who(6, "http://10.0.2.13:8080") == {"c": 6}
+    assert gateway.answers(6, "http://10.0.2.13:8080") == {"c": 6}
 
 
-def test_a_strict_reverse_path_filter_is_warned_of(nat_world: World) -> None:
+def test_pktlb_warns_of_a_strict_reverse_path_filter(nat_world: World) -> None:
     nat_world.balancer.sysctl("net.ipv4.conf.all.rp_filter", "1")
     balancer = nat_world.balance()
     assert "net.ipv4.conf.all.rp_filter is 1 (strict)" in balancer.stderr
-    assert nat_world.who(6) == {"a": 2, "b": 2, "c": 2}
+    assert nat_world.answers(6) == {"a": 2, "b": 2, "c": 2}
 
 
 def ping(world: World, address: str, *options: str) -> None:

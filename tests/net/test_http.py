@@ -1,4 +1,4 @@
-"""HTTP through the balancer: who answers, what the servers see, and many clients at once."""
+"""HTTP through the balancer: the servers that answer, what they see, and many clients at once."""
 
 from collections import Counter
 
@@ -7,7 +7,7 @@ from tests.net.world import CLIENT, CURL, EACH_ALONE, World, parse
 CROWD = 200
 
 
-def test_it_runs_on_the_engine_that_this_is_tried_on(nat_world: World, lab_engine: str) -> None:
+def test_pktlb_runs_on_the_engine_of_the_test(nat_world: World, lab_engine: str) -> None:
     balancer = nat_world.balance()
     said = {
         "native": "engine=native workers=1",
@@ -32,7 +32,7 @@ def test_a_connection_keeps_its_server_for_all_its_requests(world: World) -> Non
     assert len({(answer.server, answer.client_port) for answer in answers}) == 1
 
 
-def test_the_server_is_dialled_as_the_mode_says(world: World) -> None:
+def test_a_server_is_dialled_at_the_address_of_the_mode(world: World) -> None:
     """NAT rewrites the destination; in the other modes the server is dialled at the VIP."""
     world.balance()
     for answer in world.ask(3):
@@ -58,7 +58,7 @@ def test_two_hundred_connections_at_once_are_all_answered(world: World) -> None:
 
 
 def test_two_hundred_connections_are_held_at_the_same_time(world: World) -> None:
-    """All have begun before the first one ends, and least connections has spread them evenly."""
+    """All connections are open at the same time, and `lc` has spread them evenly."""
     world.balance(scheduler="lc")
     what = "%header{server} %{time_starttransfer} %{time_total}"
     report = crowd(world, f"{world.url}/slow/4", what)
@@ -70,7 +70,7 @@ def test_two_hundred_connections_are_held_at_the_same_time(world: World) -> None
 
 
 def crowd(world: World, url: str, what: str) -> list[list[str]]:
-    """Ask so many times at once, each over a connection of its own; status and `what` of each."""
+    """Send requests at once, each over a connection of its own; status and `what` of each."""
     urls = world.lab.new_file(world.client, "urls")
     urls.write_text(f'url = "{url}"\noutput = /dev/null\n' * CROWD)
     together = ("--parallel", "--parallel-immediate", "--parallel-max", str(CROWD))

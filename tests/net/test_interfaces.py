@@ -14,7 +14,7 @@ from netns.waiting import wait_until
 @pytest.mark.parametrize("lost", ["wan", "lan"])
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["", "with_a_default_route"])
 def test_an_interface_that_is_replaced_is_used_again(lost: str, elsewhere: bool) -> None:
-    """Also where another interface would take over its routes meanwhile."""
+    """Also if another interface could take over its routes meanwhile."""
     with Lab("iface") as lab:
         nat.build(lab)
         gw, client = lab.hosts["gw"], lab.hosts["client"]
@@ -27,7 +27,7 @@ def test_an_interface_that_is_replaced_is_used_again(lost: str, elsewhere: bool)
         for again in (False, True):
             gw.run("ip", "link", "del", lost)
             process.wait_for(f"interface {lost} is gone")
-            if not again:  # what seems to stand in for it is not fallen for
+            if not again:  # the other interface is not used in its place
                 with pytest.raises(LabError, match="in vain"):
                     process.wait_for("going on with the new one", timeout=1)
             replug(lab, lost)
@@ -44,8 +44,8 @@ def test_an_interface_that_is_replaced_is_used_again(lost: str, elsewhere: bool)
 
 
 @pytest.mark.net
-def test_a_connection_that_is_open_outlives_it() -> None:
-    """The flow table stays: else the next request would be in the middle of nothing, and reset."""
+def test_an_open_connection_outlives_a_replaced_interface() -> None:
+    """The flow table stays: without it the next request would belong to no flow, and be reset."""
     with Lab("iface") as lab:
         nat.build(lab)
         gw = lab.hosts["gw"]

@@ -1,4 +1,4 @@
-"""A script made for IPVS sets up a balancer that began with nothing; real requests are served."""
+"""A script made for IPVS sets up a balancer without services; real requests are served."""
 
 import shlex
 from pathlib import Path
@@ -39,7 +39,7 @@ class Ipvsadm:
 
 
 @pytest.mark.net
-def test_a_script_for_ipvs(tmp_path: Path) -> None:
+def test_a_script_for_ipvs_sets_up_a_balancer(tmp_path: Path) -> None:
     with Lab("ipvsadm") as lab:
         nat.build(lab)
         for name in nat.BACKENDS:
@@ -48,8 +48,8 @@ def test_a_script_for_ipvs(tmp_path: Path) -> None:
         ipvsadm.start()
         for line in SCRIPT.splitlines():
             assert ipvsadm(line) == []
-        assert who(lab, 80, 8) == "aaaaaabb"
-        assert who(lab, 81, 2) == "cc"
+        assert answers(lab, 80, 8) == "aaaaaabb"
+        assert answers(lab, 81, 2) == "cc"
         listed = [line.split() for line in ipvsadm("-L -n --stats")]
         assert ["TCP", "10.0.1.100:80", "8"] in [words[:3] for words in listed]
         assert ["->", "10.0.2.11:8080", "6"] in [words[:3] for words in listed]
@@ -57,12 +57,12 @@ def test_a_script_for_ipvs(tmp_path: Path) -> None:
         saved = ipvsadm("-S -n")
         assert saved[1] == "-a -t 10.0.1.100:80 -r 10.0.2.11:8080 -m -w 3"
         ipvsadm("-e -t 10.0.1.100:80 -r 10.0.2.11:8080 -m -w 0")
-        assert who(lab, 80, 3) == "bbb"
+        assert answers(lab, 80, 3) == "bbb"
         ipvsadm("-C")
         assert lab.hosts["client"].run("curl", "-s", "http://10.0.1.100/", check=False).returncode
 
 
-def who(lab: Lab, port: int, count: int) -> str:
+def answers(lab: Lab, port: int, count: int) -> str:
     """The first letters of the servers' answers, sorted."""
     url = f"http://10.0.1.100:{port}/"
     answers = [lab.hosts["client"].run("curl", "-sf", "-m", "10", url).stdout for _ in range(count)]

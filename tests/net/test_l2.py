@@ -13,7 +13,7 @@ from tests.net.world import EACH_ALONE, World, serving
 CONNECTIONS = 24
 SIZE = 3_000_000
 SERVERS = {"10.0.1.1": "10.0.4.2", "fd01::1": "fd04::2"}
-"By the balancer's address on the client's side, which answers where the TTL runs out."
+"The balancer's addresses on the client's side, which answer when the TTL runs out."
 NOTICED = 20.0
 "Seconds in which a firewall that is gone must be noticed on both sides."
 
@@ -26,7 +26,7 @@ def test_each_connection_keeps_its_firewall_and_does_without_one_that_is_gone(
     with serving(l2.TOPOLOGY) as world:
         balancers = [world.lab.hosts[it].pktlb(*run) for it, run in l2.TOPOLOGY.runs().items()]
         for url, (gateway, server) in zip(world.topology.urls, SERVERS.items(), strict=True):
-            assert world.who(CONNECTIONS, url) == {"server": CONNECTIONS}
+            assert world.answers(CONNECTIONS, url) == {"server": CONNECTIONS}
             assert world.download(SIZE, url) == sha256_of_bytes(SIZE)
             assert world.upload(file, url) == sha256_of_bytes(SIZE)
             with dialled(world.client, (server, 80)) as client:
@@ -41,7 +41,7 @@ def test_each_connection_keeps_its_firewall_and_does_without_one_that_is_gone(
             world.lab.hosts[switch].run("ip", "link", "set", "fw2", "down")
         wait_until(lambda: all_answered(world), NOTICED, "both sides do without fw2")
         counted(world)
-        assert world.who(CONNECTIONS) == {"server": CONNECTIONS}
+        assert world.answers(CONNECTIONS) == {"server": CONNECTIONS}
         opened, strays = counted(world)
         assert opened == {"fw1": opened["fw1"], "fw2": 0, "fw3": CONNECTIONS - opened["fw1"]}
         assert not strays
@@ -49,8 +49,7 @@ def test_each_connection_keeps_its_firewall_and_does_without_one_that_is_gone(
 
 
 def counted(world: World) -> tuple[Counter[str], int]:
-    """Connections that the firewalls have seen begin since this was last asked, and packets of
-    which they had not seen the beginning."""
+    """Connections that began in the firewalls since the last call, and packets of other ones."""
     opened, strays = Counter[str](), 0
     for firewall in world.backends:
         packets = dict(COUNTER.findall(firewall.run("nft", "reset", "counters").stdout))
@@ -60,6 +59,6 @@ def counted(world: World) -> tuple[Counter[str], int]:
 
 
 def all_answered(world: World) -> bool:
-    """Whether so many requests in a row are served, of which any firewall would get some."""
+    """Whether so many requests in a row are served that each firewall in use gets some."""
     quick = ("curl", "-s", "--fail", "--fail-early", "--max-time", "1", *EACH_ALONE)
     return not world.client.run(*quick, *[world.url] * CONNECTIONS, check=False).returncode

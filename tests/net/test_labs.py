@@ -21,7 +21,7 @@ each_mode = pytest.mark.parametrize("mode", MODES)
 
 @pytest.mark.load
 @pytest.mark.parametrize("kind", LABS)
-def test_the_demonstration_passes(kind: str) -> None:
+def test_a_demonstration_passes(kind: str) -> None:
     done = command(kind, "demo")
     assert done.stdout.splitlines()[-1] == f"{kind}: PASS", done.stdout + done.stderr
     assert done.returncode == 0
@@ -52,18 +52,18 @@ def test_a_walk_shows_each_kind_of_packet(kind: str) -> None:
 
 
 @each_mode
-def test_two_of_a_kind_live_side_by_side(mode: str) -> None:
-    """The same names, addresses and VIPs, and neither hears of the other."""
+def test_two_laboratories_of_a_kind_live_side_by_side(mode: str) -> None:
+    """Both have the same names, addresses and VIPs, and do not disturb each other."""
     with serving(MODES[mode]) as left, serving(MODES[mode]) as right:
         left.balance()
         right.balance(weights={"a": 0, "b": 0, "c": 1})
-        assert left.who(6) == {"a": 2, "b": 2, "c": 2}
-        assert right.who(6) == {"c": 6}
+        assert left.answers(6) == {"a": 2, "b": 2, "c": 2}
+        assert right.answers(6) == {"c": 6}
 
 
 @each_mode
 def test_the_printed_commands_build_a_network_that_works(mode: str, tmp_path: Path) -> None:
-    """Typed in, but under the name of an empty laboratory, which takes all of it down later."""
+    """The commands use the name of an empty laboratory, which takes all of it down later."""
     script = command(mode, "up", "--print").stdout
     printed_name = f"{mode}-lab-"
     assert script.count(printed_name) > 20
@@ -76,7 +76,7 @@ def test_the_printed_commands_build_a_network_that_works(mode: str, tmp_path: Pa
         world = World(lab, topology)
         world.balance()
         world.serves_again(10, "the servers are up")
-        assert world.who(6) == {"a": 2, "b": 2, "c": 2}
+        assert world.answers(6) == {"a": 2, "b": 2, "c": 2}
 
 
 @pytest.mark.parametrize("kind", BEYOND_MODES)

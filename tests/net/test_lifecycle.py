@@ -1,4 +1,4 @@
-"""Start, stop, crash and restart: the host is as before, and clients are served again at once."""
+"""Start, stop, crash and new start: the host is as before, and clients are served at once."""
 
 import re
 import signal
@@ -30,15 +30,15 @@ def test_a_stop_undoes_everything(world: World, ending: signal.Signals) -> None:
     assert world.balancer.state() != before
     world.hold()
     flood = world.client.start("ping", "-q", "-i", "0.002", world.vip[0])
-    assert world.who(6) == EVEN
+    assert world.answers(6) == EVEN
     assert balancer.stop(ending) == 0
     flood.kill()
     assert world.balancer.state() == before
     assert set(world.balancer.interfaces()) == {"lo", *world.balancer.macs}
 
 
-def test_a_stop_that_is_asked_for_twice_is_as_good(world: World) -> None:
-    """Also where the second wish, as Ctrl-C at a terminal, reaches the children as well."""
+def test_a_second_signal_does_not_disturb_a_stop(world: World) -> None:
+    """The second signal reaches the child processes, too, as Ctrl-C at a terminal does."""
     before = world.balancer.state()
     balancer = world.balance()
     balancer.send_signal(signal.SIGTERM)
@@ -47,8 +47,10 @@ def test_a_stop_that_is_asked_for_twice_is_as_good(world: World) -> None:
 
 
 @ENDINGS
-def test_a_stop_while_it_starts_undoes_everything(nat_world: World, ending: signal.Signals) -> None:
-    """It waits for a backend that does not answer: it is neither ready nor stuck."""
+def test_a_stop_during_the_start_undoes_everything(
+    nat_world: World, ending: signal.Signals
+) -> None:
+    """pktlb waits for a backend that does not answer, and is not ready yet."""
     world = nat_world
     world.lab.hosts["c"].run("ip", "link", "set", "eth0", "down")
     before = world.balancer.state()
@@ -59,7 +61,7 @@ def test_a_stop_while_it_starts_undoes_everything(nat_world: World, ending: sign
     assert world.balancer.state() == before
 
 
-def test_a_question_while_it_starts_is_answered_and_ends_nothing(nat_world: World) -> None:
+def test_a_signal_that_asks_for_counts_is_answered_during_the_start(nat_world: World) -> None:
     world = nat_world
     world.lab.hosts["c"].run("ip", "link", "set", "eth0", "down")
     balancer = world.balancer.start(*pktlb_command(*world.arguments()))
@@ -67,7 +69,7 @@ def test_a_question_while_it_starts_is_answered_and_ends_nothing(nat_world: Worl
     balancer.send_signal(signal.SIGUSR1)
     balancer.wait_for("pktlb: ready")
     assert "not ready yet" in balancer.stderr
-    assert world.who(4) == {"a": 2, "b": 2}
+    assert world.answers(4) == {"a": 2, "b": 2}
 
 
 def test_a_stop_at_any_moment_of_the_start_undoes_everything(nat_world: World) -> None:
@@ -75,7 +77,7 @@ def test_a_stop_at_any_moment_of_the_start_undoes_everything(nat_world: World) -
     for hundredths in range(0, 30, 2):
         balancer = nat_world.balancer.start(*pktlb_command(*nat_world.arguments()))
         let_pass(hundredths / 100)
-        assert balancer.stop() in (0, -signal.SIGTERM)  # the latter before Python gets going
+        assert balancer.stop() in (0, -signal.SIGTERM)  # SIGINT ends it before Python has started
         assert nat_world.balancer.state() == before
 
 
@@ -83,16 +85,16 @@ def test_after_a_crash_the_next_start_works_at_once(world: World) -> None:
     before = world.balancer.state()
     for _ in range(3):
         balancer = world.balance()
-        assert world.who(6) == EVEN
+        assert world.answers(6) == EVEN
         assert balancer.kill() == -signal.SIGKILL
     balancer = world.balance()
-    assert world.who(6) == EVEN
+    assert world.answers(6) == EVEN
     assert balancer.stop() == 0
     assert world.balancer.state() == before
 
 
-def test_after_a_crash_nothing_has_to_run_on_for_nothing_to_be_left(nat_world: World) -> None:
-    """As docs/systemd.md says; but here nobody has to wait longer than it takes."""
+def test_what_a_crash_leaves_can_be_taken_away_by_a_short_run(nat_world: World) -> None:
+    """docs/systemd.md gives this command with a timeout, which is not awaited here."""
     (command,) = re.findall(r"`timeout \d+ pktlb (run)`", DOCS.read_text())
     before = nat_world.balancer.state()
     nat_world.balance().kill()
@@ -113,12 +115,12 @@ def test_after_a_crash_another_vip_replaces_the_old_one(nat_world: World) -> Non
     state = world.balancer.state()
     assert [it for it in ("10.0.1.100", "10.0.2.201", "10.0.2.203") if it in state] == []
     assert "10.0.1.101" in state
-    assert world.who(3, "http://10.0.1.101:81") == {"a": 3}
+    assert world.answers(3, "http://10.0.1.101:81") == {"a": 3}
     assert balancer.stop() == 0
     assert world.balancer.state() == before
 
 
-def test_after_a_crash_it_starts_in_another_mode(dsr_world: World) -> None:
+def test_after_a_crash_pktlb_starts_in_another_mode(dsr_world: World) -> None:
     world = dsr_world
     before = world.balancer.state()
     nat = ["run", "--mode", "nat", "--vip", "10.0.2.100:80", "--snat", "10.0.2.201"]
@@ -134,19 +136,19 @@ def test_after_a_crash_it_starts_in_another_mode(dsr_world: World) -> None:
 
 
 def test_after_a_crash_with_one_arm_nothing_is_left_in_the_way() -> None:
-    """Until then the guard and the VIP stay, so that clients wait instead of being refused."""
+    """The guard and the VIP stay until the next start, so that clients wait and are not refused."""
     with serving(ONE_ARMED) as world:
         before = world.balancer.state()
         world.balance().kill()
         waits = world.client.run("curl", "-s", "-m", "1", world.url, check=False)
         assert waits.returncode == 28
         balancer = world.balance()
-        assert world.who(6) == EVEN
+        assert world.answers(6) == EVEN
         assert balancer.stop() == 0
         assert world.balancer.state() == before
 
 
-def test_a_second_one_is_refused_and_does_not_disturb_the_first(world: World) -> None:
+def test_a_second_pktlb_is_refused_and_does_not_disturb_the_first(world: World) -> None:
     first = world.balance()
     state = world.balancer.state()
     second = world.try_pktlb(*world.arguments())
@@ -155,7 +157,7 @@ def test_a_second_one_is_refused_and_does_not_disturb_the_first(world: World) ->
     complaint = "pktlb: another `pktlb run` runs in this network namespace: process "
     assert second.stderr.startswith(complaint)
     assert world.balancer.state() == state
-    assert world.who(6) == EVEN
+    assert world.answers(6) == EVEN
     assert first.status is None
 
 
@@ -166,7 +168,7 @@ def test_a_socket_that_any_user_can_bind_holds_up_no_start(nat_world: World) -> 
         squatter.bind("\0pktlb/run")
     with squatter:
         nat_world.balance()
-        assert nat_world.who(6) == EVEN
+        assert nat_world.answers(6) == EVEN
 
 
 @pytest.mark.parametrize("ending", ["stop", "kill"])
@@ -175,9 +177,9 @@ def test_after_a_restart_under_load_old_connections_are_reset_and_new_ones_work(
 ) -> None:
     """pktlb forgets its flows when it ends, cleanly or not.
 
-    From `ready` on new connections are served. What a client still sends on an old one is left to
-    the kernel, which resets it: the client learns it with its next packet, at once. (One that only
-    waits and never sends learns nothing, as with any router that was exchanged.)
+    From `ready` on new connections are served. Packets of old ones are left to the kernel, which
+    resets them: a client learns it at once with its next packet. (A client that only waits learns
+    nothing, as with any router that was exchanged.)
     """
     balancer = world.balance()
     file = world.lab.new_file(world.client, "payload")
@@ -194,7 +196,7 @@ def test_after_a_restart_under_load_old_connections_are_reset_and_new_ones_work(
         assert kept.recv(4000)
         getattr(balancer, ending)()
         world.balance()
-        assert world.who(6) == EVEN
+        assert world.answers(6) == EVEN
         with pytest.raises(ConnectionResetError):
             talk(kept)
     assert upload.wait(5) in (55, 56)  # sending or receiving failed: not 28, "timed out"
@@ -208,6 +210,6 @@ def talk(connection: socket.socket) -> None:
 
 
 def let_pass(seconds: float) -> None:
-    """Not waiting for anything: the moment itself is what is tried."""
+    """Sleep without a condition: the test tries a stop at just this moment."""
     due = time.monotonic() + seconds
     wait_until(lambda: time.monotonic() >= due, seconds + 1, "it is time")

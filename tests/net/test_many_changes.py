@@ -1,4 +1,4 @@
-"""What is changed little by little is as if it were made anew, however many services there are."""
+"""A balancer that was changed in small steps is as one that was started so."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ CHANGED = 500
 
 @pytest.mark.net
 def test_one_of_a_thousand_services_is_changed(tmp_path: Path) -> None:
-    """To one backend, to a new one at another port, and gone; another service comes."""
+    """A service gets one backend, then one at another port, and is removed; another is added."""
     file = tmp_path / "pktlb.toml"
     file.write_text(many.text())
     with Lab("many") as lab:
@@ -54,8 +54,8 @@ def test_one_of_a_thousand_services_is_changed(tmp_path: Path) -> None:
 
 
 @pytest.mark.net
-def test_the_guard_that_was_changed_little_by_little_is_the_one_made_anew() -> None:
-    """As nft lists them."""
+def test_a_guard_that_was_changed_in_steps_is_as_one_made_at_once() -> None:
+    """The sets as nft lists them."""
     with Lab("guards") as lab:
         changed, anew = lab.host("changed"), lab.host("anew")
         for name in ("wan", "lan"):
@@ -73,7 +73,7 @@ def test_the_guard_that_was_changed_little_by_little_is_the_one_made_anew() -> N
 
 
 def listed(host: Host) -> list[str]:
-    """What the table holds; the elements of a set are in no order."""
+    """The parts of the table; the elements of a set have no order."""
     return sorted(
         host.run("nft", "list", "table", "netdev", "pktlb").stdout.replace(",", "").split()
     )

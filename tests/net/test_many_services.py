@@ -1,4 +1,4 @@
-"""More services than a socket filter can tell apart are served all the same."""
+"""More services than fit a socket filter are served as well."""
 
 import pytest
 

@@ -15,13 +15,13 @@ from tests.net.topologies import BOTH
 from tests.net.world import EACH_ALONE, World, serving
 
 ON_LINK = pytest.mark.parametrize("world", ["nat", "dsr"], indirect=True)
-"Through a tunnel the next hop is a router, whatever becomes of the backend."
+"In a tunnel the next hop is a router, which stays when a backend goes."
 
 NEW_MAC = "02:00:00:00:aa:aa"
 SIZE = 5_000_000
 
 GIVEN_UP = re.compile(r"^(\S+) .*FAILED", re.MULTILINE)
-"Addresses in what `ip monitor neigh` says."
+"Addresses in the output of `ip monitor neigh`."
 
 BROADCAST_ONLY = """
 table netdev deaf {
@@ -42,15 +42,15 @@ chain in {
 def test_a_backend_that_changes_its_mac_is_found_again(
     world: World, announced: str, patience: float
 ) -> None:
-    """At once where it says so (gratuitous ARP), else when the next check goes unanswered."""
+    """At once if the backend announces it (gratuitous ARP), else at the next check."""
     backend = world.lab.hosts["a"]
     backend.sysctl("net.ipv4.conf.eth0.arp_notify", announced)
     balancer = world.balance()
     world.ask(3)
     backend.run("ip", "link", "set", "eth0", "address", NEW_MAC)
     world.serves_again(patience, "the new MAC is known")
-    everybody = {"a": 2, "b": 2, "c": 2}  # the others served while it was given up
-    wait_until(lambda: world.who(6) == everybody, patience, "it has its share again")
+    even = {"a": 2, "b": 2, "c": 2}  # the others have served meanwhile
+    wait_until(lambda: world.answers(6) == even, patience, "it has its share again")
     assert balancer.status is None
 
 
@@ -68,14 +68,14 @@ def test_a_flushed_neighbour_table_loses_nothing(world: World) -> None:
     assert load.status == 0
     times = [float(line) for line in load.stderr.splitlines()]
     assert len(times) == len(urls)
-    assert max(times) < 0.9  # a lost packet would be sent again after a second (SYN) or 0.2 s
+    assert max(times) < 0.9  # a lost packet would be sent again after 1 s (SYN) or 0.2 s
     assert flushes > 10
     assert balancer.stop() == 0
     assert "NO_NEXT_HOP" not in balancer.stderr
 
 
 def test_a_backend_that_answers_no_question_to_its_last_mac_keeps_its_traffic() -> None:
-    """As when questions or answers are lost in an overload: the kernel gives it up after three."""
+    """In an overload questions or answers are lost, and the kernel gives up after three."""
     with serving(BOTH["nat"]) as world:
         balancer = world.balance()
         for backend in world.backends:
@@ -84,7 +84,7 @@ def test_a_backend_that_answers_no_question_to_its_last_mac_keeps_its_traffic() 
 
         def kernel_gave_all_up() -> bool:
             for url in world.topology.urls:
-                assert world.who(3, url) == {"a": 1, "b": 1, "c": 1}
+                assert world.answers(3, url) == {"a": 1, "b": 1, "c": 1}
             return len(set(GIVEN_UP.findall(watch.stdout))) == 2 * len(world.backends)
 
         wait_until(kernel_gave_all_up, 12, "the backends' addresses in both families have failed")
@@ -96,7 +96,7 @@ def test_a_backend_that_answers_no_question_to_its_last_mac_keeps_its_traffic() 
 
 @pytest.mark.parametrize("world", ["nat"], indirect=True)
 def test_a_neighbour_that_is_set_by_hand_is_left_alone(world: World) -> None:
-    """The others are asked every few seconds; to see that they were is to see that it was not."""
+    """The others are asked for every few seconds. When they have been, this one has not."""
     ifname = list(world.balancer.macs)[-1]
     fixed = world.lab.hosts["a"].macs["eth0"]
     neighbour = ("10.0.2.11", "lladdr", fixed, "dev", ifname, "nud", "permanent")
@@ -106,7 +106,7 @@ def test_a_neighbour_that_is_set_by_hand_is_left_alone(world: World) -> None:
     wait_until(lambda: capture.file.stat().st_size > 40, 10, "the second backend is asked")
     shown = world.balancer.run("ip", "neigh", "show", "10.0.2.11").stdout
     assert shown.split()[-1] == "PERMANENT"
-    assert world.who(3) == {"a": 1, "b": 1, "c": 1}
+    assert world.answers(3) == {"a": 1, "b": 1, "c": 1}
 
 
 @ON_LINK
@@ -115,10 +115,10 @@ def test_a_backend_that_is_not_there_yet_takes_no_traffic_until_it_appears(world
     route = switch_off(late)
     balancer = world.balance()
     assert "backends=2/3" in balancer.stdout
-    assert world.who(6) == {"a": 3, "b": 3}
+    assert world.answers(6) == {"a": 3, "b": 3}
     switch_on(late, route)
-    wait_until(lambda: world.who(3)["c"], 15, "the third backend is taken in")
-    assert world.who(6) == {"a": 2, "b": 2, "c": 2}
+    wait_until(lambda: world.answers(3)["c"], 15, "the third backend is taken in")
+    assert world.answers(6) == {"a": 2, "b": 2, "c": 2}
 
 
 @pytest.mark.parametrize("world", ["nat"], indirect=True)
@@ -127,10 +127,10 @@ def test_a_backend_that_goes_away_takes_no_new_connections(world: World) -> None
     leaving = world.lab.hosts["c"]
     route = switch_off(leaving)
     world.serves_again(15, "connections go to the others only")
-    assert world.who(6) == {"a": 3, "b": 3}
+    assert world.answers(6) == {"a": 3, "b": 3}
     assert "backend 10.0.2.13 cannot be reached" in balancer.stderr
     switch_on(leaving, route)
-    wait_until(lambda: world.who(3)["c"], 15, "it is back")
+    wait_until(lambda: world.answers(3)["c"], 15, "it is back")
 
 
 @pytest.mark.parametrize("world", ["nat"], indirect=True)
@@ -138,9 +138,9 @@ def test_a_backend_that_goes_away_takes_no_new_connections(world: World) -> None
 def test_after_the_link_was_down_backends_are_asked_for_at_once(
     world: World, pause_s: float
 ) -> None:
-    """Not only when it is time to ask all of them again, which is every five seconds."""
+    """Not only at the next check of all neighbours, which is every five seconds."""
     world.balance()
-    assert world.who(3) == {"a": 1, "b": 1, "c": 1}
+    assert world.answers(3) == {"a": 1, "b": 1, "c": 1}
     ifname = list(world.balancer.macs)[-1]
     for _ in range(3):
         line = f"ip link set {ifname} down; sleep {pause_s}; ip link set {ifname} up"
@@ -167,7 +167,7 @@ def test_a_vip_that_is_removed_by_hand_comes_back(world: World) -> None:
     (home,) = [it for it in world.balancer.macs if address in addresses(world.balancer, it)]
     world.balancer.run("ip", "address", "del", f"{address}/32", "dev", home)
     wait_until(lambda: address in addresses(world.balancer, home), 5, "the VIP is back")
-    assert world.who(3) == {"a": 1, "b": 1, "c": 1}
+    assert world.answers(3) == {"a": 1, "b": 1, "c": 1}
     assert balancer.stop() == 0
     assert world.balancer.state() == before
 
@@ -182,7 +182,7 @@ def test_the_tunnel_follows_a_change_of_the_mtu(tunnel_world: World, tmp_path: P
 
 
 def test_nat_follows_a_change_of_the_mtu(nat_world: World, tmp_path: Path) -> None:
-    """As soon as it has heard of it: until then offloaded segments fit through as before."""
+    """As soon as pktlb is told of it; until then offloaded segments pass as before."""
     world, file = nat_world, make_file(tmp_path)
     world.balance()
     world.balancer.run("ip", "link", "set", "lan", "mtu", "1300")
@@ -207,7 +207,7 @@ def test_an_interface_that_goes_down_and_up_serves_again(mode: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Cable:
-    """The balancer's last interface, and where its other end is."""
+    """The balancer's last interface, and its other end."""
 
     ifname: str
     address: str
@@ -224,7 +224,7 @@ CABLES = {
 
 
 def test_an_interface_that_is_replaced_by_another_is_taken_in(world: World) -> None:
-    """As when a driver is loaded anew or a machine gets its card back: same name, same MAC."""
+    """A driver that is loaded again makes such an interface: same name, same MAC."""
     before = world.balancer.state()
     balancer = world.balance()
     cable, gw = CABLES[world.topology.mode], world.balancer
@@ -246,7 +246,7 @@ def test_an_interface_that_is_replaced_by_another_is_taken_in(world: World) -> N
 
 
 def switch_off(host: Host, ifname: str = "eth0") -> str:
-    """As if its cable was pulled; returns the default route, which goes with the interface."""
+    """Remove the interface; the default route, which goes with it."""
     route = host.run("ip", "route", "show", "default").stdout.strip()
     host.run("ip", "link", "set", ifname, "down")
     return route

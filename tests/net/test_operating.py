@@ -1,4 +1,4 @@
-"""Everything is changed, again and again, while clients are served: they must not notice."""
+"""Everything is changed again and again while clients are served, and they must not notice it."""
 
 import json
 import os
@@ -21,7 +21,7 @@ CURLS = 4
 DOWNLOADS = 50
 SIZE = 3_000_000
 RATE = "200k"
-"Bytes a second of each download: fifteen seconds."
+"Bytes a second of each download, which takes fifteen seconds."
 OTHER_VIP = "10.0.1.101:80"
 KEEP = 'on_remove = "keep"'
 
@@ -53,18 +53,18 @@ def start(world: World, file: Path, text: str) -> Process:
 
 
 def rewrite(file: Path, text: str) -> None:
-    """Other services, the balancer as it is."""
+    """A file with other services for the same balancer."""
     head, *_ = file.read_text().partition("[[service]]")
     file.write_text(head + text)
 
 
 def ask(host: Host, *arguments: str) -> Any:
-    """What a command says in JSON."""
+    """The JSON that a command prints."""
     return json.loads(host.ask(*arguments, "--json").stdout)
 
 
 def requests(world: World) -> list[Process]:
-    """So many connections with a request each, by several clients at once."""
+    """So many connections with a request each, from several clients at once."""
     each = REQUESTS // CURLS
     return [
         world.client.start(
@@ -86,7 +86,7 @@ def downloads(world: World) -> Process:
 
 
 def changes(world: World, file: Path) -> Iterator[Callable[[], object]]:
-    """One after the other, each back and forth; the file is reloaded all the while."""
+    """Changes one after the other, each made and undone, while the file is reloaded."""
     gw, (_, c) = world.balancer, (world.topology.backends["b"], world.topology.backends["c"])
     b = world.topology.backends["b"]
     states = cycle(
@@ -118,7 +118,7 @@ def changes(world: World, file: Path) -> Iterator[Callable[[], object]]:
             yield lambda command=command: gw.ask(*command)  # type: ignore[misc]
 
 
-def test_nobody_notices_that_everything_changes(nat_world: World, file: Path) -> None:
+def test_clients_do_not_notice_that_everything_changes(nat_world: World, file: Path) -> None:
     world = nat_world
     start(world, file, service(world, {"a": 1, "b": 1, "c": 1}, more=KEEP))
     long, short = downloads(world), requests(world)
@@ -130,7 +130,7 @@ def test_nobody_notices_that_everything_changes(nat_world: World, file: Path) ->
     check(world, long, short)
 
 
-def test_nobody_notices_a_restart(nat_world: World, file: Path) -> None:
+def test_clients_do_not_notice_a_restart(nat_world: World, file: Path) -> None:
     world = nat_world
     balancer = start(world, file, service(world, {"a": 1, "b": 1, "c": 1}))
     long, short = downloads(world), requests(world)
@@ -145,7 +145,7 @@ def test_nobody_notices_a_restart(nat_world: World, file: Path) -> None:
 
 
 def check(world: World, long: Process, short: list[Process]) -> None:
-    """All requests and downloads went well, and nothing else than that was counted."""
+    """All requests and downloads went well, and no other traffic was counted."""
     answers = [line for process in short for line in process.stdout.splitlines()]
     assert answers.count("200 ") == REQUESTS, {line for line in answers if line != "200 "}
     assert long.stdout.splitlines() == [f"200 {SIZE} "] * DOWNLOADS

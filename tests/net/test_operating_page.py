@@ -38,7 +38,7 @@ def test_each_command_of_the_readme_does_what_it_says(nat_world: World, tmp_path
         done.append(words[0])
         if words[0] == "run":
             balancer = world.balancer.pktlb(*words)
-            assert world.who(3) == {"a": 1, "b": 1, "c": 1}
+            assert world.answers(3) == {"a": 1, "b": 1, "c": 1}
         elif command in GO_ON:
             process = world.balancer.start(*pktlb_command(*words))
             wait_until(lambda p=process, c=command: GO_ON[c] in p.stdout, 10, command)  # type: ignore[misc]
@@ -49,6 +49,6 @@ def test_each_command_of_the_readme_does_what_it_says(nat_world: World, tmp_path
         "check", "run", "plan", "reload", "status", "backend", "backend", "flow", "stats",
         "monitor", "snapshot", "restart",
     ]  # fmt: skip
-    assert set(world.who(4)) == {"a", "b", "c"}
+    assert set(world.answers(4)) == {"a", "b", "c"}
     assert balancer.status is None
     assert json.loads(world.balancer.ask("status", "--json").stdout)["flows"] > 4

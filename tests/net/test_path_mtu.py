@@ -1,7 +1,7 @@
-"""Links that are narrower than the balancer's own: whoever has to send less is told so.
+"""Links that are narrower than the balancer's own: the sender is told to send less.
 
-Nothing is tuned: no route, no MSS clamp. Routers answer what is too long with ICMP, and pktlb
-brings that to whom it concerns.
+Nothing is tuned: no route, no MSS clamp. Routers answer long packets with ICMP, and pktlb brings
+that to the sender.
 """
 
 import re
@@ -21,12 +21,12 @@ SIZE = 1_000_000
 
 
 def narrow_near_the_client(lab: Lab) -> None:
-    """As behind PPPoE or a VPN: the client announces segments for 1500 bytes all the same."""
+    """The link of PPPoE or a VPN: the client still announces segments for 1500 bytes."""
     lab.hosts["router"].run("ip", "link", "set", "wan", "mtu", NARROW)
 
 
 def narrow_near_the_backends(lab: Lab, mtu: str = NARROW) -> None:
-    """Beyond the balancer's next hop."""
+    """A narrow link behind the balancer's next hop."""
     lab.hosts["router"].run("ip", "link", "set", "back", "mtu", mtu)
 
 
@@ -43,7 +43,7 @@ def narrow_near_the_backends(lab: Lab, mtu: str = NARROW) -> None:
 def test_downloads_work_over_a_narrow_link_near_the_client(
     topology: Topology, snat: tuple[str, ...]
 ) -> None:
-    """The router's ICMP goes to the VIP, and from there to the backend that has sent too much."""
+    """The router's ICMP goes to the VIP, and from there to the backend that sent a long packet."""
     with serving(in_both(topology), narrow_near_the_client) as world:
         balancer = world.balance(*(word for address in snat for word in ("--snat", address)))
         for url in world.topology.urls:
@@ -85,5 +85,5 @@ def upload_to_each(world: World, file: Path) -> None:
 
 
 def related(log: str) -> int:
-    """How many ICMP errors were sent on to whom they concern."""
+    """The number of ICMP errors that were sent on."""
     return sum(map(int, re.findall(r" related=(\d+)", log)))

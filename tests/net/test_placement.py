@@ -1,4 +1,4 @@
-"""Where pktlb can stand and what it can be told: arms, source NAT, several services, interfaces."""
+"""Places of pktlb in a network: one interface or more, source NAT, several services."""
 
 import socket
 from collections import Counter
@@ -31,12 +31,12 @@ def one_armed() -> Iterator[World]:
 
 @pytest.fixture
 def past() -> Iterator[World]:
-    """Backends whose way back leads past the balancer."""
+    """Backends whose replies go past the balancer."""
     with serving(PAST_THE_BALANCER) as world:
         yield world
 
 
-def test_one_arm_is_enough_for_nat(one_armed: World) -> None:
+def test_one_interface_is_enough_for_nat(one_armed: World) -> None:
     before = one_armed.balancer.state()
     balancer = one_armed.balance()
     assert "interfaces=eth0" in balancer.stdout
@@ -48,15 +48,15 @@ def test_one_arm_is_enough_for_nat(one_armed: World) -> None:
     assert one_armed.balancer.state() == before
 
 
-def test_with_one_arm_direct_connections_to_backends_work_too(one_armed: World) -> None:
+def test_direct_connections_to_backends_work_with_one_interface(one_armed: World) -> None:
     one_armed.balance()
-    assert one_armed.who(3, "http://10.0.2.11:8080") == {"a": 3}
+    assert one_armed.answers(3, "http://10.0.2.11:8080") == {"a": 3}
     answers = parse(one_armed.balancer.run(*CURL, "http://10.0.2.11:8080").stdout)
     assert [it.client for it in answers] == [BALANCER]
 
 
-def test_source_nat_brings_replies_back_that_would_go_past(past: World) -> None:
-    """The counterpart first: without it the client gets answers that it never asked for."""
+def test_source_nat_brings_replies_back_that_would_go_past_the_balancer(past: World) -> None:
+    """First without source NAT: the client gets answers from an address that it never asked."""
     balancer = past.balance()
     hopeless = past.client.run("curl", "-s", "-m", "1", past.url, check=False)
     assert hopeless.returncode == 28
@@ -97,8 +97,8 @@ def test_tcp_and_udp_on_one_port_and_a_second_vip_are_separate_services(nat_worl
         *("--vip", "10.0.1.101:81/tcp", "--backend", b, "--backend", c, "--scheduler", "lc"),
     )
     assert "services=3 backends=3/3" in balancer.stdout
-    assert world.who(4) == {"a": 4}
-    assert world.who(4, "http://10.0.1.101:81") == {"b": 2, "c": 2}
+    assert world.answers(4) == {"a": 4}
+    assert world.answers(4, "http://10.0.1.101:81") == {"b": 2, "c": 2}
     assert ask_by_udp(world.client, ("10.0.1.100", 80)) == "b"
     assert balancer.stop() == 0
     assert world.balancer.state() == before
@@ -126,18 +126,18 @@ def test_one_client_port_can_dial_two_services_of_one_backend(nat_world: World) 
 def test_interfaces_can_be_named(nat_world: World) -> None:
     balancer = nat_world.balance("--interface", "wan", "--interface", "lan")
     assert "interfaces=wan,lan" in balancer.stdout
-    assert nat_world.who(6) == {"a": 2, "b": 2, "c": 2}
+    assert nat_world.answers(6) == {"a": 2, "b": 2, "c": 2}
 
 
 def test_the_vip_can_live_on_an_interface_that_has_no_network_for_it(nat_world: World) -> None:
-    """Here the client is told by a route; a routing daemon may tell it too."""
+    """The client has a route to it here; a routing daemon may make one, too."""
     world = nat_world
     world.client.route("192.0.2.0/24", via="10.0.1.1")
     before = world.balancer.state()
     _, *backends = world.arguments()[world.arguments().index("10.0.1.100:80") :]
     arguments = ["run", "--mode", "nat", "--vip", "192.0.2.1:80", *backends]
     balancer = world.balancer.pktlb(*arguments, "--vip-interface", "wan")
-    assert world.who(6, "http://192.0.2.1") == {"a": 2, "b": 2, "c": 2}
+    assert world.answers(6, "http://192.0.2.1") == {"a": 2, "b": 2, "c": 2}
     assert balancer.stop() == 0
     assert world.balancer.state() == before
 
@@ -148,7 +148,7 @@ def test_a_vip_that_is_there_already_is_used_and_stays(world: World) -> None:
     world.balancer.address(ifname, f"{address}/32")
     before = world.balancer.state()
     balancer = world.balance()
-    assert world.who(6) == {"a": 2, "b": 2, "c": 2}
+    assert world.answers(6) == {"a": 2, "b": 2, "c": 2}
     assert balancer.stop() == 0
     assert world.balancer.state() == before
 
@@ -164,7 +164,7 @@ def gateway6() -> Iterator[Lab]:
 
 @pytest.mark.parametrize("crash", [False, True], ids=["stop", "crash"])
 def test_vips_and_source_addresses_of_both_families_come_and_go(gateway6: Lab, crash: bool) -> None:
-    """After a crash they are still there; the next start knows that they are not the machine's."""
+    """After a crash they are left; the next start knows that pktlb has added them."""
     gw = gateway6.hosts["gw"]
     before = gw.state()
     flags = (
@@ -197,7 +197,7 @@ def test_an_ipv6_vip_that_is_taken_away_comes_back(gateway6: Lab) -> None:
     wait_until(serves, 10, "the VIP is there again")
 
 
-def test_interfaces_on_the_way_to_those_that_share_everything_are_sent_to_only(
+def test_interfaces_towards_the_backends_of_vip_any_are_only_sent_to(
     gateway6: Lab,
 ) -> None:
     gw = gateway6.hosts["gw"]
@@ -215,7 +215,7 @@ def test_interfaces_on_the_way_to_those_that_share_everything_are_sent_to_only(
 
 
 def test_an_address_of_the_balancer_itself_can_be_the_vip(nat_world: World) -> None:
-    """Its other ports stay the kernel's, and it is still there afterwards."""
+    """The kernel keeps its other ports, and the address stays when pktlb ends."""
     world = nat_world
     before = world.balancer.state()
     a, *_ = world.topology.backends.values()
@@ -223,9 +223,9 @@ def test_an_address_of_the_balancer_itself_can_be_the_vip(nat_world: World) -> N
         "run", "--mode", "nat", "--vip", "10.0.1.1:80", "--backend", a, "--snat", BALANCER
     )
     world.balancer.serve(9000)
-    assert world.who(3, "http://10.0.1.1") == {"a": 3}
-    assert world.who(3, "http://10.0.1.1:9000") == {"gw": 3}
-    assert world.who(3, f"http://{a}") == {"a": 3}
+    assert world.answers(3, "http://10.0.1.1") == {"a": 3}
+    assert world.answers(3, "http://10.0.1.1:9000") == {"gw": 3}
+    assert world.answers(3, f"http://{a}") == {"a": 3}
     assert balancer.stop() == 0
     assert world.balancer.state() == before
 

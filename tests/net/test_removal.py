@@ -1,4 +1,4 @@
-"""What becomes of those who are served when a backend is drained, removed, or comes back."""
+"""Clients of a backend that is drained, removed, or comes back."""
 
 import json
 import socket
@@ -30,7 +30,7 @@ def ask(host: Host, *arguments: str) -> Any:
 
 
 def states(world: World) -> dict[str, str]:
-    """By the name of the backend."""
+    """Weights by the name of the backend."""
     (web,) = ask(world.balancer, "status")["services"]
     names = {end.partition(":")[0]: name for name, end in world.topology.backends.items()}
     addresses = {backend["address"]: backend["state"] for backend in web["backends"]}
@@ -69,26 +69,30 @@ def goes_on_and_is_reset(client: socket.socket, world: World) -> None:
 
 
 def test_a_removed_backend_resets_its_connections(world: World, file: Path) -> None:
-    """Those that are idle as soon as they say something; nobody else notices."""
+    """An idle connection is reset with its next packet; connections of other backends go on."""
     with talking(world, file) as (client, server, address):
         said = world.balancer.ask("backend", "remove", "web", address, "--dry-run").stdout
         assert "1 would end" in said
         world.balancer.ask("backend", "remove", "web", address)
-        assert server not in world.who(4)
+        assert server not in world.answers(4)
         goes_on_and_is_reset(client, world)
 
 
-def test_they_go_on_to_their_end_where_they_are_kept(world: World, file: Path) -> None:
+def test_connections_of_a_removed_backend_go_on_if_its_service_keeps_them(
+    world: World, file: Path
+) -> None:
     curl, server, address = begun(world, file, 4, KEEP)
     world.balancer.ask("backend", "remove", "web", address)
     assert states(world)[server] == "removed"
-    assert server not in world.who(4)
+    assert server not in world.answers(4)
     wait_until(lambda: curl.status is not None, 20, "the download ends")
     assert curl.status == 0
 
 
-def test_who_removes_says_what_becomes_of_them(world: World, file: Path) -> None:
-    """Whatever the service says."""
+def test_the_command_that_removes_a_backend_decides_about_its_connections(
+    world: World, file: Path
+) -> None:
+    """The flag counts for more than the setting of the service."""
     curl, server, address = begun(world, file, 4)
     keep = ("--on-remove", "keep")
     assert (
@@ -109,11 +113,13 @@ def test_a_drained_backend_is_removed_when_its_last_connection_is_over(
     said = world.balancer.ask(*remove, "20s").stdout
     assert "no flow was cut" in said
     assert curl.status == 0 or wait_until(lambda: curl.status is not None, 2, "it ends")
-    assert server not in world.who(4)
+    assert server not in world.answers(4)
     assert curl.status == 0
 
 
-def test_when_the_time_is_up_it_says_how_many_were_cut(nat_world: World, file: Path) -> None:
+def test_a_removal_tells_how_many_connections_were_cut_at_the_end_of_its_time(
+    nat_world: World, file: Path
+) -> None:
     world = nat_world
     curl, _, address = begun(world, file, 4)
     remove = ("backend", "remove", "web", address, "--drain", "--within", "1s")
@@ -129,7 +135,7 @@ def test_a_flow_that_is_killed_is_reset(world: World, file: Path) -> None:
         goes_on_and_is_reset(client, world)
 
 
-def test_a_client_hears_of_it_that_only_listens(nat_world: World, file: Path) -> None:
+def test_a_client_that_only_listens_hears_of_a_reset(nat_world: World, file: Path) -> None:
     curl, _, _ = begun(nat_world, file, 3)
     assert ask(nat_world.balancer, "flow", "kill", "--all")["killed"] == 1
     wait_until(lambda: curl.status is not None, 8, "the connection is reset")
@@ -138,7 +144,7 @@ def test_a_client_hears_of_it_that_only_listens(nat_world: World, file: Path) ->
 
 
 def test_what_pktlb_did_for_a_backend_goes_with_its_last_flow(nat_world: World, file: Path) -> None:
-    """The guard as if it had never been there."""
+    """The guard is as if there had been no such backend."""
     world = nat_world
     start(world, file, "[balancer.timeouts]\nfin = 1\n" + service(world, {"a": 1}, more=KEEP))
     table = ("nft", "--stateless", "list", "table", "netdev", "pktlb")
@@ -156,14 +162,14 @@ def test_what_pktlb_did_for_a_backend_goes_with_its_last_flow(nat_world: World, 
 
 def test_a_client_stays_with_its_backend_over_a_reload(world: World, file: Path) -> None:
     start(world, file, service(world, {"a": 1, "b": 1, "c": 1}, more="persist = 300"))
-    (server,) = world.who(6)
+    (server,) = world.answers(6)
     rewrite(file, service(world, {"a": 2, "b": 3, "c": 5}, more="persist = 300"))
     world.balancer.ask("reload")
-    assert set(world.who(6)) == {server}
+    assert set(world.answers(6)) == {server}
     world.balancer.ask("restart")
-    assert set(world.who(6)) == {server}
+    assert set(world.answers(6)) == {server}
     world.balancer.ask("backend", "drain", "web", world.topology.backends[server])
-    (other,) = world.who(6)
+    (other,) = world.answers(6)
     assert other != server
 
 
@@ -177,16 +183,16 @@ def test_a_backend_that_returns_comes_to_its_weight_little_by_little(
     world.balancer.ask("backend", "drain", "web", c)
     world.balancer.ask("backend", "undrain", "web", c)
     assert states(world)["c"] == "starting"
-    assert world.who(20)["c"] <= 3
+    assert world.answers(20)["c"] <= 3
     wait_until(lambda: states(world)["c"] == "up", 20, "it has its full weight")
-    assert world.who(9) == {"a": 3, "b": 3, "c": 3}
+    assert world.answers(9) == {"a": 3, "b": 3, "c": 3}
 
 
-def test_a_full_backend_gets_no_more(nat_world: World, file: Path) -> None:
+def test_a_full_backend_gets_no_more_connections(nat_world: World, file: Path) -> None:
     world = nat_world
     text = service(world, {"a": 1, "b": 1})
     start(world, file, text.replace("weight = 1", "weight = 1\nmax_connections = 1", 1))
     held = [world.hold(20) for _ in range(2)]
     assert {server for _, server in held} == {"a", "b"}
     assert states(world)["a"] == "full"
-    assert set(world.who(4)) == {"b"}
+    assert set(world.answers(4)) == {"b"}

@@ -1,4 +1,4 @@
-"""Downloads that are cut: both ends hear of it at once."""
+"""Downloads that are cut: both ends are told at once."""
 
 import json
 from typing import Any
@@ -9,7 +9,7 @@ from tests.net.world import World
 
 SIZE = 500_000_000
 RESET = 56
-"What curl ends with when its connection is reset."
+"curl's exit status when its connection is reset."
 
 
 def begin(world: World) -> tuple[Process, dict[str, Any]]:
@@ -27,7 +27,7 @@ def begin(world: World) -> tuple[Process, dict[str, Any]]:
     return curl, found()[0]
 
 
-def test_both_ends_of_a_connection_that_is_cut_hear_of_it(world: World) -> None:
+def test_both_ends_of_a_cut_connection_hear_of_it(world: World) -> None:
     world.balance()
     curl, flow = begin(world)
     world.balancer.ask("flow", "kill", "--client", flow["client"])
@@ -37,4 +37,4 @@ def test_both_ends_of_a_connection_that_is_cut_hear_of_it(world: World) -> None:
     world.balancer.ask("backend", "remove", world.topology.vip, flow["backend"])
     assert curl.wait() == RESET, curl.stderr
     world.hang_up()
-    assert len(world.who(6)) == 2
+    assert len(world.answers(6)) == 2

@@ -1,4 +1,4 @@
-"""What a restart refuses, and what it says it will do; and who has thought better of a removal."""
+"""Restarts that are refused, and what a restart says it will do; removals that are given up."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def backend(world: World, name: str) -> str:
-    """As the API has it."""
+    """The JSON of the API."""
     web, *_ = ask(world.balancer, "status")["services"]
     of = world.topology.backends[name].partition(":")[0]
     (found,) = (b["address"] for b in web["backends"] if b["address"].startswith(f"{of}:"))
@@ -36,7 +36,7 @@ def backend(world: World, name: str) -> str:
 
 
 @pytest.mark.parametrize(("setting", "weights", "complaint"), MISFITS.values(), ids=MISFITS.keys())
-def test_a_file_that_does_not_fit_the_machine_is_refused_by_all(
+def test_a_file_that_does_not_fit_the_machine_is_refused_by_each_command(
     nat_world: World, file: Path, setting: str, weights: dict[str, int], complaint: str
 ) -> None:
     world = nat_world
@@ -51,7 +51,7 @@ def test_a_file_that_does_not_fit_the_machine_is_refused_by_all(
         assert done.returncode == 2, command
         assert complaint in done.stderr
     assert balancer.stdout.count("pktlb: ready") == 1
-    assert world.who(6) == EVEN
+    assert world.answers(6) == EVEN
 
 
 def test_a_backend_without_a_route_holds_up_no_restart(nat_world: World, file: Path) -> None:
@@ -62,13 +62,13 @@ def test_a_backend_without_a_route_holds_up_no_restart(nat_world: World, file: P
     wait_until(lambda: balancer.stdout.count("pktlb: ready") == 2, 15, "it has restarted")
     complaint = "backend 203.0.113.9:80: expected an address that this machine has a route to"
     assert complaint in balancer.stderr
-    assert nat_world.who(6) == EVEN
+    assert nat_world.answers(6) == EVEN
 
 
-def test_who_is_started_with_a_file_that_fits_no_more_goes_on_as_before(
+def test_a_next_process_that_cannot_read_the_file_goes_on_as_before(
     nat_world: World, file: Path
 ) -> None:
-    """It was good when it was tried; and is not when the next process reads it."""
+    """The file is right when the restart is tried, and wrong when the next process reads it."""
     balancer = start(nat_world, file, service(nat_world, ALL))
     bad = file.with_name("sitecustomize.py")
     bad.write_text(
@@ -85,12 +85,12 @@ def test_who_is_started_with_a_file_that_fits_no_more_goes_on_as_before(
     assert file.read_text() != good
     assert f"{file}:" in balancer.stderr
     assert "going on with the configuration of before" in balancer.stderr
-    assert nat_world.who(6) == EVEN
+    assert nat_world.answers(6) == EVEN
     assert balancer.stop() == 0
 
 
 def test_a_restart_says_what_it_changes(nat_world: World, file: Path) -> None:
-    """It reads the file anew: what commands have changed is undone, and not in silence."""
+    """The next process reads the file: changes by commands are undone, and the restart says so."""
     world = nat_world
     balancer = start(world, file, service(world, ALL))
     address = backend(world, "a")
@@ -100,7 +100,7 @@ def test_a_restart_says_what_it_changes(nat_world: World, file: Path) -> None:
     assert balancer.stdout.count("pktlb: ready") == 1
     assert world.balancer.ask("restart").stdout == f"{line}\nrestarted\n"
     assert balancer.stderr.count(line) == 1
-    assert world.who(6) == EVEN
+    assert world.answers(6) == EVEN
 
 
 def test_other_addresses_for_clients_end_their_connections_and_the_plan_says_so(
@@ -117,7 +117,7 @@ def test_other_addresses_for_clients_end_their_connections_and_the_plan_says_so(
 
 def test_fewer_flows_than_there_are_and_the_plan_says_so(nat_world: World, file: Path) -> None:
     balancer = start(nat_world, file, service(nat_world, ALL))
-    nat_world.who(5)
+    nat_world.answers(5)
     file.write_text(file.read_text().replace("[balancer]\n", "[balancer]\nmax_flows = 3\n"))
     assert ask(nat_world.balancer, "plan", str(file))["flows_broken"] == 2
     nat_world.balancer.ask("restart")
@@ -131,7 +131,7 @@ def test_a_backend_that_is_undrained_meanwhile_stays(nat_world: World, file: Pat
     removal = world.balancer.start(
         *pktlb_command("backend", "remove", "web", address, "--drain", "--within", "60s")
     )
-    wait_until(lambda: server not in world.who(3), 10, "it is drained")
+    wait_until(lambda: server not in world.answers(3), 10, "it is drained")
     world.balancer.ask("backend", "undrain", "web", address)
     assert removal.wait() == 1
     assert removal.stderr == (
@@ -139,15 +139,15 @@ def test_a_backend_that_is_undrained_meanwhile_stays(nat_world: World, file: Pat
     )
     wait_until(lambda: curl.status is not None, 20, "the download ends")
     assert curl.status == 0
-    assert world.who(6) == EVEN
+    assert world.answers(6) == EVEN
 
 
-def test_who_waits_for_a_removal_hears_of_the_restart(nat_world: World, file: Path) -> None:
+def test_a_client_that_waits_for_a_removal_hears_of_a_restart(nat_world: World, file: Path) -> None:
     curl, server, address = begun(nat_world, file, 6)
     removal = nat_world.balancer.start(
         *pktlb_command("backend", "remove", "web", address, "--drain")
     )
-    wait_until(lambda: server not in nat_world.who(3), 10, "it is drained")
+    wait_until(lambda: server not in nat_world.answers(3), 10, "it is drained")
     nat_world.balancer.ask("restart")
     assert removal.wait() == 1
     assert removal.stderr == (
@@ -157,7 +157,7 @@ def test_who_waits_for_a_removal_hears_of_the_restart(nat_world: World, file: Pa
     assert curl.status == 0
 
 
-def test_who_is_killed_looks_it_and_dies_once(nat_world: World, file: Path) -> None:
+def test_a_killed_flow_is_listed_and_not_killed_again(nat_world: World, file: Path) -> None:
     world = nat_world
     with talking(world, file):
         kill = ("flow", "kill", "--vip", f"{world.vip[0]}:{world.vip[1]}/tcp")
@@ -169,7 +169,7 @@ def test_who_is_killed_looks_it_and_dies_once(nat_world: World, file: Path) -> N
     world.hang_up()
 
 
-def test_who_looks_on_goes_on_looking(nat_world: World, file: Path) -> None:
+def test_a_monitor_goes_on_over_a_restart(nat_world: World, file: Path) -> None:
     start(nat_world, file, service(nat_world, ALL))
     monitor = nat_world.balancer.start(*pktlb_command("monitor", "--json"))
     address = nat_world.topology.backends["a"]
@@ -188,8 +188,8 @@ def test_who_looks_on_goes_on_looking(nat_world: World, file: Path) -> None:
     monitor.stop(signal.SIGINT)
 
 
-def test_a_way_that_is_lost_holds_up_nothing_else(nat_world: World, file: Path) -> None:
-    """Neither other changes nor a restart; and it serves again as soon as the way is back."""
+def test_a_lost_way_holds_up_no_other_change(nat_world: World, file: Path) -> None:
+    """Other changes and a restart go on, and pktlb serves again as soon as the way is back."""
     world = nat_world
     balancer = start(world, file, service(world, ALL))
     route = ("10.0.2.0/24", "dev", "lan", "src", "10.0.2.1")
@@ -208,8 +208,8 @@ def test_a_way_that_is_lost_holds_up_nothing_else(nat_world: World, file: Path) 
     assert balancer.status is None
 
 
-def test_who_shares_a_name_is_told_apart(nat_world: World, file: Path) -> None:
-    """And a backend that only one of them has can be removed by the name of all."""
+def test_services_with_one_name_are_told_apart(nat_world: World, file: Path) -> None:
+    """A backend that only one of them has can be removed by their common name."""
     world = nat_world
     text = service(world, ALL).replace(
         'vip = "10.0.1.100:80"', 'vip = ["10.0.1.100:80", "10.0.1.101:80"]'
@@ -227,8 +227,8 @@ def test_who_shares_a_name_is_told_apart(nat_world: World, file: Path) -> None:
     assert said.startswith(f"backend {address} removed")
 
 
-def test_what_is_no_file_is_not_read_again(nat_world: World, file: Path) -> None:
-    """A FIFO holds up nobody; and a pipe that is empty by now takes nothing away."""
+def test_a_file_that_has_become_a_fifo_is_not_read_again(nat_world: World, file: Path) -> None:
+    """pktlb does not wait for a FIFO, nor take an empty one for a file without services."""
     start(nat_world, file, service(nat_world, ALL))
     file.unlink()
     os.mkfifo(file)
@@ -236,4 +236,4 @@ def test_what_is_no_file_is_not_read_again(nat_world: World, file: Path) -> None
         done = nat_world.balancer.ask(command, check=False)
         assert done.returncode == 2
         assert done.stderr == f"pktlb: {file}: expected a regular file, to read it again\n"
-    assert nat_world.who(6) == EVEN
+    assert nat_world.answers(6) == EVEN

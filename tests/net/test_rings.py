@@ -1,4 +1,4 @@
-"""Frames that the ring of a raw socket cannot hold, or never hands over."""
+"""Frames that the ring of a raw socket cannot hold, or never delivers."""
 
 import fcntl
 import os
@@ -24,7 +24,7 @@ GUEST_MAC = "02:00:00:00:09:02"
 
 @contextmanager
 def tap(host: Host, ifname: str) -> Iterator[int]:
-    """A machine of its own at the other end of a TAP device, as a virtual one would be."""
+    """A TAP device, behind which there is another machine, as a virtual one would be."""
     with host.enter():
         file = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
         flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR
@@ -38,7 +38,7 @@ def tap(host: Host, ifname: str) -> Iterator[int]:
 
 
 def test_a_frame_that_the_kernel_cannot_describe_does_not_end_reception(nat_world: World) -> None:
-    """A datagram to be cut into fragments (UFO) is such; virtual machines send them."""
+    """Virtual machines send such frames: datagrams to be cut into fragments (UFO)."""
     gateway = nat_world.balancer
     address, port = nat_world.vip
     with tap(gateway, "guest") as file:
@@ -76,7 +76,7 @@ def test_a_frame_that_the_kernel_cannot_describe_does_not_end_reception(nat_worl
 def test_frames_that_a_full_device_will_not_take_are_counted_and_others_follow(
     nat_world: World,
 ) -> None:
-    """A queue of 3 kB at 100 kbit/s is full at once, for longer than a worker waits."""
+    """A queue of 3 kB at 100 kbit/s is full at once, and for longer than a worker waits."""
     gateway, (address, port) = nat_world.balancer, nat_world.vip
     arguments = nat_world.arguments()
     arguments[arguments.index(f"{address}:{port}")] += "/udp"

@@ -1,4 +1,4 @@
-"""Who gets the next connection: by turns, by load, by the client's address, always by weight."""
+"""The server of the next connection: by turns, by load or by the client's address."""
 
 import signal
 from collections import Counter, defaultdict
@@ -20,16 +20,16 @@ def test_new_connections_go_where_the_fewest_are_open(world: World) -> None:
     (_, first), (_, second) = world.hold(), world.hold()
     assert first != second
     (idle,) = {"a", "b", "c"} - {first, second}
-    assert world.who(9) == {idle: 9}
+    assert world.answers(9) == {idle: 9}
 
 
 def test_a_connection_that_ends_counts_no_longer(world: World) -> None:
-    """Whether the client closes it or is killed: its kernel says FIN or RST."""
+    """The client closes it or is killed: its kernel sends FIN or RST."""
     world.balance(scheduler="lc", weights={"a": 1, "b": 1, "c": 0})
     (held, busy), other = world.hold(), {"a": "b", "b": "a"}
-    assert world.who(6) == {other[busy]: 6}
+    assert world.answers(6) == {other[busy]: 6}
     held.stop(signal.SIGKILL)
-    wait_until(lambda: world.who(2) == {"a": 1, "b": 1}, 5, "both servers take turns again")
+    wait_until(lambda: world.answers(2) == {"a": 1, "b": 1}, 5, "both servers take turns again")
 
 
 def test_least_connections_are_counted_in_proportion_to_the_weights(world: World) -> None:
@@ -46,8 +46,8 @@ def test_a_client_address_stays_with_its_server_and_addresses_spread(world: Worl
     assert len(set.union(*homes.values())) == 3
 
 
-def test_without_one_backend_only_its_own_clients_move(world: World) -> None:
-    """The next start of pktlb chooses alike; of two servers' clients hardly one moves."""
+def test_only_clients_of_a_missing_backend_move(world: World) -> None:
+    """Without a server, clients of the two others hardly move, also after a new start of pktlb."""
     add_clients(world)
     balancer = world.balance(scheduler="source")
     before = find_homes(world)

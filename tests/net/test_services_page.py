@@ -26,7 +26,7 @@ BLOCK = re.compile(r"^```sh (\w+)\n(.*?)^```$", re.M | re.S)
 
 
 @pytest.mark.parametrize(("name", "scene"), SCENES, ids=[name for name, _ in SCENES])
-def test_each_example_works(name: str, scene: str) -> None:
+def test_each_example_works_as_it_stands(name: str, scene: str) -> None:
     topology = LABORATORIES[name]
     with Lab(name, ipv6=topology.ipv6) as lab:
         topology.build(lab)

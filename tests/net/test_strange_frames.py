@@ -1,4 +1,4 @@
-"""Frames that no honest client sends in this form: tagged, broken, out of the middle of nothing."""
+"""Frames that no ordinary client sends: with a VLAN tag, broken, or of no connection."""
 
 import socket
 from contextlib import closing
@@ -20,7 +20,7 @@ NEXT_TO_BALANCER = {
     "dsr": ("router", "lan", "eth0"),
     "tunnel": ("router", "front", "eth0"),
 }
-"Who sends a client's packets to the balancer: host, interface, and the balancer's interface."
+"The sender of a client's packets to the balancer: host, interface, and the balancer's interface."
 
 PORT = 4000
 
@@ -32,11 +32,11 @@ table netdev watch {
     }
 }
 """
-"Behind the guard, which stands at priority -300."
+"A chain after the guard, whose priority is -300."
 
 
 def test_a_tagged_frame_is_neither_forwarded_nor_held_back(world: World) -> None:
-    """It is for another network, whose device (if there is one) must get it."""
+    """The frame is for another network, whose device must get it if there is one."""
     world.balance()
     *_, ifname = NEXT_TO_BALANCER[world.topology.mode]
     table = world.lab.new_file(world.balancer, "watch")
@@ -61,11 +61,11 @@ def test_a_tagged_frame_is_neither_forwarded_nor_held_back(world: World) -> None
 def test_a_frame_to_another_mac_is_not_ours_in_promiscuous_mode_either(
     world: World, mac: str
 ) -> None:
-    """A switch floods what it does not know; a capture makes the card take it."""
+    """A switch sends frames for unknown MACs to all ports; a capture makes the card take them."""
     balancer = world.balance()
     captures = [world.balancer.capture(name) for name in world.balancer.macs]
     inject(world, to_vip(world) / TCP(sport=PORT, dport=world.vip[1], flags="S"), mac=mac)
-    assert world.who(3) == {"a": 1, "b": 1, "c": 1}
+    assert world.answers(3) == {"a": 1, "b": 1, "c": 1}
     frames = [frame for capture in captures for frame in capture.stop()]
     assert [frame.dst for frame in frames if is_from_port(frame)] == [mac]
     assert balancer.stop() == 0
@@ -74,7 +74,7 @@ def test_a_frame_to_another_mac_is_not_ours_in_promiscuous_mode_either(
 
 @pytest.mark.parametrize("flags", ["A", "PA", "SA", "FA"])
 def test_a_packet_in_the_middle_of_nothing_is_reset_by_the_kernel(world: World, flags: str) -> None:
-    """So a client whose connection nobody knows any more does not wait for ever."""
+    """So a client whose connection is not known any more does not wait for ever."""
     world.balance()
     capture = world.client.capture("eth0", f"tcp dst port {PORT}")
     inject(
@@ -89,7 +89,7 @@ def test_a_packet_in_the_middle_of_nothing_is_reset_by_the_kernel(world: World, 
 
 
 @pytest.mark.parametrize("world", ["nat", "tunnel"], indirect=True)
-def test_nonsense_is_dropped_and_told_in_the_log_and_nothing_else_suffers(world: World) -> None:
+def test_broken_frames_are_dropped_and_logged_and_disturb_no_others(world: World) -> None:
     """Not in the topology of DSR: a switch that is a Linux bridge drops broken headers itself."""
     balancer = world.balance()
     port = world.vip[1]
@@ -104,7 +104,7 @@ def test_nonsense_is_dropped_and_told_in_the_log_and_nothing_else_suffers(world:
         to_vip(world, proto=6) / Raw(b"\x0f\xa0" + port.to_bytes(2, "big")),
         to_vip(world) / UDP(sport=PORT, dport=port) / b"no such service",
     )
-    assert world.who(9) == {"a": 3, "b": 3, "c": 3}
+    assert world.answers(9) == {"a": 3, "b": 3, "c": 3}
     frames = [frame for capture in captures for frame in capture.stop()]
     assert [frame for frame in frames if is_from_port(frame)] == []
     assert balancer.stop() == 0

@@ -1,4 +1,4 @@
-"""The unit that `pktlb install-unit` writes, under a real systemd: all it forbids is not needed."""
+"""The unit that `pktlb install-unit` writes, under a real systemd: it forbids nothing needed."""
 
 import os
 import re
@@ -23,31 +23,31 @@ SERVICE = "pktlb.service"
 
 
 CONFIG = f"/run/systemd/system/{Path(Unit(PKTLB).config_file).name}"
-"Beside the units: there the service may read, whoever it is."
+"A directory beside the units, which each user may read."
 DROP_IN = f"{SERVICE}.d/laboratory.conf"
 
 
 def in_the_laboratory(log: Path, more: str = "") -> str:
-    """What a test adds to the unit: where it logs, and no other services."""
+    """The drop-in of a test: where the service logs, and no other services."""
     output = f"StandardOutput=append:{log}\nStandardError=append:{log}\n"
     return f"[Unit]\nDefaultDependencies=no\n[Service]\n{output}WatchdogSec=5\n{more}"
 
 
 def way_to_this_python() -> str:
-    """It and this source may be in somebody's home."""
+    """Settings that let the service read Python and this source, if these are in a home."""
     places = " ".join(sorted({sys.base_prefix, sys.prefix, str(ROOT)}))
     return f"ProtectHome=tmpfs\nBindReadOnlyPaths={places}\n"
 
 
 def configuration(topology: Topology) -> str:
-    """The topology's service, as a file."""
+    """The topology's service as a configuration file."""
     service = f'[[service]]\nvip = "{topology.vip}"\nmode = "{topology.mode}"\n'
     backends = (f'[[service.backend]]\naddress = "{it}"\n' for it in topology.backends.values())
     return service + "".join(backends)
 
 
 def limits_can_be_raised() -> bool:
-    """Whether root may here; LimitRTPRIO= has no effect otherwise."""
+    """Whether root may use real-time priorities here; without that LimitRTPRIO= has no effect."""
     raised = ("prlimit", "--rtprio=1:1", "true")
     return subprocess.run(raised, check=False, capture_output=True).returncode == 0
 
@@ -64,14 +64,14 @@ def as_a_service(world: World, directory: Path, more: str = "") -> Iterator[tupl
         yield manager, log
 
 
-def test_it_serves_with_two_capabilities_and_nothing_else(tmp_path: Path) -> None:
-    """As a user of its own, in a sandbox, in real time; and it leaves the host as it was."""
+def test_the_service_runs_with_two_capabilities_and_no_other_right(tmp_path: Path) -> None:
+    """It has a user of its own, a sandbox and real-time priority, and leaves the host as it was."""
     with serving(nat.TOPOLOGY) as world, as_a_service(world, tmp_path) as (manager, log):
         world.balancer.sysctl("net.ipv4.conf.default.rp_filter", "1")
         before = world.balancer.state()
         started = manager.run("systemctl", "start", SERVICE, check=False)
         assert started.returncode == 0, log.read_text()
-        assert world.who(6) == EVEN
+        assert world.answers(6) == EVEN
         status = manager.status_of(SERVICE)
         assert "0" not in status["Uid"].split()
         wanted = sum(BITS[name] for name in CAPABILITIES)
@@ -88,23 +88,23 @@ def test_it_serves_with_two_capabilities_and_nothing_else(tmp_path: Path) -> Non
         assert manager.run("ls", "-d", "/run/pktlb").stdout == "/run/pktlb\n"
 
 
-def test_it_is_reloaded_and_restarted_over_the_control_socket(tmp_path: Path) -> None:
-    """A bad file fails the reload and changes nothing; a restart is still the same service."""
+def test_systemd_reloads_and_restarts_the_service_over_the_control_socket(tmp_path: Path) -> None:
+    """A bad file fails the reload and changes nothing; the service goes on over a restart."""
     with serving(nat.TOPOLOGY) as world, as_a_service(world, tmp_path) as (manager, log):
         manager.systemctl("start", SERVICE)
         pid = manager.show(SERVICE, "MainPID")
         manager.run("sed", "-i", 's/\\.12:8080"/&\\ndrain = true/', CONFIG)
         manager.systemctl("reload", SERVICE)
-        assert set(world.who(6)) == {"a", "c"}
+        assert set(world.answers(6)) == {"a", "c"}
         manager.run("sh", "-c", f"echo nonsense >>{CONFIG}")
         assert manager.run("systemctl", "reload", SERVICE, check=False).returncode == 1
-        assert set(world.who(6)) == {"a", "c"}
+        assert set(world.answers(6)) == {"a", "c"}
         socket = f"PKTLB_SOCKET=/run/pktlb/{DEFAULT}.sock"
         assert manager.run("stat", "-c", "%a", socket.partition("=")[2]).stdout == "660\n"
         manager.run("sed", "-i", "/nonsense/d", CONFIG)
         manager.run("env", socket, PKTLB, "restart")
         wait_until(lambda: log.read_text().count("pktlb: ready") == 2, 10, "the next one serves")
-        assert set(world.who(6)) == {"a", "c"}
+        assert set(world.answers(6)) == {"a", "c"}
         assert "meanwhile" not in log.read_text()  # nor was the bridge refused
         assert "frames wait" not in log.read_text()
         assert manager.show(SERVICE, "MainPID") == pid
@@ -112,7 +112,7 @@ def test_it_is_reloaded_and_restarted_over_the_control_socket(tmp_path: Path) ->
 
 
 def test_connections_go_on_over_a_restart_of_the_service(tmp_path: Path) -> None:
-    """Another process, the same sockets and flows; a stop takes everything away as ever."""
+    """The next process has the same sockets and flows; a stop then takes everything away."""
     with serving(nat.TOPOLOGY) as world, as_a_service(world, tmp_path) as (manager, log):
         before = world.balancer.state()
         manager.systemctl("start", SERVICE)
@@ -127,19 +127,20 @@ def test_connections_go_on_over_a_restart_of_the_service(tmp_path: Path) -> None
             assert log.read_text().count("flows taken over") == again
         assert manager.show(SERVICE, "MainPID") != pid
         assert download.status is None
-        assert world.who(6) == EVEN
+        assert world.answers(6) == EVEN
         manager.run("sh", "-c", f"echo nonsense >>{CONFIG}")
         manager.systemctl("restart", SERVICE)
         assert "going on with the configuration of before" in log.read_text()
-        assert world.who(6) == EVEN
+        assert world.answers(6) == EVEN
         wait_until(lambda: download.status is not None, 30, "the download ends")
         assert download.stdout == "14000000"
         manager.systemctl("stop", SERVICE)
         assert world.balancer.state() == before
 
 
-def test_after_a_crash_it_is_started_again_and_serves(tmp_path: Path) -> None:
-    """In real time: that the sandbox lets it, where LimitRTPRIO= may have no effect."""
+def test_systemd_starts_the_service_again_after_a_crash(tmp_path: Path) -> None:
+    """CAP_SYS_NICE shows that the sandbox permits real-time priority, where LimitRTPRIO= may have
+    no effect."""
     more = "AmbientCapabilities=CAP_SYS_NICE\nCapabilityBoundingSet=CAP_SYS_NICE\n"
     with serving(nat.TOPOLOGY) as world, as_a_service(world, tmp_path, more) as (manager, log):
         before = world.balancer.state()
@@ -147,14 +148,14 @@ def test_after_a_crash_it_is_started_again_and_serves(tmp_path: Path) -> None:
         manager.systemctl("kill", "--kill-whom=main", "--signal=KILL", SERVICE)
         wait_until(lambda: manager.show(SERVICE, "NRestarts") == "1", 20, "it is started again")
         wait_until(lambda: manager.show(SERVICE, "ActiveState") == "active", 20, "it is ready")
-        assert world.who(6) == EVEN
+        assert world.answers(6) == EVEN
         assert "real time" not in log.read_text()
         manager.systemctl("stop", SERVICE)
         assert world.balancer.state() == before
 
 
-def test_without_one_of_its_rights_it_says_which(tmp_path: Path) -> None:
-    """So what the unit grants is granted by the unit, and a drop-in that takes it away is seen."""
+def test_the_service_names_a_right_that_it_lacks(tmp_path: Path) -> None:
+    """So the unit grants each right, and a drop-in that takes one away is noticed."""
     less = "Restart=no\nAmbientCapabilities=\nAmbientCapabilities=CAP_NET_ADMIN\n"
     with serving(nat.TOPOLOGY) as world, as_a_service(world, tmp_path, less) as (manager, log):
         assert manager.run("systemctl", "start", SERVICE, check=False).returncode == 1

@@ -1,6 +1,6 @@
 """Long transfers, compared by their SHA-256, and the checksums of every single frame.
 
-MTU 1500 everywhere, so uploads through a tunnel work only because the client is told to send less
+MTU 1500 everywhere. So uploads through a tunnel work only because the client is told to send less
 (ICMP "fragmentation needed" from the VIP).
 """
 
@@ -26,16 +26,16 @@ MSS = 1448
 
 
 def leave_offloads(lab: Lab) -> None:
-    """As a veth pair comes: frames of up to 64 KiB with checksums that are only begun."""
+    """A veth pair by default: frames of up to 64 KiB, with partial checksums."""
 
 
 def no_offloads(lab: Lab) -> None:
-    """Every frame of the size and with the checksums that go over a real cable."""
+    """Each frame has a size and checksums as on a real cable."""
     switch_offloads(lab, on=False)
 
 
 def merge_on_arrival(lab: Lab) -> None:
-    """Frames of cable size that each receiver glues together, as real network cards have it."""
+    """Frames of cable size that each receiver merges, as real network cards do."""
     switch_offloads(lab, on=False)
     for host in lab.hosts.values():
         if not isinstance(host, Switch):
@@ -52,7 +52,7 @@ def glue(host: Host) -> None:
 
 @pytest.fixture(scope="module")
 def payload(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """What is uploaded; not left lying about, as pytest would."""
+    """The file for uploads, removed at the end, which pytest would not do."""
     file = tmp_path_factory.mktemp("upload") / "payload"
     with file.open("wb") as out:
         out.writelines(blocks(SIZE))
@@ -75,7 +75,7 @@ def test_a_hundred_megabytes_arrive_unchanged_in_both_directions(
 
 
 def test_decap_unwraps_what_the_backend_s_card_has_merged(payload: Path) -> None:
-    """GRO of the backend glues IP-in-IP segments together before `pktlb decap` reads them."""
+    """GRO of the backend merges IP-in-IP segments before `pktlb decap` reads them."""
     with serving(MODES["tunnel"], merge_on_arrival) as world:
         world.balance()
         assert world.upload(payload) == sha256_of_bytes(SIZE)
@@ -91,8 +91,8 @@ def test_every_frame_has_right_checksums_and_fits_the_cable(mode: str, tmp_path:
         check_frames(world, tmp_path)
 
 
-def test_what_is_cut_for_the_tunnel_has_right_checksums_and_fits_the_cable(tmp_path: Path) -> None:
-    """The client's offloads are on: its long frames are cut by the balancer itself."""
+def test_segments_cut_for_the_tunnel_have_right_checksums_and_fit_the_cable(tmp_path: Path) -> None:
+    """The client's offloads are on: the balancer itself cuts its long frames."""
     with serving(MODES["tunnel"]) as world:
         check_frames(world, tmp_path)
 
@@ -114,10 +114,10 @@ def check_frames(world: World, tmp_path: Path) -> None:
 
 
 def is_right(frame: "Packet") -> bool:
-    """Whether scapy, asked to fill in all lengths and checksums anew, comes to the same.
+    """Whether scapy computes the same lengths and checksums.
 
-    A TCP checksum of 0 may stand there as 0xffff, as who completes checksums for all protocols
-    leaves it: to the receiver it is the same (RFC 1071).
+    A TCP checksum of 0 may be 0xffff in the frame, which code for all protocols makes of it. To the
+    receiver it is the same (RFC 1071).
     """
     anew = frame.copy()
     layer = anew

@@ -1,6 +1,6 @@
 """UDP: requests and answers, sizes around the MTU, datagrams without checksum, sent in runs.
 
-The server's echo is longer than the request, so what is about sizes is received by the test itself.
+The server's echo is longer than the request, so tests of sizes receive datagrams themselves.
 """
 
 import socket
@@ -63,15 +63,15 @@ def test_a_datagram_without_checksum_arrives_without_one(world: World) -> None:
 
 
 def test_the_longest_datagram_that_fits_arrives_whole(world: World) -> None:
-    """With DF set; for the tunnel it has to leave room for the outer header."""
+    """DF is set; for the tunnel the datagram has to leave room for the outer header."""
     room = MTU - (OUTER if world.topology.mode == "tunnel" else 0)
     received, captured = deliver(world, room - HEADERS, PMTUDISC_DO)
     assert received == room - HEADERS
     assert [packet["IP"].len for packet in captured] == [MTU]
 
 
-def test_what_is_one_byte_too_long_for_the_tunnel_goes_in_fragments(tunnel_world: World) -> None:
-    """With DF clear the outer packet is fragmented, and the backend's kernel reassembles it."""
+def test_a_datagram_one_byte_too_long_for_the_tunnel_goes_in_fragments(tunnel_world: World) -> None:
+    """DF is clear: the outer packet is fragmented, and the backend's kernel reassembles it."""
     size = MTU - OUTER - HEADERS + 1
     received, captured = deliver(tunnel_world, size, PMTUDISC_DONT)
     assert received == size
@@ -101,7 +101,7 @@ def test_a_client_that_forbids_fragments_is_told_what_fits_the_tunnel(tunnel_wor
 
 
 def test_a_run_of_datagrams_that_the_sender_leaves_uncut_arrives_cut(world: World) -> None:
-    """UDP segmentation offload: one frame on the way to the balancer stands for many datagrams."""
+    """UDP segmentation offload: one frame to the balancer stands for many datagrams."""
     balance_udp(world)
     sent = [bytes([number]) * 1000 for number in range(8)]
     with closing(dial(world)) as client:
@@ -113,7 +113,7 @@ def test_a_run_of_datagrams_that_the_sender_leaves_uncut_arrives_cut(world: Worl
 
 
 def balance_udp(world: World) -> None:
-    """The topology's service, with UDP in place of TCP."""
+    """Start pktlb with the topology's service, of UDP."""
     vip = world.topology.vip
     arguments = world.arguments()
     arguments[arguments.index(vip)] = f"{vip}/udp"
@@ -139,7 +139,7 @@ def listen(host: Host, port: int) -> socket.socket:
 
 
 def deliver(world: World, size: int, discovery: int) -> "tuple[int, list[Packet]]":
-    """Send one datagram to a service of one backend: what it gets, and the frames that bring it."""
+    """Send a datagram to a service of one backend: what it gets, and the frames that bring it."""
     address, _ = world.vip
     backend = world.topology.backends["a"].partition(":")[0]
     service = ("--vip", f"{address}:5300/udp", "--backend", f"{backend}:5300")

@@ -26,7 +26,7 @@ while time.monotonic() < until:
             sender.sendto(b"flood", to)
 """
 LONG_S = "20"
-"A flood ends by itself, but no test waits for that."
+"Seconds of a flood; no test waits for its end."
 
 
 def flood(world: World, port: int) -> Process:
@@ -35,7 +35,7 @@ def flood(world: World, port: int) -> Process:
 
 
 def balance(world: World, *more: str) -> Process:
-    """HTTP, and UDP beside it where nobody answers."""
+    """Services of HTTP and, at a port without a server, of UDP."""
     address, _ = world.vip
     backends = [at.partition(":")[0] for at in world.topology.backends.values()]
     service = ["--vip", f"{address}:9/udp"]
@@ -45,7 +45,7 @@ def balance(world: World, *more: str) -> Process:
 
 
 def explained(balancer: Process) -> list[int]:
-    """Frames handled, as each answer to SIGUSR1 has told them."""
+    """The frames handled, in each answer to SIGUSR1."""
     return [int(frames) for frames in re.findall(r"flows=\d+ frames=(\d+)", balancer.stderr)]
 
 
@@ -54,7 +54,7 @@ def answered(balancer: Process, count: int) -> None:
 
 
 def sink(host: Host) -> None:
-    """Nobody listens, and nobody says so."""
+    """Drop datagrams to the port, so that the backend answers with no ICMP."""
     host.run("nft", "add table netdev sink")
     hook = "{ type filter hook ingress device eth0 priority 0; }"
     host.run("nft", f"add chain netdev sink sink {hook}")
@@ -76,14 +76,14 @@ def test_control_answers_and_connections_open_under_a_flood(nat_world: World) ->
 
 
 @pytest.mark.load
-def test_a_backend_that_leaves_under_a_flood_is_left_alone(nat_world: World) -> None:
+def test_a_backend_that_is_lost_under_a_flood_gets_no_more_connections(nat_world: World) -> None:
     for backend in nat_world.backends:
         sink(backend)
     balancer = balance(nat_world)
     flood(nat_world, 9)
     nat_world.lab.hosts["a"].run("ip", "link", "set", "eth0", "down")
     wait_until(lambda: "10.0.2.11 cannot be reached" in balancer.stderr, 30, "a is missed")
-    assert nat_world.who(6).keys() == {"b", "c"}
+    assert nat_world.answers(6).keys() == {"b", "c"}
     assert balancer.stop() == 0
 
 
@@ -91,7 +91,7 @@ def test_a_backend_that_leaves_under_a_flood_is_left_alone(nat_world: World) -> 
     ("flags", "real_time"),
     [((), 2), (("--realtime",), 2), (("--no-realtime",), 0), (("--busy-poll", "200"), 0)],
 )
-def test_workers_run_before_ordinary_threads_but_for_those_that_look_for_more(
+def test_workers_run_before_ordinary_threads_unless_they_poll(
     nat_world: World, flags: Sequence[str], real_time: int
 ) -> None:
     balancer = nat_world.balance("--engine", "native", "--workers", "2", *flags)
@@ -99,7 +99,7 @@ def test_workers_run_before_ordinary_threads_but_for_those_that_look_for_more(
     policies = Counter(os.sched_getscheduler(task) for task in tasks)
     assert policies[os.SCHED_FIFO] == real_time
     assert os.sched_getscheduler(balancer.pid) == os.SCHED_OTHER
-    assert nat_world.who(6) == {"a": 2, "b": 2, "c": 2}
+    assert nat_world.answers(6) == {"a": 2, "b": 2, "c": 2}
 
 
 def test_without_the_privilege_workers_run_as_ordinary_threads_unless_told_not_to(
@@ -111,5 +111,5 @@ def test_without_the_privilege_workers_run_as_ordinary_threads_unless_told_not_t
     assert refused.returncode == 3
     assert "a worker cannot start: Operation not permitted" in refused.stderr
     balancer = nat_world.balancer.start(*plain, *command, ready=PKTLB_READY)
-    assert nat_world.who(3) == {"a": 1, "b": 1, "c": 1}
+    assert nat_world.answers(3) == {"a": 1, "b": 1, "c": 1}
     assert "workers may not run in real time" in balancer.stderr

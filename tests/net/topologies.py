@@ -1,4 +1,4 @@
-"""Networks beside those of netns/: NAT with one arm, the balancer as gateway, all in IPv6."""
+"""Topologies besides netns/: NAT with one arm, the balancer as gateway, all in IPv6."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -80,7 +80,7 @@ def build_gateway(lab: Lab) -> None:
 
 
 def build_dsr_gateway(lab: Lab) -> None:
-    """The same, and the backends hold the VIP."""
+    """The same topology, with the VIP on the backends."""
     build_gateway(lab)
     for name in BACKENDS:
         dsr.hold_vip_quietly(lab.hosts[name], "10.0.1.100")
@@ -163,7 +163,7 @@ def in_both(topology: Topology) -> DualStack:
 
 
 def sides_of(topology: Topology) -> tuple[Topology, ...]:
-    """What it is in each family."""
+    """The value of each family."""
     assert isinstance(topology, DualStack)
     return topology.sides
 

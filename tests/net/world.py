@@ -62,19 +62,19 @@ class World:
 
     @property
     def vip(self) -> tuple[str, int]:
-        """Address and port, as sockets want them."""
+        """Address and port of the first VIP, for sockets."""
         return self.vips[0]
 
     @property
     def vips(self) -> list[tuple[str, int]]:
-        """All of them, one of each family where there are both."""
+        """All VIPs, for sockets; one of each family if there are both."""
         ends = [vip.rpartition(":") for vip in self.topology.vips]
         return [(address.strip("[]"), int(port)) for address, _, port in ends]
 
     def arguments(
         self, *more: str, scheduler: str = "rr", weights: Mapping[str, int] | None = None
     ) -> list[str]:
-        """What pktlb has to be told in this topology, and `more`."""
+        """The arguments of pktlb for this topology, and `more`."""
         return [*self.topology.run_arguments(scheduler, weights), *more]
 
     def balance(
@@ -84,18 +84,18 @@ class World:
         return self.balancer.pktlb(*self.arguments(*more, scheduler=scheduler, weights=weights))
 
     def try_pktlb(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run pktlb where it is expected to end by itself; if not, it is stopped (status 124)."""
+        """Run a pktlb that ends by itself; if it does not, it is stopped (status 124)."""
         return self.balancer.run("timeout", "8", *pktlb_command(*arguments), check=False)
 
     def ask(self, count: int = 1, url: str = "", *options: str) -> list[Answer]:
-        """Requests one after the other, each over its own connection; all must be answered."""
+        """Send requests one after the other, each over its own connection; all must be answered."""
         urls = [url or self.url] * count
         answers = parse(self.client.run(*CURL, *EACH_ALONE, *options, *urls).stdout)
         assert len(answers) == count
         return answers
 
-    def who(self, count: int, url: str = "", *options: str) -> Counter[str]:
-        """Which server answers how many of so many requests."""
+    def answers(self, count: int, url: str = "", *options: str) -> Counter[str]:
+        """By server, how many of so many requests it answers."""
         return Counter(answer.server for answer in self.ask(count, url, *options))
 
     def download(self, size: int, url: str = "") -> str:
@@ -143,7 +143,7 @@ def balance_tcp_and_udp(world: World, *more: str) -> Process:
 
 
 def with_flags(arguments: Sequence[str], flags: Sequence[str]) -> list[str]:
-    """Flags for all services: those stand in front."""
+    """Arguments with more flags for all services, in front of the first service."""
     at = arguments.index("--vip")
     return [*arguments[:at], *flags, *arguments[at:]]
 

@@ -1,4 +1,4 @@
-"""Whatever is given to the importer and to ipvsadm's syntax: a result or a sentence, no crash."""
+"""Any input of the importer, and any command line of ipvsadm, gives a result or a sentence."""
 
 import io
 from collections.abc import Iterator
@@ -36,14 +36,14 @@ RULES = st.lists(COMMANDS.map(" ".join), max_size=12).map("\n".join)
 
 @pytest.fixture(scope="module", autouse=True)
 def no_resolver() -> Iterator[None]:
-    """No word is a host's name, and none is asked for outside."""
+    """No word is the name of a host, so no resolver is asked."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pktlb.compat.ipvsadm.address._looked_up", lambda name: None)
         yield
 
 
 @given(content=st.one_of(LINES, BLOCKS, RULES).map(str.encode) | st.binary(max_size=200))
-def test_an_import_gives_a_file_that_is_right_or_a_sentence(content: bytes) -> None:
+def test_an_import_of_anything_gives_a_right_file_or_a_sentence(content: bytes) -> None:
     for kind in (None, "ipvsadm", "keepalived"):
         with suppress(PktlbError):
             text, notes = convert(content, "f", kind, follow=False)

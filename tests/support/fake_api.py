@@ -122,7 +122,7 @@ def _vip(service: Keys) -> Vip:
 
 
 def _pairs(keys: Keys) -> list[str]:
-    """JSON's numbers, strings, lists and truths are TOML's; tables come dotted."""
+    """Keys as lines of TOML, which writes numbers, strings, lists and truths as JSON does."""
     lines = []
     for name, value in keys.items():
         if isinstance(value, dict):
@@ -133,7 +133,7 @@ def _pairs(keys: Keys) -> list[str]:
 
 
 def _merge(keys: Keys, change: Keys) -> None:
-    """As RFC 7396 has it."""
+    """Change some keys by RFC 7396: a null removes a key."""
     keys |= change
     for name in [name for name, value in keys.items() if value is None]:
         del keys[name]

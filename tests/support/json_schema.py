@@ -1,4 +1,4 @@
-"""What a JSON Schema finds wrong with a document: as much of it as ours uses."""
+"""Checks a document against a JSON Schema, as far as pktlb's schema needs it."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -20,7 +20,7 @@ _ENDS: Final = {
 def mistakes(
     thing: Any, told: dict[str, Any], root: dict[str, Any], where: str = ""
 ) -> Iterator[str]:
-    """Paths of what is wrong."""
+    """The paths of all values that the schema does not permit."""
     if "$ref" in told:
         told = root["$defs"][told["$ref"].removeprefix("#/$defs/")]
     if "anyOf" in told:
@@ -41,7 +41,7 @@ def mistakes(
 
 
 def _fits(thing: Any, told: dict[str, Any]) -> bool:
-    """Whether a value is of the right type and size, or one of those that are named."""
+    """Whether a value has the right type and size, or is one that the schema lists."""
     if "enum" in told:
         return thing in told["enum"]
     kind = told["type"]

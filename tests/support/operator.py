@@ -36,7 +36,7 @@ def flow(last: int, idle_s: float = 1.5) -> FlowView:
 
 
 class FakeOperator:
-    """Keeps to the protocol; nothing is behind it."""
+    """Implements the protocol `Operator` without a balancer."""
 
     def __init__(self, config: Config = CONFIG, file: Config | None = None) -> None:
         self._config = config
@@ -49,7 +49,7 @@ class FakeOperator:
         self.removing: list[tuple[str, Endpoint]] = []
         self.was_cancelled = asyncio.Event()
         self.idle = asyncio.Event()
-        "When backends that are drained have no flow any more."
+        "Set when drained backends have no flow any more."
         self.idle.set()
 
     @property
@@ -79,12 +79,12 @@ class FakeOperator:
             len(self.table), reasons, trouble, "native", 2, ("wan", "lan"), uptime_s, 0, 262144
         )
 
-    async def plan(self, wanted: Config, policy: OnRemove | None = None) -> Change:
+    async def plan(self, wanted: Config, on_remove: OnRemove | None = None) -> Change:
         items = difference(self._config, wanted)
         moved = int(any(item.action == "remove" for item in items))
         return Change(said(items), items, len(self.table), moved, 0, moved / 5)
 
-    async def apply(self, wanted: Config, policy: OnRemove | None = None) -> Change:
+    async def apply(self, wanted: Config, on_remove: OnRemove | None = None) -> Change:
         assert self.changing.locked()
         made = await self.plan(wanted)
         await asyncio.sleep(0)
@@ -115,7 +115,7 @@ class FakeOperator:
 
     async def remove_when_idle(
         self, service: str, backend: Endpoint, within_s: float | None,
-        policy: OnRemove | None = None,
+        on_remove: OnRemove | None = None,
     ) -> Removal:  # fmt: skip
         self.removing.append((service, backend))
         try:

@@ -26,12 +26,12 @@ class Example(NamedTuple):
 
 
 def sections() -> list[tuple[str, str]]:
-    """Methods and paths of the routes that the page is about."""
+    """Methods and paths of the routes on the page."""
     return [(method, path) for method, path, _ in _SECTION.findall(PAGE)]
 
 
 def examples() -> list[Example]:
-    """In the order of the page, which is one in which they work."""
+    """All examples in the order of the page, in which they work."""
     return [
         Example(method, path, command, answer, kind == "json")
         for method, path, text in _SECTION.findall(PAGE)
@@ -40,7 +40,7 @@ def examples() -> list[Example]:
 
 
 def shape(value: Any, name: str = "") -> Any:
-    """What stays of an answer when its values change: keys in their order, and kinds of values."""
+    """The parts of an answer that stay when values change: the keys in order, and types."""
     if name in ("reasons", "trouble", "fields"):
         return "map"
     if isinstance(value, dict):
@@ -51,12 +51,12 @@ def shape(value: Any, name: str = "") -> Any:
 
 
 def fits(shown: str, found: str) -> None:
-    """An answer looks as the page says."""
+    """Assert that an answer has the keys and types that the page shows."""
     assert shape(json.loads(shown)) == shape(json.loads(found))
 
 
 def same(shown: str, found: str) -> None:
-    """An answer is what the page says. It does not show all of a long list or map."""
+    """Assert that an answer is as the page shows, which may leave out parts of a list or map."""
     one, other = json.loads(shown), json.loads(found)
     fits(shown, found)
     assert _is_within(one | {"time": 0}, other | {"time": 0}), found

@@ -1,4 +1,4 @@
-"""A server of the control socket in a thread of its own, and who asks it."""
+"""A server of the control socket in a thread of its own, and clients of it."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ class Running:
         self.loop: asyncio.AbstractEventLoop
 
     def do(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Run it in the server's loop."""
+        """Run `work` in the server's loop; its result."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(TIMEOUT_S)
 
     def call(self, work: Callable[[], Result]) -> Result:
@@ -43,25 +43,25 @@ class Running:
         return self.do(run())
 
     def connect(self) -> socket.socket:
-        """A raw connection."""
+        """A connection to the socket."""
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.settimeout(TIMEOUT_S)
         sock.connect(self.path)
         return sock
 
     def talk(self, *pieces: bytes) -> bytes:
-        """What comes back until the other end closes; b"" also when it does so at once."""
+        """Send pieces; all that comes back until the server closes, which may be b""."""
         with self.connect() as sock:
             try:
                 for piece in pieces:
                     sock.sendall(piece)
                 sock.shutdown(socket.SHUT_WR)
             except OSError:
-                pass  # it has closed before it has read everything
+                pass  # the server has closed before it has read everything
             return read_all(sock)
 
     def curl(self, *arguments: str) -> tuple[int, str]:
-        """Status and body."""
+        """Run curl; the status of HTTP and the body."""
         done = subprocess.run(
             ["curl", "-sS", "--max-time", "20", "--unix-socket", self.path, "-w", "\n%{http_code}",
              *arguments],
@@ -71,7 +71,7 @@ class Running:
         return int(status), body
 
     def ask(self, method: str, target: str, body: bytes = b"", extra: bytes = b"") -> Any:
-        """A request as it stands: status and JSON."""
+        """Send one request; its status, and the JSON of the answer."""
         head = f"{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n".encode()
         raw = self.talk(head + extra + b"\r\n", body)
         head, _, rest = raw.partition(b"\r\n\r\n")
@@ -87,7 +87,7 @@ class Running:
 
 
 def read_all(sock: socket.socket) -> bytes:
-    """Everything until the end, however it comes."""
+    """All that comes until the end, or until the connection is reset."""
     found = b""
     try:
         while piece := sock.recv(65536):

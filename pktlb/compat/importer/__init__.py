@@ -4,6 +4,6 @@
     keepalived.conf ─► source ─► tree ─► keepalived ┴─► Draft ─► output (TOML)
                                                         └─► notes: what could not be carried over
 
-A `Draft` holds services in the keys of the configuration file; only `output` turns them into a
-`Config`, by the same way that a file takes.
+A `Draft` holds services in the keys of the configuration file. `output` turns them into a `Config`
+by the functions that read a file.
 """

@@ -1,7 +1,7 @@
-"""keepalived.conf's virtual servers, as services to be.
+"""The virtual servers of a keepalived.conf, as drafts of services.
 
-What decides about packets is carried over. What watches servers or moves addresses between
-machines is noted, block by block, with what to do instead.
+Settings that decide about packets are carried over. Blocks that watch servers, or move addresses
+between machines, are noted, each with what to do instead.
 """
 
 import re
@@ -30,7 +30,8 @@ _FLAG: Final = re.compile(r"(?:sh|mh)-(?:port|fallback)|flag-[123]")
 
 
 def read(text: str, name: str, folder: str, follow: bool) -> Draft:
-    """What can be carried over of a file's text."""
+    """The draft of a file's text. Files that it includes are relative to its `folder`, and read if
+    `follow` says so. Raises `ConfigError` if the text is no keepalived.conf."""
     draft = Draft()
     source = Source(draft, follow)
     statements = parse(source.lines(text, name, folder))
@@ -67,7 +68,7 @@ def read(text: str, name: str, folder: str, follow: bool) -> Draft:
 
 
 def _global(statement: Statement, draft: Draft) -> None:
-    """All of it is about keepalived itself, but for the timeouts."""
+    """global_defs: only the timeouts are about packets."""
     for each in statement.statements:
         if each.keyword != "lvs_timeouts":
             lose(each, draft, "is about keepalived itself", " (global_defs)")
@@ -96,7 +97,7 @@ def _virtual_server(statement: Statement, groups: dict[str, Statement], draft: D
 
 
 class _Service:
-    """One virtual server's settings, gathered from its statements."""
+    """The settings of a virtual server, gathered from its statements."""
 
     def __init__(self, statement: Statement, draft: Draft) -> None:
         self.place, self._draft = statement.place, draft
@@ -128,7 +129,7 @@ class _Service:
         self._reals = reals
 
     def lose(self, statement: Statement, about: str = "") -> None:
-        """Notes a statement without a counterpart."""
+        """Note a statement that pktlb has nothing like."""
         sentence = words.LOST.get(statement.keyword, "not known to pktlb")
         if statement.keyword in words.CHECKS:
             sentence = words.NO_CHECKS
@@ -137,12 +138,12 @@ class _Service:
     def _lose_behind(self, statement: Statement) -> None:
         known = 1 + words.BEHIND.get(statement.keyword, 0)
         if statement.words[2:3] == ["type"] and _CARRIED.get(statement.keyword) == "lvs_method":
-            # What is behind a kind that pktlb does not have is named with it.
+            # The words behind a kind that pktlb does not have are noted with it.
             known = 4 if statement.words[3:4] == ["ipip"] else len(statement.words)
         lose_behind(statement, self._draft, known)
 
     def _check_tunnel(self, statement: Statement | None) -> None:
-        """A tunnel may be of a kind that pktlb does not have."""
+        """Note a kind of tunnel that pktlb does not have."""
         if statement is not None and statement.words[2:3] == ["type"]:
             if statement.words[3:4] == ["ipip"]:
                 return
@@ -150,7 +151,7 @@ class _Service:
             self._draft.note(statement.place, text)
 
     def keys(self, vips: Vips, name: str) -> dict[str, Any]:
-        """The service in the keys of the configuration file."""
+        """The service in the keys of the configuration file. Raises `ConfigError`."""
         if self._proto == "sctp" and any(port for _, port in vips):
             raise UnsupportedError("pktlb balances SCTP by addresses: ADDR/sctp, all ports of it")
         texts = [f"{Endpoint(*vip)}/{self._proto}" for vip in dict.fromkeys(vips)]
@@ -165,7 +166,8 @@ class _Service:
         return keys
 
     def _choice(self) -> dict[str, Any]:
-        """A scheduler without a counterpart becomes the default one, a flag is left out."""
+        """The keys of the scheduler. One that pktlb does not have becomes the default one, and a
+        flag that pktlb does not have is left out; both are noted."""
         try:
             return scheduler_keys(self._scheduler, tuple(self._flags))
         except ConfigError as error:
@@ -204,7 +206,7 @@ class _Service:
         return known[text.upper()]
 
     def _take_reals(self, port: int | None) -> None:
-        """`port`: the one that the service is dialled at, if it is one."""
+        """Fill `backends`. `port` is the port of the service; None if it has several."""
         for statement in self._reals:
             try:
                 self.backends.append((statement.place, self._real(statement, port)))
@@ -274,7 +276,7 @@ _CARRIED: Final = {
     "weight": "weight",
     "ip_family": "ip_family",
 }
-"Words of a virtual server that are carried over, old names and new."
+"Words of a virtual server that are carried over, old and new, by the new name."
 _REAL_CARRIED: Final = frozenset({"weight", "lvs_method", "uthreshold", "lthreshold"})
 
 

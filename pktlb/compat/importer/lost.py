@@ -1,4 +1,4 @@
-"""Statements of a keepalived.conf that are not carried over, or only their first words."""
+"""Notes on statements of a keepalived.conf that are not carried over, wholly or in part."""
 
 from pktlb.compat.importer.notes import Draft
 from pktlb.compat.importer.tree import Statement
@@ -7,14 +7,14 @@ _BEHIND = "keepalived reads one setting a line, so this has no effect there, nor
 
 
 def lose(statement: Statement, draft: Draft, sentence: str, about: str = "") -> None:
-    """Names a statement, and keeps it with its block."""
+    """Note a statement, and keep its lines and the lines of its block."""
     title = " ".join(statement.words[:2] if statement.body is not None else statement.words)
     text = f"{title}{about}: {sentence}"
     draft.note(statement.place, text, tuple(statement.lines()))
 
 
 def lose_behind(statement: Statement, draft: Draft, known: int) -> None:
-    """Names what stands behind the words of a setting that are read, on the same line."""
+    """Note the words behind the first `known` ones of a setting, on the same line."""
     rest = statement.words[known:]
     if not rest and not statement.body:
         return

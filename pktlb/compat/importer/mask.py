@@ -1,4 +1,4 @@
-"""Secrets in what is imported: what comes out is kept in git and printed on terminals."""
+"""Hides secrets of imported files: the result is kept in git and printed on terminals."""
 
 import re
 from typing import Final
@@ -20,11 +20,11 @@ _SECRETS: Final = tuple(
         r"(authorization:\s*\w+\s+)[^\s\"']+",
     )
 )
-"What comes before a secret, and the secret."
+"Each matches a secret; its first group is the text before the secret."
 
 
 def masked(line: str) -> str:
-    """A line with stars in place of what looks like a secret."""
+    """The line with stars in the place of anything that looks like a secret."""
     for secret in _SECRETS:
         line = secret.sub(rf"\g<1>{_MASK}", line)
     return line

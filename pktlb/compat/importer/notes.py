@@ -1,4 +1,4 @@
-"""What an import could not carry over, each with its place and what to do instead."""
+"""The draft that an import makes, and notes on what it could not carry over."""
 
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ from pktlb.errors import FileError
 
 
 class Place(NamedTuple):
-    """A line of a file."""
+    """A line of a file, from 1."""
 
     file: str
     line: int
@@ -17,7 +17,7 @@ class Place(NamedTuple):
 
 
 class InputError(FileError):
-    """The input is not what it is taken for."""
+    """The input cannot be read as what it is taken for."""
 
     def __init__(self, place: Place, text: str) -> None:
         super().__init__([f"{place}: {text}"])
@@ -25,29 +25,29 @@ class InputError(FileError):
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One thing that is not in the result as it was."""
+    """One thing that was not carried over, or was changed."""
 
     place: Place
     text: str
     lost: tuple[str, ...] = ()
-    "Its lines, to be kept as a comment."
+    "The lines of the input, to be kept as a comment."
 
 
 @dataclass(slots=True)
 class ServiceDraft:
-    """A service to be."""
+    """A service that is not checked yet."""
 
     place: Place
     keys: dict[str, Any]
-    "As in the configuration file, without its backends."
+    "The keys of the configuration file, without the backends."
     backends: list[tuple[Place, dict[str, Any]]] = field(default_factory=list)
     by_weight: bool = True
-    "Whether the scheduler it had goes by weights."
+    "Whether its scheduler used weights before the import."
 
 
 @dataclass(slots=True)
 class Draft:
-    """A configuration to be."""
+    """A configuration that is not checked yet."""
 
     services: list[ServiceDraft] = field(default_factory=list)
     timeouts: dict[str, int] = field(default_factory=dict)

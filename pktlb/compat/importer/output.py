@@ -1,4 +1,4 @@
-"""A draft as the text of a configuration file, which reads as what it was written from."""
+"""Writes a draft as the text of a configuration file."""
 
 import json
 from collections import Counter
@@ -17,12 +17,13 @@ from pktlb.errors import ConfigError
 from pktlb.model import Timeouts
 
 _ROUNDS: Final = 8
-"What is left out may be all that something else stood against."
+"So often contradictions are looked for: without one service, another may contradict nothing."
 _Made = list[tuple[Place, Service]]
 
 
 def text_of(draft: Draft, source: str) -> str:
-    """TOML, and behind it as a comment what could not be carried over; adds to the notes."""
+    """The draft as TOML, with the notes as a comment at the end. Adds notes on services that cannot
+    be in one configuration, and sorts all by file and line."""
     config = _config(draft)
     files = {note.place.file: None for note in draft.notes}
     order = {file: rank for rank, file in enumerate(files)}
@@ -36,7 +37,7 @@ def text_of(draft: Draft, source: str) -> str:
 
 
 def _config(draft: Draft) -> Config:
-    """All services that can be side by side; of the others there are notes."""
+    """The services that do not contradict each other; the others are noted."""
     made = [(each.place, service) for each in draft.services for service in _services(each, draft)]
     timeouts = Timeouts(**{name: float(value) for name, value in draft.timeouts.items()})
     for _ in range(_ROUNDS):
@@ -50,7 +51,7 @@ def _config(draft: Draft) -> Config:
 def _without(
     made: _Made, config: Config, problems: Iterable[Problem], draft: Draft
 ) -> _Made:  # fmt: skip
-    """Without the services and backends that contradict others."""
+    """What is left without the services and backends of the problems, which are noted."""
     services: set[int] = set()
     backends: dict[int, set[int]] = {}
     for problem in problems:
@@ -79,7 +80,7 @@ def _less(service: Service, places: set[int]) -> Service:
 
 
 def _services(each: ServiceDraft, draft: Draft) -> Sequence[Service]:
-    """A service whose backends are not all right goes without those that are not."""
+    """The services of a draft, one a VIP. Backends that are wrong are left out and noted."""
     backends = [
         (place, {"mode": each.keys["mode"], **backend}) for place, backend in _weighed(each, draft)
     ]
@@ -103,7 +104,7 @@ def _services(each: ServiceDraft, draft: Draft) -> Sequence[Service]:
 
 
 def _called(vips: str | list[str]) -> str:
-    """A service by its first VIP."""
+    """The name of a service for people: its first VIP."""
     if isinstance(vips, str):
         return vips
     return f"{vips[0]} (and {len(vips) - 1} more)"
@@ -114,7 +115,8 @@ def _lines(keys: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _weighed(each: ServiceDraft, draft: Draft) -> list[tuple[Place, dict[str, Any]]]:
-    """IPVS's rr and lc go by no weights but 0; pktlb's do."""
+    """The backends of a service. rr and lc of IPVS use no weight but 0, and pktlb's do: all others
+    become 1."""
     weights = {backend.get("weight", 1) for _, backend in each.backends} - {0}
     if each.by_weight or len(weights) < 2:
         return each.backends
@@ -127,7 +129,7 @@ def _weighed(each: ServiceDraft, draft: Draft) -> list[tuple[Place, dict[str, An
 
 
 def _with_mode(keys: dict[str, Any], backends: list[dict[str, Any]]) -> dict[str, Any]:
-    """The service's mode is that of most of its backends."""
+    """The keys of a service, with the mode that most of its backends have."""
     modes = Counter(backend["mode"] for backend in backends)
     return {**keys, "mode": modes.most_common(1)[0][0]} if modes else keys
 
@@ -135,7 +137,7 @@ def _with_mode(keys: dict[str, Any], backends: list[dict[str, Any]]) -> dict[str
 def _own_modes(
     keys: dict[str, Any], backends: list[tuple[Place, dict[str, Any]]]
 ) -> list[dict[str, Any]]:
-    """Backends, with a mode where it is not their service's."""
+    """The backends; each has a mode only if it is not that of the service."""
     return [
         {name: value for name, value in backend.items() if (name, value) != ("mode", keys["mode"])}
         for _, backend in backends
@@ -149,5 +151,5 @@ def _comment(note: Note) -> Iterator[str]:
 
 
 def _printable(line: str) -> str:
-    """A comment of TOML may not have control characters in it."""
+    """The line without control characters, which a comment of TOML must not have."""
     return "".join(char if char.isprintable() or char == "\n" else " " for char in line)

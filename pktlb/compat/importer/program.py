@@ -1,4 +1,4 @@
-"""The command `import`: finds out what it was given, and says what it could not carry over."""
+"""The command `import`: recognises its input, and makes a configuration file of it."""
 
 import os
 import re
@@ -18,11 +18,13 @@ _INCLUDE: Final = re.compile(r"include[a-z]?\s+\S+")
 _TOP: Final = re.compile(
     rf"(?:@\S+\s+|\$\w+\s*=\s*|[{{}}]\s*)*(?:{'|'.join(sorted(words.TOP))})(?:[\s{{]|$)"
 )
-"Also behind a configuration id, a parameter's name or a brace."
+"A word of the top level, also behind a configuration id, a parameter's name or a brace."
 
 
 def convert(content: bytes, name: str, kind: str | None, follow: bool) -> tuple[str, list[Note]]:
-    """The text of a configuration file, and what could not be carried over."""
+    """The text of a configuration file, and notes on what could not be carried over. `kind` is one
+    of `KINDS`; None: it is recognised. `follow`: included files are read, too. Raises
+    `ConfigError`."""
     text = decode(content, name)
     kind = kind or recognise(text)
     if kind is None:
@@ -42,7 +44,8 @@ def _read(text: str, name: str, kind: str, follow: bool) -> Draft:
 
 
 def recognise(text: str) -> str | None:
-    """ipvsadm by the first line that says something, keepalived by a word that it knows."""
+    """The kind of a text, or None: ipvsadm by the first line that is no comment, keepalived by a
+    word of its top level."""
     is_first = True
     for line in text.split("\n"):
         bare = without_comment(line).strip()

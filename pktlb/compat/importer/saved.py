@@ -1,4 +1,4 @@
-"""Saved rules of ipvsadm (`ipvsadm -S`), or a script of its commands, as services to be."""
+"""Saved rules of ipvsadm (`ipvsadm -S`), or a script of its commands, as drafts of services."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -16,9 +16,10 @@ _MAX_ERRORS: Final = 20
 
 
 def read(lines: Sequence[str], name: str) -> Draft:
-    """What the rules leave behind when they are carried out one after the other.
+    """The draft of the table that the rules build, one after the other.
 
-    A line that is wrong is left out, as -R does; only if all are, this is something else.
+    A line that is wrong is left out and noted, as -R leaves it out. Raises `FileError` if all lines
+    are wrong, `InputError` if there are too many.
     """
     if len(lines) > MAX_RULES + 1:
         raise InputError(Place(name, MAX_RULES + 1), f"expected {MAX_RULES} lines at most")
@@ -54,7 +55,7 @@ class _Rules:
         self._name = name
 
     def carry_out(self, place: Place, command: Command, line: str) -> None:
-        """`line`: as it was read, for what is noted."""
+        """Carry out a command; notes quote its `line`. Raises `ConfigError`."""
         service = command.service
         vip = "" if service is None else service.vip
         match command.verb:
@@ -82,7 +83,8 @@ class _Rules:
                 self._server(place, verb, command, self.services[vip])
 
     def _service(self, place: Place, command: Command) -> ServiceDraft:
-        """A scheduler or flag that pktlb has not: noted, and written without."""
+        """The draft of -A or -E. A scheduler or flag that pktlb does not have is noted and left
+        out."""
         try:
             keys = service_keys(command)
         except UnsupportedError as error:
@@ -92,7 +94,7 @@ class _Rules:
         return ServiceDraft(place, keys, by_weight=scheduler not in _UNWEIGHTED)
 
     def _plain(self, command: Command) -> Command:
-        """The same without what pktlb does not have."""
+        """The command without a scheduler or flags that pktlb does not have."""
         options = {name: text for name, text in command.options.items() if name not in ("b", "pe")}
         try:
             scheduler_keys(options.get("s", DEFAULT_SCHEDULER))
@@ -126,5 +128,5 @@ class _Rules:
 
 
 def _told(keys: Keys) -> Keys:
-    """Without what is the default."""
+    """The keys that are not the default."""
     return {name: value for name, value in keys.items() if value or name == "weight"}

@@ -1,8 +1,8 @@
-"""The lines of a keepalived.conf: comments gone, parameters put in, included files in their place.
+"""The lines of a keepalived.conf: without comments, with parameters and included files put in.
 
-`$NAME=value` defines a parameter (over several lines where they end in a backslash), `${NAME}` and
-`$NAME` stand for it from there on. Lines for one configuration id (`@id ...`) are left out. Secrets
-end here: nothing behind this needs them.
+`$NAME=value` defines a parameter (over several lines if they end in a backslash), and `${NAME}` or
+`$NAME` stands for it from there on. Lines for one configuration id (`@id ...`) are left out.
+Secrets are hidden here, because no later step needs them.
 """
 
 import os
@@ -15,11 +15,11 @@ from pktlb.compat.importer.mask import masked
 from pktlb.compat.importer.notes import Draft, InputError, Place
 
 MAX_BYTES: Final = 16 << 20
-"Of input, and of what becomes of it when parameters are put in."
+"Of the input, and of the lines with parameters put in."
 MAX_LINES: Final = 1_000_000
 _MAX_LINE: Final = 1 << 14
 _MAX_REPLACEMENTS: Final = 100_000
-"In all: parameters may name each other, or themselves."
+"In all; a bound is needed because parameters may name each other, or themselves."
 _MAX_FILES: Final = 256
 _MAX_DEPTH: Final = 8
 
@@ -29,27 +29,27 @@ _INCLUDE: Final = re.compile(r"\s*include[a-z]?\s+(\S.*?)\s*$")
 
 
 class Line(NamedTuple):
-    """A line as it counts."""
+    """A line that is left after all of this."""
 
     place: Place
     text: str
 
 
 def read_bounded(path: str) -> str:
-    """A file, whatever its encoding: names may have letters that are not UTF-8."""
+    """The text of a file; bytes that are not UTF-8 are replaced. Raises `OSError`, `InputError`."""
     with open(path, "rb") as file:
         return decode(file.read(MAX_BYTES + 1), path)
 
 
 def decode(content: bytes, name: str) -> str:
-    """Text of bounded size, without a byte order mark."""
+    """The text of bytes, without a byte order mark. Raises `InputError` if it is too large."""
     if len(content) > MAX_BYTES:
         raise InputError(Place(name, 1), f"expected {MAX_BYTES} bytes at most")
     return content.decode("utf-8-sig", "replace").replace("\r\n", "\n")
 
 
 def without_comment(text: str) -> str:
-    """`#` and `!` begin one, but not inside quotes."""
+    """The text before a `#` or `!` that is not inside quotes."""
     quoted = False
     for place, char in enumerate(text):
         if char == '"':
@@ -60,7 +60,7 @@ def without_comment(text: str) -> str:
 
 
 class Source:
-    """The lines of a file and of those that it includes."""
+    """The lines of a file and of the files that it includes."""
 
     def __init__(self, draft: Draft, follow: bool) -> None:
         self._draft, self._follow = draft, follow
@@ -69,7 +69,8 @@ class Source:
         self._files = self._size = self._count = self._replaced = 0
 
     def lines(self, text: str, name: str, folder: str, depth: int = 0) -> Iterator[Line]:
-        """Those of a text; files that it includes are looked for in its folder."""
+        """The lines of a text; files that it includes are relative to its `folder`. Raises
+        `InputError`."""
         for place, raw in _logical(text, name):
             if (definition := _DEFINITION.fullmatch(raw)) is not None:
                 self._parameters[definition[1]] = definition[2].rstrip()
@@ -97,7 +98,7 @@ class Source:
             yield Line(place, masked(text))
 
     def _put_in(self, place: Place, text: str) -> str:
-        """Parameters replaced, also those that come in by another; unknown ones stay."""
+        """The text with parameters put in, also in the values of parameters; unknown ones stay."""
         position = 0
         while (use := _USE.search(text, position)) is not None:
             name = use[1] or use[2]
@@ -136,7 +137,7 @@ class Source:
 
 
 def _logical(text: str, name: str) -> Iterator[tuple[Place, str]]:
-    """Lines without comments; the lines of a definition that goes on are one."""
+    """The lines without comments; a definition over several lines is one line."""
     lines = iter(enumerate(text.split("\n"), 1))
     for number, raw in lines:
         line = without_comment(raw).rstrip()

@@ -1,4 +1,4 @@
-"""The blocks of a keepalived.conf, whatever their words mean."""
+"""The statements and blocks of a keepalived.conf, without any meaning of their words."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -14,12 +14,12 @@ _TOKEN: Final = re.compile(r'"((?:[^"\\]|\\.)*)"|([{}])|((?:\$\{\w*\}|[^\s{}"])+
 
 @dataclass(slots=True)
 class Statement:
-    """A line's words, and the block behind them."""
+    """The words of a line, and the block behind them."""
 
     place: Place
     words: list[str]
     body: "list[Statement] | None" = None
-    "None: it has no block."
+    "None: there is no block."
     quoted: set[int] = field(default_factory=set)
     "Places of words that stood in quotes."
 
@@ -32,7 +32,7 @@ class Statement:
         return self.body or []
 
     def lines(self, depth: int = 0) -> Iterator[str]:
-        """As it could stand in a file."""
+        """The statement with its block as lines of a file."""
         indent = "  " * depth
         words = " ".join(
             f'"{word}"' if place in self.quoted else word for place, word in enumerate(self.words)
@@ -47,7 +47,8 @@ class Statement:
 
 
 def parse(lines: Iterable[Line]) -> list[Statement]:
-    """The statements of a file; a block's brace may stand on the line behind its words."""
+    """The statements of a file. The brace of a block may stand on the line after its words. Raises
+    `InputError`."""
     blocks = _Blocks()
     for place, text in lines:
         blocks.end_statement()
@@ -88,7 +89,7 @@ class _Blocks:
         self._current.words.append(text)
 
     def begin(self, place: Place) -> None:
-        """A block belongs to the words before it, which may be the last of the line before."""
+        """Begin the block of the words before it, on this line or on the one before."""
         owner = self._current
         if owner is None and self._body and self._body[-1].body is None:
             owner = self._body[-1]

@@ -17,7 +17,8 @@ Vips = list[tuple[bytes, int]]
 def read_vips(
     statement: Statement, groups: dict[str, Statement], draft: Draft
 ) -> tuple[Vips, str]:  # fmt: skip
-    """The addresses and ports that a virtual server is for, and what it is called."""
+    """The addresses and ports that a virtual server is for, and its name, which may be empty.
+    Raises `ConfigError`."""
     match statement.words[1:]:
         case ["fwmark", *_]:
             raise UnsupportedError(
@@ -46,7 +47,7 @@ def read_vips(
 
 
 def _entry(entry: Statement) -> Vips:
-    """A line of a group: an address, or a range whose last number goes up to another."""
+    """A line of a group: an address, or a range such as 10.0.0.1-10 of its last number."""
     if entry.keyword == "fwmark":
         raise UnsupportedError("pktlb knows no firewall marks: name the addresses and ports")
     port = parse_port(entry.words[1]) if len(entry.words) > 1 else 0
@@ -69,5 +70,5 @@ def _entry(entry: Statement) -> Vips:
 
 
 def parse_port(text: str) -> int:
-    """0: all of them."""
+    """A port; 0 stands for all ports. Raises `ConfigError`."""
     return parse_number(text, 0, 65535, "a port")

@@ -1,4 +1,4 @@
-"""keepalived's words: which of them have a counterpart, and what to do about the others."""
+"""The words of keepalived: the ones that pktlb has, and what to do instead of the others."""
 
 from typing import Final
 
@@ -51,7 +51,7 @@ LOST: Final = {
     "hashed": "pktlb always looks flows up in a table",
     "snmp_name": "pktlb has no SNMP: see `pktlb stats --json`",
 }
-"Words of virtual_server and real_server without a counterpart, and what to do instead."
+"Words of virtual_server and real_server that pktlb does not have, and what to do instead."
 
 _VRRP: Final = (
     "pktlb has no VRRP at present: keep keepalived for it, without the virtual servers, and let "
@@ -88,14 +88,14 @@ BLOCKS: Final = {
     "use_pid_dir": _ITSELF,
     "child_wait_time": _ITSELF,
 }
-"Words outside of virtual servers."
+"Words of the top level that are not about virtual servers, and what to do instead."
 
 TOP: Final = frozenset({"virtual_server", "virtual_server_group", "global_defs", *BLOCKS})
-"All that keepalived knows at the top level, but for `include`."
+"All words of keepalived's top level but `include`."
 
 BEHIND: Final = {
     **dict.fromkeys(("lvs_sched", "lb_algo", "lvs_method", "lb_kind", "protocol", "ip_family"), 1),
     **dict.fromkeys(("weight", "uthreshold", "lthreshold"), 1),
     **dict.fromkeys(("persistence_timeout", "persistence_granularity"), 1),
 }
-"How many words behind these are read; behind others that are carried over, none."
+"The number of words that are read behind a word; 0 for one that is not here."

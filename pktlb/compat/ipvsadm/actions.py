@@ -1,8 +1,8 @@
 """Commands that change something, as requests to the balancer.
 
-A service of IPVS has no forwarding method, each of its servers has: here a service is of mode nat
-and each backend brings its own. As with ipvsadm, -E and -e set all there is to set: what they do
-not name gets its default.
+IPVS has a forwarding method for each server, and none for a service. So each service is of mode
+nat here, and each backend has a mode of its own. As in ipvsadm, -E and -e set everything: what
+they do not name gets its default.
 """
 
 from collections.abc import Callable
@@ -21,21 +21,23 @@ MAX_WEIGHT: Final = 65535
 _SERVICE_RESET: Final[words.Keys] = dict.fromkeys(
     ("hash", "one_packet", "persist", "persist_prefix4", "persist_prefix6")
 )
+"Keys that -E sets to their defaults, as it gives no value."
 _BACKEND_RESET: Final[words.Keys] = dict.fromkeys(
     ("drain", "max_connections", "resume_connections")
 )
-"What -E and -e set to its default: keys without a value."
+"Keys that -e sets to their defaults, as it gives no value."
 _ABOUT_WHAT_IS_THERE: Final = (404, 409)
-"HTTP's statuses of what is missing, and of what is there already."
+"Statuses of HTTP: there is no such service or backend, or there is one already."
 _TUNNEL_OPTIONS: Final = ("tun-type", "tun-port", "tun-nocsum", "tun-csum", "tun-remcsum")
 
 
 class RefusedError(PktlbError):
-    """IPVS's own sentence for what cannot be done, which scripts look for."""
+    """A refusal in the words of IPVS, which scripts look for."""
 
 
 def service_keys(command: Command) -> words.Keys:
-    """The service of -A and -E, in the keys of the configuration file."""
+    """The service of -A and -E, in the keys of the configuration file. Raises `ConfigError`;
+    `UnsupportedError` if pktlb has nothing like it."""
     service = _service(command)
     options = command.options
     flags = tuple(filter(None, options.get("b", "").split(",")))
@@ -56,7 +58,7 @@ def service_keys(command: Command) -> words.Keys:
 
 
 def backend_keys(command: Command) -> words.Keys:
-    """The server of -a and -e, in the keys of the configuration file."""
+    """The server of -a and -e, in the keys of the configuration file. Raises as `service_keys`."""
     service, server = _service(command), _server(command)
     options = command.options
     given = [option for option in "gim" if option in options]
@@ -78,13 +80,14 @@ def backend_keys(command: Command) -> words.Keys:
 
 
 def backend_address(service: ServiceAddress, server: ServerAddress, mode: str) -> str:
-    """Only nat rewrites ports; elsewhere IPVS takes the service's, whatever -r says."""
+    """The address of a backend. Only mode nat rewrites ports: in other modes the port is that of
+    the service, as in IPVS, and that of -r does not count."""
     port = server.port if mode == "nat" else service.port
     return str(Endpoint(server.address, port))
 
 
 def perform(command: Command, api: Api) -> None:
-    """One command that changes something."""
+    """Carry out a command of `CHANGES`. Raises `PktlbError`."""
     _PERFORM[command.verb](command, api)
 
 
@@ -120,7 +123,7 @@ def _edit_server(command: Command, api: Api) -> None:
 
 
 def _delete_server(command: Command, api: Api) -> None:
-    """Without the mode: its port may be the service's, whatever -r says."""
+    """-d does not tell the mode: if no backend has the port of -r, it is the service's."""
     service, server = _service(command), _server(command)
     address = str(Endpoint(*server))
     plain = backend_address(service, server, "dsr")
@@ -132,7 +135,8 @@ def _delete_server(command: Command, api: Api) -> None:
 def _change(
     command: Command, api: Api, method: str, path: tuple[str, ...], keys: words.Keys | None = None
 ) -> None:  # fmt: skip
-    """If it is refused for what there is already, or is not there: in IPVS's words."""
+    """Send a request. If it is refused because something is there already, or is missing, raise
+    `RefusedError` in the words of IPVS."""
     try:
         api.ask(method, path, body=keys)
     except PktlbError as error:
@@ -161,7 +165,7 @@ def _sentence(command: Command, table: list[Virtual]) -> str | None:
 
 
 def _servers(service: ServiceAddress, table: list[Virtual]) -> set[str]:
-    """The addresses of its servers."""
+    """The addresses of a service's backends."""
     return {real.address for virtual in find(table, service) for real in virtual.reals}
 
 
@@ -172,7 +176,7 @@ def _zero(command: Command, api: Api) -> None:
 
 
 def _set(command: Command, api: Api) -> None:
-    """0 leaves a timeout as it is."""
+    """--set: a timeout of 0 stays as it is."""
     changed: dict[str, float] = {}
     for name, text in zip(("tcp", "fin", "udp"), command.values, strict=True):
         if not (text.isascii() and text.isdigit() and int(text[:9]) <= words.MAX_SECONDS):
@@ -209,7 +213,7 @@ _PERFORM: Final[dict[str, Callable[[Command, Api], None]]] = {
     "stop-daemon": _sync,
 }
 CHANGES: Final = frozenset(_PERFORM)
-"The commands that `perform` knows."
+"The commands that `perform` carries out."
 
 
 def _service(command: Command) -> ServiceAddress:

@@ -1,4 +1,4 @@
-"""Services and servers as ipvsadm writes them: numbers or names, ports or services."""
+"""Services and servers as ipvsadm's command line writes them: by numbers or by names."""
 
 import socket
 from contextlib import suppress
@@ -12,7 +12,7 @@ from pktlb.model import Endpoint, format_address
 
 
 class ServiceAddress(NamedTuple):
-    """What -t or -u names; port 0 stands for all ports."""
+    """The service that -t or -u names; port 0 stands for all ports."""
 
     proto: str
     address: bytes
@@ -20,7 +20,7 @@ class ServiceAddress(NamedTuple):
 
     @property
     def vip(self) -> str:
-        """The text of the VIP."""
+        """The VIP as pktlb writes it."""
         text = str(Endpoint(self.address, self.port))
         return f"{text}/{self.proto}"
 
@@ -30,20 +30,21 @@ class ServiceAddress(NamedTuple):
 
 
 class ServerAddress(NamedTuple):
-    """What -r names; port 0: the one that was dialled."""
+    """The server that -r names; port 0: packets keep the one that was dialled."""
 
     address: bytes
     port: int
 
 
 def parse_service(text: str, proto: str) -> ServiceAddress:
-    """`ADDR:PORT`, IPv6 in brackets; no port, or port 0: all of them."""
+    """`ADDR:PORT`, an IPv6 address in brackets; no port, or port 0: all ports. Raises
+    `ConfigError`."""
     host, port = split_port(text)
     return ServiceAddress(proto, _host(host), _port(port or "0", proto))
 
 
 def parse_server(text: str, service: ServiceAddress) -> ServerAddress:
-    """`ADDR[:PORT]`; without a port, that of the service."""
+    """`ADDR[:PORT]`; without a port, the port is the service's. Raises `ConfigError`."""
     host, port = split_port(text)
     address = _host(host)
     if port is None:
@@ -52,7 +53,8 @@ def parse_server(text: str, service: ServiceAddress) -> ServerAddress:
 
 
 def read_end(text: str, default: int = 0) -> Endpoint:
-    """A backend, or an end of a flow, as pktlb writes it; `default`: what no port means."""
+    """A backend, or an end of a flow, as pktlb writes it; `default` is the port where the text has
+    none. Raises `ConfigError`."""
     host, port = split_port(text)
     return Endpoint(parse_address(host), default if port is None else _number(port))
 
@@ -68,7 +70,8 @@ def _host(text: str) -> bytes:
 
 @lru_cache(1024)
 def _looked_up(name: str) -> str | None:
-    """Each name once: a saved table has the same one on many lines, and a resolver is slow."""
+    """The address of a name; None: there is none. Each name is looked up once, because a saved
+    table repeats names and a resolver is slow."""
     try:
         return str(socket.getaddrinfo(name, None, proto=socket.IPPROTO_TCP)[0][4][0])
     except (OSError, UnicodeError):
@@ -76,7 +79,7 @@ def _looked_up(name: str) -> str | None:
 
 
 def _port(text: str, proto: str) -> int:
-    """A number, or a name that /etc/services has."""
+    """A port by its number, or by its name in /etc/services."""
     with suppress(ConfigError):
         return _number(text)
     if text.isprintable():
@@ -92,6 +95,6 @@ def _number(text: str) -> int:
 
 
 def describe(address: bytes, port: int) -> str:
-    """As ipvsadm prints it: the port is always there, 0 for all."""
+    """Address and port as ipvsadm prints them: the port is always there, 0 for all ports."""
     text = format_address(address)
     return f"[{text}]:{port}" if len(address) == 16 else f"{text}:{port}"

@@ -1,11 +1,11 @@
-"""What of the control API's client the commands of ipvsadm use."""
+"""A protocol of the client of the control API, as far as the commands of ipvsadm need it."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 
 class Api(Protocol):
-    """A running balancer; what it refuses is a `PktlbError` with HTTP's `status`."""
+    """A running balancer. A refused request raises a `PktlbError` with the `status` of HTTP."""
 
     def ask(
         self,
@@ -14,4 +14,4 @@ class Api(Protocol):
         query: Mapping[str, object] | None = None,
         body: object = None,
     ) -> Any:
-        """The JSON value of the answer, or its text where it is none."""
+        """Send a request; the JSON value of the answer, or its text if it is no JSON."""

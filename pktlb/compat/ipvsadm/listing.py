@@ -1,4 +1,4 @@
-"""Listings in ipvsadm's columns, for people and for what reads them line by line."""
+"""Listings in ipvsadm's columns, for people and for programs that read them by line."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -20,8 +20,9 @@ _HEADERS: Final = {
     "  -> RemoteAddress:Port",
 }
 _UNITS: Final = (("K", 10**3, 10**9), ("M", 10**6, 10**11), ("G", 10**9, 10**14))
-"What is shown of a large number, and up to where."
+"Units of large numbers: letter, size, and the number from which the next unit is used."
 _PLAIN: Final = 10**8
+"The number from which units are used."
 
 _STATES: Final = {
     "SYN_SENT": ("SYN_RECV", "syn"),
@@ -31,17 +32,17 @@ _STATES: Final = {
     "BACKEND_FIN": ("CLOSE_WAIT", "tcp"),
     "CLOSED": ("TIME_WAIT", "fin"),
 }
-"""What IPVS calls the state of a flow, and the timeout that it is under. Others have no life to
-follow: they are called by their protocol."""
+"""The name of a flow's state to IPVS, and the name of the timeout that counts in it. A flow without
+states is listed by its protocol."""
 
 
 def heading(max_flows: int, kind: str) -> str:
-    """The lines above a table; the size is that of the flow table."""
+    """The lines above a table; `max_flows` is shown as the size of IPVS's table."""
     return f"IP Virtual Server version 1.2.1 (size={max_flows})\n{_HEADERS[kind]}"
 
 
 def services(table: Sequence[Virtual], names: Names) -> Iterator[str]:
-    """The plain listing."""
+    """-L without other options."""
     for virtual in table:
         yield _service_line(virtual, names)
         for real in virtual.reals:
@@ -79,7 +80,7 @@ def _numbers(counts: Counts, exact: bool) -> str:
 
 
 def short(number: int) -> str:
-    """At most 8 columns: thousands, millions and so on of a large number."""
+    """A number in at most 8 columns: large ones in thousands, millions and so on."""
     if number < _PLAIN:
         return str(number)
     for unit, size, end in _UNITS:
@@ -94,7 +95,7 @@ def timeouts(values: Timeouts) -> str:
 
 
 def saved(table: Sequence[Virtual], names: Names) -> Iterator[str]:
-    """-S: what -R reads."""
+    """-S: the commands that -R reads."""
     for virtual in table:
         option = f"-{virtual.proto[0].lower()} {_local(virtual, names)}"
         line = f"-A {option} -s {virtual.scheduler}"
@@ -121,7 +122,7 @@ def saved(table: Sequence[Virtual], names: Names) -> Iterator[str]:
 def connections(
     flows: Sequence[dict[str, Any]], limits: Timeouts, names: Names
 ) -> Iterator[str]:  # fmt: skip
-    """-c: the flows, and after how long without a packet each is forgotten."""
+    """-c: the flows, each with the time after which it is forgotten if no packet comes."""
     yield "IPVS connection entries"
     yield "pro expire state       source             virtual            destination"
     for flow in flows:
@@ -137,7 +138,7 @@ def connections(
 
 
 def _end(text: str, proto: str, names: Names) -> str:
-    """An end of a flow, which has a port whatever it is."""
+    """An end of a flow as `names` shows it; port 0 if it has none."""
     endpoint = read_end(text)
     return names(endpoint.address, endpoint.port, proto)
 
@@ -161,7 +162,8 @@ def _mask(virtual: Virtual) -> str:
 
 
 def _local(virtual: Virtual, names: Names) -> str:
-    """A range of ports, which IPVS does not have, in a column where it has one."""
+    """The VIP in the column of the local address. IPVS has no ranges of ports; pktlb's are shown
+    as ADDR:LOW-HIGH."""
     vip = virtual.parsed
     if vip.any:
         return "any"
@@ -171,5 +173,5 @@ def _local(virtual: Virtual, names: Names) -> str:
 
 
 def _port(vip: Vip) -> int:
-    """0 stands for all."""
+    """The port of a VIP; 0 for a range or all ports."""
     return vip.low if vip.low == vip.high else 0

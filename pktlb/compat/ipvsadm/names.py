@@ -9,11 +9,11 @@ from pktlb.compat.ipvsadm.address import describe
 from pktlb.model import format_address
 
 _PATIENCE_S = 2.0
-"So long a listing waits for names in all; then the rest are numbers."
+"The time that a listing waits for the names of hosts; then the rest are numbers."
 
 
 class Names:
-    """Looks up each name once; numbers stand for those that cannot be found in time."""
+    """Looks up each name once. Hosts whose names are not found in time are shown by numbers."""
 
     def __init__(self, numeric: bool, now: Callable[[], float] = monotonic) -> None:
         self._numeric, self._now = numeric, now

@@ -1,6 +1,6 @@
-"""The command `ipvsadm`: one command line, or those that -R reads, and what it prints.
+"""The command `ipvsadm`: one command line, or all that -R reads, and what it prints.
 
-Exit status as ipvsadm: 0, 1 where the balancer refuses, 2 where the command line is wrong.
+The exit status is that of ipvsadm: 0, 1 if the balancer refuses, 2 if the command line is wrong.
 """
 
 import shlex
@@ -20,16 +20,17 @@ from pktlb.config.config import Config
 from pktlb.errors import ConfigError, PktlbError
 
 MAX_FLOWS: Final = 100_000
-"As many connections -c lists at most."
+"The most connections that -c lists."
 MAX_RULES: Final = 1_000_000
+"The most lines that -R reads."
 _MAX_LINE: Final = 4096
 RATE_S: Final = 1.0
-"Seconds between the two looks of --rate."
+"Seconds between the two readings of the counters for --rate."
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the command reads and writes."""
+    """The balancer, the files and the clock that the command uses."""
 
     connect: Callable[[], Api]
     stdin: Iterable[str]
@@ -39,7 +40,7 @@ class Surroundings:
 
 
 def run(words: Sequence[str], around: Surroundings) -> int:
-    """The exit status."""
+    """Run one command line, given without the word ipvsadm; the exit status."""
     try:
         command = parse(words)
         if command.verb == "h":
@@ -69,7 +70,7 @@ def _complain(text: str, status: int, around: Surroundings) -> int:
 
 
 def _restore(around: Surroundings) -> int:
-    """Each line as a command of its own; one that is refused does not stop the others."""
+    """Run each line as a command. A refused one does not stop the others. The worst exit status."""
     api, worst = around.connect(), 0
     for number, command in read_rules(around.stdin):
         try:
@@ -83,7 +84,8 @@ def _restore(around: Surroundings) -> int:
 
 
 def read_rules(lines: Iterable[str]) -> Iterator[tuple[int, Command | ConfigError]]:
-    """The commands of a saved table, with the numbers of their lines, or what is wrong there."""
+    """The commands of a saved table with the numbers of their lines, from 1. A line that is wrong
+    gives the error in the place of a command."""
     for number, line in enumerate(lines, 1):
         if number > MAX_RULES:
             yield number, ConfigError(f"expected {MAX_RULES} lines at most")
@@ -119,7 +121,7 @@ def _shown(command: Command, around: Surroundings) -> Iterator[str]:
                 _complain(text, 0, around)
         yield from listing.saved([virtual for virtual in table if virtual.is_ipvs], names)
     elif "daemon" in options:
-        return  # of connection synchronisation: there is none
+        return  # the daemons of connection synchronisation: pktlb has none
     elif "timeout" in options and "c" not in options:
         yield listing.timeouts(read_timeouts(api))
     elif "c" in options:
@@ -132,7 +134,7 @@ def _shown(command: Command, around: Surroundings) -> Iterator[str]:
 
 
 def _filters(command: Command) -> dict[str, object]:
-    """The query for the connections of one service."""
+    """The query for the connections of the command's service, or of all services."""
     if command.service is None:
         return {}
     vip, _, proto = command.service.vip.rpartition("/")
@@ -171,7 +173,8 @@ def _chosen(command: Command, table: list[Virtual]) -> list[Virtual]:
 
 
 def rates(before: list[Virtual], after: list[Virtual], seconds: float) -> list[Virtual]:
-    """The later table with what came a second in place of what has come."""
+    """The later table with counters per second: what came between the two tables, `seconds`
+    apart."""
     earlier = {
         (virtual.vip, real.address): real.counts for virtual in before for real in virtual.reals
     }
@@ -193,7 +196,7 @@ def rates(before: list[Virtual], after: list[Virtual], seconds: float) -> list[V
 
 
 def _sorted(table: list[Virtual], options: dict[str, str]) -> list[Virtual]:
-    """By protocol, address and port, as ipvsadm does unasked."""
+    """The table by protocol, address and port, unless an option forbids it."""
     if "nosort" in options:
         return table
     return [

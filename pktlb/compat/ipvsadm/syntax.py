@@ -1,8 +1,8 @@
 """ipvsadm's command line: which command, for which service and server, with which options.
 
-Short options may stand together (`-Ln`), a value may follow at once (`-w5`) or as the next word,
-long ones take `--name value` or `--name=value`. Values are checked here as far as they can be
-without asking the balancer.
+Short options may stand together (`-Ln`). A value may follow at once (`-w5`) or as the next word;
+long options take `--name value` or `--name=value`. Values are checked here as far as that is
+possible without the balancer.
 """
 
 from collections.abc import Sequence
@@ -76,7 +76,7 @@ _TAKES: Final = frozenset(_WITH_VALUE.values())
 _VERBS: Final = frozenset(COMMANDS.values())
 
 SERVICES: Final = ("t", "u", "sctp-service", "f")
-"Options that name a service; a command takes one of them."
+"Options that name a service; a command takes only one of them."
 _SERVICE: Final = frozenset({*SERVICES, "6"})
 _SERVER: Final = frozenset(
     {"r", "g", "i", "m", "w", "x", "y", "tun-type", "tun-port"}
@@ -104,7 +104,7 @@ _LEGAL: Final[dict[str, frozenset[str]]] = {
     "h": frozenset(),
     "v": frozenset(),
 }
-"Which options go with which command."
+"By command, the options that it may have."
 _NEEDS_SERVICE: Final = frozenset("AEDaed")
 _NEEDS_SERVER: Final = frozenset("aed")
 
@@ -114,16 +114,16 @@ class Command:
     """One command of ipvsadm."""
 
     verb: str
-    "Its short option, or its long one where it has no other."
+    "The short option of the command, or its long one if it has no short one."
     service: ServiceAddress | None = None
     server: ServerAddress | None = None
     options: dict[str, str] = field(default_factory=dict)
-    "By short option; those without a value are empty."
+    "By short option; empty for an option without a value."
     values: tuple[str, ...] = ()
-    "What follows --set, --start-daemon and --stop-daemon."
+    "The words behind --set, --start-daemon and --stop-daemon."
 
     def number(self, option: str, default: int, low: int, high: int) -> int:
-        """The value of an option that takes a number."""
+        """The value of an option that takes a number. Raises `ConfigError`."""
         text = self.options.get(option)
         if text is None:
             return default
@@ -134,7 +134,8 @@ class Command:
 
 
 def parse(words: Sequence[str]) -> Command:
-    """A command line without the name of the command; hosts and ports may have names."""
+    """Parse a command line without the word ipvsadm. Names of hosts and ports are looked up.
+    Raises `ConfigError`; `UnsupportedError` for what pktlb does not have."""
     verb, options, values = _scan(list(words))
     if verb is None:
         if options.keys() - {"n"}:
@@ -155,7 +156,7 @@ def parse(words: Sequence[str]) -> Command:
 
 
 def _scan(words: list[str]) -> tuple[str | None, dict[str, str], list[str]]:
-    """Options in any order; a command's values are what stands about without an option."""
+    """The command, the options, which may have any order, and all other words."""
     verb: str | None = None
     options: dict[str, str] = {}
     values: list[str] = []
@@ -179,7 +180,7 @@ def _scan(words: list[str]) -> tuple[str | None, dict[str, str], list[str]]:
 
 
 def _options(word: str, rest: list[str]) -> list[tuple[str, str]]:
-    """The options in one word, with their values, for which they may take the next word."""
+    """The options in one word, with their values. A value may be the next word, off `rest`."""
     if word.startswith("--"):
         name, equals, value = word[2:].partition("=")
         option = _LONG.get(name)
@@ -204,7 +205,7 @@ def _options(word: str, rest: list[str]) -> list[tuple[str, str]]:
 
 
 def _value(option: str, word: str, rest: list[str]) -> str:
-    """The next word; the value of -p may be missing."""
+    """Take the next word as the value of an option. That of -p may be missing."""
     if option == "p":
         return rest.pop(0) if rest and rest[0][:1].isdigit() else ""
     if not rest:
@@ -213,7 +214,7 @@ def _value(option: str, word: str, rest: list[str]) -> str:
 
 
 def _check(verb: str, options: dict[str, str]) -> None:
-    """Which options may stand together."""
+    """Raise `ConfigError` for options that may not stand together."""
     for option in options:
         if option not in _LEGAL[verb]:
             dashes = "-" if len(option) == 1 else "--"

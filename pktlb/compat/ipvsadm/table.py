@@ -1,4 +1,4 @@
-"""The virtual server table as IPVS would have it: what is configured, and what is counted."""
+"""The table of virtual services as IPVS has it: configuration and counters."""
 
 import tomllib
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ _ALL_PORTS: Final = (0, 65535)
 
 
 class Counts(NamedTuple):
-    """What --stats and --rate show."""
+    """The counters that --stats and --rate show."""
 
     connections: int = 0
     packets_in: int = 0
@@ -29,7 +29,7 @@ class Counts(NamedTuple):
         return Counts(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
     def since(self, earlier: "Counts", seconds: float) -> "Counts":
-        """What came a second; nothing where the counters began anew."""
+        """The counters per second since `earlier`, `seconds` before; 0 if they began anew since."""
         return Counts(
             *(max(0, int((now - then) / seconds)) for now, then in zip(self, earlier, strict=True))
         )
@@ -43,7 +43,7 @@ class Real:
     """A real server."""
 
     address: str
-    "As pktlb writes it; without a port where it takes the one that was dialled."
+    "As pktlb writes it; without a port if packets keep the one that was dialled."
     ip: bytes
     port: int
     mode: str
@@ -62,18 +62,18 @@ class Virtual:
     vip: str
     parsed: Vip
     proto: str
-    "TCP or UDP; ANY for both; else the protocol's name: IPVS has no such services."
+    "TCP or UDP; ANY for both; another protocol by its name, though IPVS has no such services."
     scheduler: str
     flags: str
     persist_s: int = 0
     prefix: int | None = None
-    "Bits that are one client, where they are not the whole address."
+    "Leading bits of an address that are one client to persistence; None: all bits."
     one_packet: bool = False
     reals: tuple[Real, ...] = ()
 
     @property
     def is_ipvs(self) -> bool:
-        """Whether ipvsadm could name it: TCP or UDP, one port or all, a scheduler of IPVS."""
+        """Whether ipvsadm can name it: TCP or UDP, one port or all, a scheduler of IPVS."""
         vip = self.parsed
         is_named = vip.low == vip.high or (vip.low, vip.high) == _ALL_PORTS
         return self.proto in ("TCP", "UDP") and is_named and self.scheduler != "hash"
@@ -84,7 +84,7 @@ class Virtual:
 
 
 def read_config(api: Api) -> dict[str, Any]:
-    """The running configuration as the keys of its file."""
+    """The running configuration, in the keys of the file. Raises `PktlbError`."""
     text = api.ask("GET", ("config",))
     try:
         return tomllib.loads(text)
@@ -93,7 +93,7 @@ def read_config(api: Api) -> dict[str, Any]:
 
 
 def read_table(api: Api, counted: bool = False) -> list[Virtual]:
-    """All services, in the order of their configuration; with their counters if asked for."""
+    """All services, in the order of the configuration; `counted`: with their counters."""
     table = [
         virtual
         for keys in read_config(api).get("service", [])
@@ -110,7 +110,7 @@ def read_timeouts(api: Api) -> Timeouts:
 
 
 def find(table: list[Virtual], service: ServiceAddress) -> list[Virtual]:
-    """The service that a command names, if it is there."""
+    """The service that a command names, or nothing."""
     return [virtual for virtual in table if virtual.vip == service.vip]
 
 
@@ -136,7 +136,7 @@ def _virtual(keys: words.Keys, text: str) -> Virtual:
 
 
 def _real(keys: words.Keys, vip: Vip, mode: str) -> Real:
-    """To IPVS a server that is drained has weight 0."""
+    """A backend as IPVS has it: one that is drained has weight 0."""
     try:
         endpoint = read_end(keys["address"], vip.low if vip.low == vip.high else 0)
     except ConfigError as error:
@@ -179,7 +179,7 @@ def _with_counts(table: list[Virtual], status: dict[str, Any]) -> list[Virtual]:
 
 
 def _counted(real: Real, status: dict[str, Any]) -> Real:
-    """What is not in the status was added a moment ago."""
+    """The server with its counters; a backend that is not in the status yet has none."""
     counts = Counts(*(status.get(name, 0) for name in Counts._fields))
     active, inactive = status.get("active", 0), status.get("inactive", 0)
     return replace(real, active=active, inactive=inactive, counts=counts)

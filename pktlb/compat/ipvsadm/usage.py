@@ -1,4 +1,4 @@
-"""What `ipvsadm --help` prints; apart, for it has to be quick."""
+"""The text of `ipvsadm --help`, in a module of its own so that it is quick."""
 
 from typing import Final
 

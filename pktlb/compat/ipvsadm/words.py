@@ -1,6 +1,6 @@
-"""IPVS's words and pktlb's: schedulers, forwarding methods, what a client is.
+"""The words of IPVS and of pktlb: schedulers, forwarding methods, persistence.
 
-The right-hand sides are keys and values of pktlb's configuration file, which are those of its API.
+The right-hand sides are keys and values of pktlb's configuration file, which the API has, too.
 """
 
 from typing import Any, Final
@@ -13,12 +13,12 @@ Keys = dict[str, Any]
 
 
 class UnsupportedError(ConfigError):
-    """Right in IPVS, but pktlb has nothing like it."""
+    """IPVS has it, but pktlb has nothing like it."""
 
 
 DEFAULT_SCHEDULER: Final = "wlc"
 DEFAULT_PERSIST_S: Final = 360
-"What -p without a number is to IPVS."
+"Seconds of -p without a number."
 MAX_THRESHOLD: Final = MAX_FLOWS
 MAX_SECONDS: Final = 1_000_000
 
@@ -37,8 +37,8 @@ SCHEDULERS: Final[dict[str, Keys]] = {
     "maglev": {"scheduler": "maglev"},
     "hash": {"scheduler": "hash"},
 }
-"""IPVS's schedulers, and pktlb's own names. `mh` of IPVS goes by the client's address alone, unless
-its flag mh-port is set: then by address and port, as pktlb's maglev."""
+"""The schedulers of IPVS, and pktlb's own names. `mh` of IPVS hashes the client's address alone;
+with its flag mh-port, address and port, as pktlb's maglev."""
 
 REFUSED: Final = {
     "dh": "goes by the destination alone, which for one VIP is one server; use sh or mh, or "
@@ -48,7 +48,7 @@ REFUSED: Final = {
     "fo": "sends all to one server until it fails; use weights, or drain those that wait",
     "ovf": "fills one server after the other; use lc with -x (max_connections)",
 }
-"Schedulers of IPVS without a counterpart, and what to use instead."
+"Schedulers of IPVS that pktlb does not have, and what to use instead."
 
 FLAGS: Final = {
     ("sh", "sh-port"): {"scheduler": "hash", "hash": "5-tuple"},
@@ -56,22 +56,24 @@ FLAGS: Final = {
     ("mh", "mh-port"): {"scheduler": "maglev"},
     ("mh", "flag-2"): {"scheduler": "maglev"},
 }
-"What the flags of a scheduler make of it; the others are what pktlb does anyway, see `FALLBACK`."
+"Schedulers with a flag that makes another one of them. Other known flags are in `FALLBACK`."
 
 FALLBACK: Final = frozenset({("sh", "sh-fallback"), ("sh", "flag-1")}) | frozenset(
     {("mh", "mh-fallback"), ("mh", "flag-1")}
 )
-"Another server for the clients of one that takes no new flows: pktlb always does so."
+"""Flags that give a client another server if its own takes no new flows. pktlb always does so, so
+they change nothing."""
 
 METHODS: Final = {"g": "dsr", "i": "tunnel", "m": "nat"}
-"By option; -g is what ipvsadm does unasked."
+"Modes by option; -g is the default."
 
 FORWARD: Final = {"dsr": "Route", "tunnel": "Tunnel", "nat": "Masq"}
-"By mode, as listings say it."
+"The words of listings, by mode."
 
 
 def scheduler_keys(name: str, flags: tuple[str, ...] = ()) -> Keys:
-    """What a scheduler of IPVS with its flags is to pktlb."""
+    """The keys of a scheduler of IPVS with its flags. Raises `ConfigError` for unknown ones;
+    `UnsupportedError` for what pktlb does not have."""
     if name in REFUSED:
         raise UnsupportedError(f"scheduler {name}: pktlb has none: it {REFUSED[name]}")
     if name not in SCHEDULERS:
@@ -87,10 +89,10 @@ def scheduler_keys(name: str, flags: tuple[str, ...] = ()) -> Keys:
 
 
 def scheduler_name(keys: Keys, weights: list[int]) -> tuple[str, str]:
-    """What a listing of IPVS calls it, and its flags.
+    """The scheduler and its flags as a listing of IPVS names them.
 
-    pktlb's rr goes by weights, as IPVS's wrr; where they are all equal the two are the same. What
-    IPVS cannot hash by is called `hash`.
+    pktlb's rr uses weights, as wrr of IPVS; with equal weights that is rr. A hash of fields that
+    IPVS cannot hash is called `hash`.
     """
     name = keys.get("scheduler", "rr")
     fields = keys.get("hash", "5-tuple")
@@ -107,7 +109,7 @@ def scheduler_name(keys: Keys, weights: list[int]) -> tuple[str, str]:
 
 
 def prefix_of(mask: str, bits: int) -> int:
-    """The length of a netmask as IPVS takes it: dotted for IPv4, a number for IPv6."""
+    """The prefix length of a netmask: dotted for IPv4, or a number. Raises `ConfigError`."""
     if bits == 128 or mask.isdigit():
         if not (mask.isascii() and mask.isdigit() and len(mask) < 4 and 1 <= int(mask) <= bits):
             raise ConfigError(f"netmask {mask}: expected a prefix length in 1..{bits}")
@@ -123,13 +125,13 @@ def prefix_of(mask: str, bits: int) -> int:
 
 
 def dotted(prefix: int) -> str:
-    """The netmask of an IPv4 prefix length: 255.255.255.0 of 24."""
+    """The netmask of an IPv4 prefix length: "255.255.255.0" of 24."""
     mask = ((1 << prefix) - 1) << (32 - prefix)
     return ".".join(str(octet) for octet in mask.to_bytes(4, "big"))
 
 
 def persist_keys(seconds: int, mask: str | None, is_ipv6: bool) -> Keys:
-    """Persistence as a service of pktlb has it."""
+    """Persistence in the keys of a service. Raises `ConfigError`."""
     keys: Keys = {"persist": seconds}
     if mask is not None:
         bits, key = (128, "persist_prefix6") if is_ipv6 else (32, "persist_prefix4")

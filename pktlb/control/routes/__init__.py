@@ -1,4 +1,4 @@
-"""The routes of the control socket, a module for each resource."""
+"""The routes of the control socket: a module for each resource."""
 
 from typing import Final
 
@@ -8,4 +8,4 @@ from pktlb.control.routes.route import Route
 ROUTES: Final[tuple[Route, ...]] = (
     *balancer.ROUTES, *services.ROUTES, *backends.ROUTES, *flows.ROUTES, *events.ROUTES,
 )  # fmt: skip
-"All of them, as docs/api.md lists them."
+"All routes, in the order of docs/api.md."

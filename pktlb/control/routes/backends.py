@@ -14,8 +14,8 @@ from pktlb.control.request import (
     is_dry,
     is_set,
     object_of,
+    on_remove_of,
     operator_of,
-    policy_of,
     query_of,
     watching,
 )
@@ -57,13 +57,13 @@ async def update(request: web.Request) -> web.Response:
 
 async def remove(request: web.Request) -> web.Response:
     query = query_of(request, ["dry_run", "drain", "within", "on_remove"])
-    policy = policy_of(query)
+    on_remove = on_remove_of(query)
     dry_run, drain = is_set(query, "dry_run"), is_set(query, "drain")
     within = None
     if "within" in query:
         within = float(parse_number(query["within"], 0, MAX_WITHIN_S, "seconds for within"))
     if drain and not dry_run:
-        return await _remove_when_idle(request, within, policy)
+        return await _remove_when_idle(request, within, on_remove)
 
     def edit(config: Config) -> Config:
         return edits.with_changed(
@@ -71,21 +71,21 @@ async def remove(request: web.Request) -> web.Response:
             [edits.without_backend(service, b) for service, b in _named(request, config)],
         )
 
-    return await change(request, edit, dry_run, policy)
+    return await change(request, edit, dry_run, on_remove)
 
 
 async def _remove_when_idle(
-    request: web.Request, within_s: float | None, policy: OnRemove | None
+    request: web.Request, within_s: float | None, on_remove: OnRemove | None
 ) -> web.Response:
-    """Several services can have the name, each with the backend at a port of its own; if it cannot
-    be removed from one, the others wait no longer either."""
+    """Remove backends of all services of the name, each of which may have another port. If one
+    cannot be removed, the others are not waited for."""
     operator = operator_of(request)
     gone = [(str(s.vip), b.endpoint) for s, b in _named(request, operator.config)]
     with watching(request):
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(operator.remove_when_idle(vip, end, within_s, policy))
+                    group.create_task(operator.remove_when_idle(vip, end, within_s, on_remove))
                     for vip, end in gone
                 ]
         except ExceptionGroup as errors:

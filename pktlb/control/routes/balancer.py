@@ -1,4 +1,4 @@
-"""The balancer as a whole: how it stands, its configuration, reload and restart."""
+"""The balancer as a whole: its status, its configuration, reload and restart."""
 
 import time
 from typing import Final
@@ -38,7 +38,7 @@ async def plan(request: web.Request) -> web.Response:
 
 
 async def replace(request: web.Request) -> web.Response:
-    """Everything as this file says."""
+    """Put the configuration file in the body in force."""
     dry_run = is_dry(request)
     operator = operator_of(request)
     wanted = await operator.read_file(text_of(request))

@@ -1,4 +1,4 @@
-"""Events as they happen, a line of JSON each, for as long as the client stays."""
+"""Events as they happen, a line of JSON each, until the client goes."""
 
 import json
 from typing import Final, Protocol, runtime_checkable
@@ -12,12 +12,12 @@ from pktlb.control.routes.route import Route
 
 MAX_LISTENERS: Final = 16
 LISTENERS: Final = web.AppKey("listeners", set[object])
-"A token for each of them."
+"A token for each listener."
 
 
 @runtime_checkable
 class Closable(Protocol):
-    """What has to be told that nobody listens any more."""
+    """An iterator that has to be closed by its consumer."""
 
     async def aclose(self) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Flows: listed, counted, forgotten; those that all filters of the query fit."""
+"""Flows: listed, counted, ended; only flows that fit all filters of the query."""
 
 from typing import Final
 
@@ -12,6 +12,7 @@ from pktlb.control.routes.route import Route
 from pktlb.control.selection import FILTERS, make_selection
 
 LIMIT: Final = 1000
+"Flows in a listing without another limit."
 MAX_LIMIT: Final = 100_000
 
 

@@ -1,4 +1,4 @@
-"""One route: a method, a path, and what is done."""
+"""One route: a method, a path, and the function that answers."""
 
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
@@ -15,22 +15,23 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Route(NamedTuple):
-    """Whoever can connect may read; all else takes the right to change things."""
+    """GET is for every client that can connect; other methods need the right to change things."""
 
     method: str
     path: str
     handler: Handler
     max_body: int = MAX_BODY
+    "Bytes."
 
 
 async def change(
-    request: web.Request, edit: Edit, dry_run: bool, policy: OnRemove | None = None
+    request: web.Request, edit: Edit, dry_run: bool, on_remove: OnRemove | None = None
 ) -> web.Response:
-    """Do it, or say what it would do."""
+    """Put an edited configuration in force, or with `dry_run` only tell what it would change."""
     operator = operator_of(request)
     async with operator.changing:
         wanted = edit(operator.config)
-        made = await (operator.plan if dry_run else operator.apply)(wanted, policy)
+        made = await (operator.plan if dry_run else operator.apply)(wanted, on_remove)
     return await tell(made, dry_run)
 
 

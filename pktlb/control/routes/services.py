@@ -1,4 +1,4 @@
-"""Services: listed, added, changed, removed. Their objects have the keys of the file."""
+"""Services: listed, added, changed, removed. Objects have the keys of the configuration file."""
 
 from typing import Final
 
@@ -12,8 +12,8 @@ from pktlb.control.request import (
     is_dry,
     is_set,
     object_of,
+    on_remove_of,
     operator_of,
-    policy_of,
     query_of,
 )
 from pktlb.control.routes.route import Route, change
@@ -64,13 +64,13 @@ async def update(request: web.Request) -> web.Response:
 
 async def remove(request: web.Request) -> web.Response:
     query = query_of(request, ["dry_run", "on_remove"])
-    dry_run, policy = is_set(query, "dry_run"), policy_of(query)
+    dry_run, on_remove = is_set(query, "dry_run"), on_remove_of(query)
 
     def edit(config: Config) -> Config:
         found = edits.services_named(config, request.match_info["name"])
         return edits.without_services(config, found)
 
-    return await change(request, edit, dry_run, policy)
+    return await change(request, edit, dry_run, on_remove)
 
 
 ROUTES: Final = (

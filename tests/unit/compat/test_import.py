@@ -1,4 +1,4 @@
-"""`pktlb import`: the file that comes out, what is said beside it, and how it ends."""
+"""`pktlb import`: the file that it makes, its notes, and its exit status."""
 
 import subprocess
 import sys
@@ -63,7 +63,7 @@ weight = 7
 """
 
 
-def test_saved_rules() -> None:
+def test_saved_rules_become_a_file_with_notes() -> None:
     text, notes = convert(RULES.encode(), "rules", None, follow=False)
     assert read(text, "made") == read(TOML, "expected")
     told = {note.place.line: note.text for note in notes}
@@ -76,7 +76,7 @@ def test_saved_rules() -> None:
     assert all(f"# {note.place}: {note.text}\n" in text for note in notes)
 
 
-def test_a_script_leaves_behind_what_its_commands_do() -> None:
+def test_a_script_becomes_the_services_that_its_commands_leave() -> None:
     script = """\
         # set-up of the web
         ipvsadm -C
@@ -116,7 +116,7 @@ virtual_server 10.0.1.101 80 { }
 """
 
 
-def test_keepalived() -> None:
+def test_a_keepalived_conf_becomes_a_file_with_notes() -> None:
     text, notes = convert(KEEPALIVED.encode(), "k.conf", None, follow=False)
     config = read(text, "made")
     assert [str(service) for service in config.services] == [
@@ -139,7 +139,7 @@ def test_keepalived() -> None:
      ("SSL is nice", None), ("a {\n}\n", None),
      ("", None), ("hello", None), ("-x", None)],
 )  # fmt: skip
-def test_it_finds_out_what_it_was_given(text: str, kind: str | None) -> None:
+def test_the_import_recognises_the_kind_of_its_input(text: str, kind: str | None) -> None:
     assert recognise(text) == kind
 
 
@@ -159,7 +159,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("text", "sentence"), BROKEN)
-def test_what_cannot_be_understood(text: str, sentence: str) -> None:
+def test_an_input_that_cannot_be_understood_is_one_error(text: str, sentence: str) -> None:
     with pytest.raises(ConfigError) as raised:
         convert(text.encode(), "f", None, follow=False)
     assert str(raised.value).startswith(sentence)
@@ -201,8 +201,8 @@ def test_a_service_of_several_vips_is_called_by_the_first() -> None:
     assert 'vip = ["10.0.1.100:80/tcp", "10.0.1.101:80/tcp"]' in left_out.lost
 
 
-def test_the_command(tmp_path: Path) -> None:
-    """File on standard output, notes on standard error; 0 with notes, 2 without a file."""
+def test_the_command_prints_the_file_and_the_notes(tmp_path: Path) -> None:
+    """The file is on standard output, notes are on standard error; status 2 without a file."""
     rules = tmp_path / "rules"
     rules.write_text(RULES)
     argv = [sys.executable, "-m", "pktlb", "import", "rules"]

@@ -1,4 +1,4 @@
-"""keepalived.conf: what becomes of it, and what is said of the rest."""
+"""Imports of a keepalived.conf: the draft, and the notes on what is not carried over."""
 
 from pathlib import Path
 from textwrap import dedent
@@ -26,7 +26,7 @@ def notes(draft: Draft) -> list[str]:
     return [f"{note.place.line}: {note.text}" for note in draft.notes]
 
 
-def test_a_virtual_server() -> None:
+def test_a_virtual_server_becomes_a_service() -> None:
     draft = read("""\
         ! Configuration for the web
         virtual_server 10.0.1.100 80 {
@@ -77,7 +77,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("text", "keys"), SETTINGS, ids=[text for text, _ in SETTINGS])
-def test_a_setting(text: str, keys: dict[str, Any]) -> None:
+def test_a_setting_becomes_keys_of_the_service(text: str, keys: dict[str, Any]) -> None:
     draft = read(f"virtual_server 10.0.1.1 53 {{\n{text}\n}}")
     assert drafted(draft) == [{"vip": "10.0.1.1:53/tcp", **keys, "backend": []}]
     assert notes(draft) == []
@@ -143,7 +143,7 @@ include other.conf
 """
 
 
-def test_everything_else_is_named_and_kept() -> None:
+def test_a_setting_that_is_not_carried_over_is_named_and_kept() -> None:
     draft = read(EVERYTHING)
     assert draft.timeouts == {"tcp": 600, "fin": 30, "udp": 60}
     assert drafted(draft)[0]["backend"] == [{"address": "10.0.2.11:80"}]
@@ -227,13 +227,13 @@ BEHIND = [
 
 
 @pytest.mark.parametrize(("text", "told", "lost"), BEHIND, ids=[text for text, *_ in BEHIND])
-def test_what_stands_behind_a_setting_is_named(text: str, told: str, lost: list[str]) -> None:
+def test_words_behind_a_setting_are_noted(text: str, told: str, lost: list[str]) -> None:
     draft = read(f"virtual_server 10.0.1.1 80 {{\n{text}\n}}")
     assert [line.partition("keepalived reads")[0] for line in notes(draft)] == [told]
     assert list(draft.notes[0].lost) == lost
 
 
-def test_what_stands_behind_an_address_of_a_group_or_a_timeout_is_named() -> None:
+def test_words_behind_an_address_of_a_group_or_a_timeout_are_noted() -> None:
     draft = read("""\
         virtual_server_group web more {
             10.0.1.1 80 10.0.1.2 80
@@ -252,7 +252,7 @@ def test_what_stands_behind_an_address_of_a_group_or_a_timeout_is_named() -> Non
     ]
 
 
-def test_ops_means_nothing_to_tcp() -> None:
+def test_ops_has_no_effect_on_a_service_of_tcp() -> None:
     draft = read("virtual_server 10.0.1.1 80 {\nops\npersistence_timeout 60\n}")
     assert drafted(draft) == [
         {"vip": "10.0.1.1:80/tcp", "mode": "nat", "scheduler": "lc", "persist": 60, "backend": []}
@@ -317,7 +317,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("text", "sentence"), BROKEN, ids=[text[:12] for text, _ in BROKEN])
-def test_what_cannot_be_understood(text: str, sentence: str) -> None:
+def test_a_file_that_cannot_be_understood_is_one_error(text: str, sentence: str) -> None:
     with pytest.raises(ConfigError) as raised:
         read(text)
     assert str(raised.value) == sentence

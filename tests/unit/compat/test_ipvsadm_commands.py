@@ -1,4 +1,4 @@
-"""ipvsadm's command lines: which requests they make, and what is wrong where they make none."""
+"""ipvsadm's command lines: the requests that they make, or the error."""
 
 import io
 
@@ -17,7 +17,7 @@ EDITED = dict.fromkeys(["hash", "one_packet", "persist", "persist_prefix4", "per
 
 
 class Run:
-    """One command line and what came of it."""
+    """The outcome of one command line."""
 
     def __init__(self, line: str, api: FakeApi, stdin: str = "") -> None:
         out, err = io.StringIO(), io.StringIO()
@@ -57,7 +57,7 @@ ADDED = [
 
 
 @pytest.mark.parametrize(("line", "keys"), ADDED, ids=[line for line, _ in ADDED])
-def test_a_service_is_added(line: str, keys: dict[str, object]) -> None:
+def test_a_command_that_adds_a_service_is_one_request(line: str, keys: dict[str, object]) -> None:
     api = FakeApi()
     assert Run(line, api).status == 0
     assert api.asked == [("POST", "services", {"mode": "nat", **keys})]
@@ -90,7 +90,9 @@ CHANGED = [
 @pytest.mark.parametrize(
     ("line", "method", "path", "body"), CHANGED, ids=[line for line, *_ in CHANGED]
 )
-def test_a_change(line: str, method: str, path: str, body: object) -> None:
+def test_a_command_that_changes_something_is_one_request(
+    line: str, method: str, path: str, body: object
+) -> None:
     api = a_balancer()
     done = Run(line, api)
     assert (done.status, done.err) == (0, "")
@@ -98,7 +100,7 @@ def test_a_change(line: str, method: str, path: str, body: object) -> None:
 
 
 def test_a_server_is_removed_by_the_port_that_it_has_to_ipvs() -> None:
-    """In the modes that rewrite no ports IPVS shows the service's, and takes any."""
+    """In modes that rewrite no ports IPVS shows the port of the service, and takes any port."""
     api = FakeApi({**WEB, "backend": [{"address": "10.0.2.11:80", "mode": "dsr"}]})
     assert Run("-d -t 10.0.1.100:80 -r 10.0.2.11:8080", api).status == 0
     assert api.services[0]["backend"] == []
@@ -159,7 +161,9 @@ REFUSED = [
 @pytest.mark.parametrize(
     ("line", "status", "sentence"), REFUSED, ids=[line for line, *_ in REFUSED]
 )
-def test_what_cannot_be(line: str, status: int, sentence: str) -> None:
+def test_a_command_that_cannot_be_is_refused_without_a_request(
+    line: str, status: int, sentence: str
+) -> None:
     done = Run(line, a_balancer())
     assert (done.status, done.err) == (status, f"{sentence}\n")
     assert done.out == ""
@@ -184,7 +188,7 @@ def test_timeouts_are_set_in_the_whole_configuration() -> None:
     assert api.asked == []
 
 
-def test_what_else_the_balancer_refuses_is_its_own_sentence() -> None:
+def test_a_refusal_that_ipvs_does_not_know_has_the_balancer_s_words() -> None:
     class Strict(FakeApi):
         def ask(
             self, method: str, path: tuple[str, ...], query: object = None, body: object = None

@@ -1,4 +1,4 @@
-"""Listings in ipvsadm's columns, letter by letter: scripts cut them at blanks and at columns."""
+"""Listings letter by letter as ipvsadm prints them: scripts cut them at blanks and columns."""
 
 import io
 import shlex
@@ -139,13 +139,13 @@ def shown(line: str, api: FakeApi, stdin: str = "") -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("line", LISTINGS)
-def test_a_listing(line: str) -> None:
+def test_a_listing_is_as_ipvsadm_prints_it(line: str) -> None:
     out, err = shown(line, BALANCER)
     assert out == LISTINGS[line]
     assert bool(err) == line.startswith("-S")
 
 
-def test_what_ipvsadm_cannot_name_is_said_when_it_is_not_saved() -> None:
+def test_a_service_that_is_not_saved_is_named() -> None:
     _, err = shown("-S -n", BALANCER)
     assert [line.partition(": ")[0] for line in err.splitlines()] == [
         "10.0.1.101/esp",
@@ -154,13 +154,13 @@ def test_what_ipvsadm_cannot_name_is_said_when_it_is_not_saved() -> None:
     ]
 
 
-def test_what_was_saved_is_restored_as_it_was() -> None:
+def test_a_saved_table_is_restored_as_it_was() -> None:
     other = FakeApi()
     shown("-R", other, SAVED)
     assert shown("-S -n", other) == (SAVED, "")
 
 
-def test_rates_are_what_came_between_two_looks() -> None:
+def test_rates_are_counted_between_two_readings() -> None:
     api = FakeApi({"vip": "10.0.1.1:80", "backend": [{"address": "10.0.2.1:80"}]})
     key = ("10.0.1.1:80/tcp", "10.0.2.1:80")
     api.counters[key] = {"connections": 100, "packets_in": 1000}
@@ -189,7 +189,7 @@ def test_large_numbers_fit_their_column(number: int, text: str) -> None:
     assert short(number) == text
 
 
-def test_without_n_names_are_shown_where_they_are_known_in_time() -> None:
+def test_names_that_are_found_in_time_are_shown_without_n() -> None:
     clock = iter([0.0, 3.0])
     names = Names(numeric=False, now=lambda: next(clock))
     assert names(b"\x7f\0\0\1", 80, "TCP") == "localhost:http"

@@ -1,4 +1,4 @@
-"""A link named `ipvsadm` to pktlb, asked over a real socket by a real process."""
+"""A link named `ipvsadm` to pktlb: a real process asks over a real socket."""
 
 import asyncio
 import os
@@ -25,9 +25,9 @@ SERVER = Endpoint(bytes([10, 0, 2, 11]), 8080)
 
 
 class Balancer(FakeOperator):
-    """Refuses what does not go together, as the daemon does."""
+    """Refuses contradictions, as the daemon does."""
 
-    async def apply(self, wanted: Config, policy: OnRemove | None = None) -> Change:
+    async def apply(self, wanted: Config, on_remove: OnRemove | None = None) -> Change:
         return await super().apply(check_together(wanted, self.config))
 
     async def read_file(self, text: str | None) -> Config:
@@ -35,7 +35,7 @@ class Balancer(FakeOperator):
 
 
 class Link:
-    """The command, and what is behind it."""
+    """The command ipvsadm, and the balancer that it asks."""
 
     def __init__(self, folder: Path, balancer: Balancer) -> None:
         self.balancer = balancer
@@ -83,7 +83,7 @@ RULES = """\
 """
 
 
-def test_services_live_and_are_listed(ipvsadm: Link) -> None:
+def test_services_are_restored_changed_listed_and_cleared(ipvsadm: Link) -> None:
     assert ipvsadm("-R", stdin=RULES) == ""
     assert ipvsadm("-S", "-n") == RULES
     ipvsadm("-e", "-t", "10.0.1.100:80", "-r", "10.0.2.12", "-i", "-w", "0")
@@ -104,7 +104,7 @@ def test_services_live_and_are_listed(ipvsadm: Link) -> None:
     assert ipvsadm.balancer.config.services == ()
 
 
-def test_links_that_save_and_restore(ipvsadm: Link) -> None:
+def test_links_named_save_and_restore_do_so(ipvsadm: Link) -> None:
     assert ipvsadm(name="ipvsadm-restore", stdin=RULES) == ""
     assert ipvsadm("-n", name="ipvsadm-save") == RULES
     assert "10.0.1.100:http " in ipvsadm(name="ipvsadm-save")
@@ -112,7 +112,7 @@ def test_links_that_save_and_restore(ipvsadm: Link) -> None:
     assert "expected one command" in ipvsadm("-C", name="ipvsadm-restore", status=2)
 
 
-def test_what_is_refused(ipvsadm: Link) -> None:
+def test_a_refused_command_ends_with_the_words_and_status_of_ipvsadm(ipvsadm: Link) -> None:
     ipvsadm("-R", stdin=RULES)
     assert ipvsadm("-A", "-t", "10.0.1.100:80", status=1) == "Service already exists\n"
     twice = ("-a", "-t", "10.0.1.100:80", "-r", "10.0.2.11:8080", "-m")
@@ -123,7 +123,7 @@ def test_what_is_refused(ipvsadm: Link) -> None:
     assert "expected a service" in ipvsadm("-A", status=2)
 
 
-def test_connections_and_timeouts(ipvsadm: Link) -> None:
+def test_connections_and_timeouts_are_listed_as_by_ipvsadm(ipvsadm: Link) -> None:
     ipvsadm("-R", stdin=RULES)
     client = Endpoint(bytes([10, 0, 1, 2]), 40312)
     web = FlowView(6, client, VIP, "", SERVER, Mode.NAT, "established", 100.4, None)
@@ -137,6 +137,6 @@ def test_connections_and_timeouts(ipvsadm: Link) -> None:
     assert ipvsadm.balancer.config.services[0].vip == Vip(VIP.address, 80, 80, (6,))
 
 
-def test_no_balancer(tmp_path: Path) -> None:
+def test_a_command_without_a_balancer_says_so(tmp_path: Path) -> None:
     link = Link(tmp_path, Balancer())
     assert link("-Ln", status=1).startswith("no pktlb runs here")

@@ -1,4 +1,4 @@
-"""docs/migrating.md: its files, commands and outputs are what they are said to be."""
+"""docs/migrating.md: its files are right, and its commands have the outputs that it shows."""
 
 import io
 import os
@@ -18,7 +18,7 @@ PAGE = (ROOT / "docs" / "migrating.md").read_text()
 BLOCK = re.compile(r"^<!-- ([a-z ]+)(?:: (\S+))? -->\n```\w*\n(.*?)^```$", re.M | re.S)
 
 
-def test_every_block_is_of_a_kind_that_is_tried() -> None:
+def test_each_block_of_the_page_is_of_a_known_kind() -> None:
     kinds = {kind for kind, _, _ in BLOCK.findall(PAGE)}
     assert kinds == {"file", "run", "output", "balancer", "links"}
     assert PAGE.count("\n```\n") == len(BLOCK.findall(PAGE)) + len(re.findall(r"-->\n```\n", PAGE))
@@ -43,7 +43,7 @@ def test_the_page_does_what_it_says(tmp_path: Path) -> None:
 
 
 def run(commands: str, folder: Path) -> str:
-    """With a `pktlb` of this tree."""
+    """Run commands with the `pktlb` of this tree; their output."""
     tools = folder / "bin"
     tools.mkdir(exist_ok=True)
     (tools / "pktlb").write_text(f'#!/bin/sh\nexec {sys.executable} -m pktlb "$@"\n')
@@ -76,7 +76,7 @@ def ask(commands: str, api: FakeApi) -> str:
 
 
 def trimmed(text: str) -> str:
-    """Without the blanks at the ends of lines, which an editor would not leave in a page."""
+    """The text without blanks at the ends of lines, which the page does not have."""
     return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
 
 

@@ -1,4 +1,4 @@
-"""The client of the control socket against servers that are no pktlb, or say no."""
+"""The client of the control socket against servers that are no pktlb, or refuse."""
 
 import os
 import socket
@@ -19,7 +19,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\
 
 @contextmanager
 def saying(path: str, answer: bytes) -> Iterator[Client]:
-    """Something at `path` that says this to whoever connects, and closes."""
+    """A server at `path` that sends this to the first client, and closes."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen()
@@ -49,7 +49,9 @@ STRANGE = [
 
 
 @pytest.mark.parametrize(("answer", "said"), STRANGE, ids=[repr(a[:40]) for a, _ in STRANGE])
-def test_what_is_no_pktlb_is_an_error_in_a_line(tmp_path: Path, answer: bytes, said: str) -> None:
+def test_an_answer_of_another_program_is_an_error_in_one_line(
+    tmp_path: Path, answer: bytes, said: str
+) -> None:
     with (
         saying(str(tmp_path / "s"), answer) as asked,
         pytest.raises(DaemonError, match=said) as found,
@@ -75,7 +77,7 @@ def test_refusals_keep_their_status_and_all_their_lines(tmp_path: Path) -> None:
     assert (silent.value.status, silent.value.exit_status) == (0, 1)
 
 
-def test_who_does_not_answer_is_not_waited_for(
+def test_a_server_that_does_not_answer_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "TIMEOUT_S", 0.1)
@@ -86,7 +88,7 @@ def test_who_does_not_answer_is_not_waited_for(
             Client(str(tmp_path / "s")).ask("GET", ("status",), timeout_s=0.1)
 
 
-def test_who_may_not_connect_is_told_who_may(
+def test_a_user_who_may_not_connect_is_told_which_group_may(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = str(tmp_path / "s")

@@ -1,4 +1,4 @@
-"""What comes over the control socket and is no HTTP, or none that is understood."""
+"""Bytes over the control socket that are no HTTP, or HTTP with mistakes."""
 
 import json
 import re
@@ -15,7 +15,7 @@ GET = b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n"
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """For tests that leave it as it is."""
+    """One server for all tests that change nothing of it."""
     with running(str(tmp_path_factory.mktemp("s") / "pktlb.sock")) as found:
         yield found
 
@@ -31,7 +31,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         max_size=6,
     )
 )
-def test_garbage_never_crashes_it_and_always_ends(shared: Running, pieces: list[bytes]) -> None:
+def test_garbage_never_crashes_the_server_and_its_connection_always_ends(
+    shared: Running, pieces: list[bytes]
+) -> None:
     answer = shared.talk(*pieces)
     assert not answer or answer.startswith(b"HTTP/1.")
     assert b"500 Internal" not in answer
@@ -39,7 +41,7 @@ def test_garbage_never_crashes_it_and_always_ends(shared: Running, pieces: list[
 
 
 def test_garbage_is_a_bad_request(shared: Running, caplog: pytest.LogCaptureFixture) -> None:
-    """And no reason to fill the log."""
+    """It is not logged, either."""
     for garbage in (b"\0\1\2\3\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n",
                     b"GET /v1/status HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n",
                     b"GET /" + b"a" * 10_000 + b" HTTP/1.1\r\n\r\n"):  # fmt: skip
@@ -62,7 +64,7 @@ def test_garbage_is_a_bad_request(shared: Running, caplog: pytest.LogCaptureFixt
     ],
     ids=["method", "target", "header", "length"],
 )
-def test_what_is_wrong_with_the_http_is_said_in_one_line(
+def test_a_mistake_in_http_is_named_in_one_line(
     shared: Running, target: str, options: list[str], wanted: str
 ) -> None:
     status, body = shared.curl(*options, f"http://x{target}")

@@ -27,8 +27,8 @@ def test_the_page_names_every_route_and_no_other() -> None:
     assert {(each.method, each.path) for each in examples()} == set(sections())
 
 
-def test_each_example_works(server: Running) -> None:
-    """One after the other: some go on from what the ones before have done."""
+def test_each_example_works_as_it_stands(server: Running) -> None:
+    """One after the other, because some build on others."""
     for example in examples():
         if example.path == "/v1/events":
             check_events(server, example)
@@ -57,7 +57,7 @@ def check_events(server: Running, example: Example) -> None:
 
 
 async def change_again(operator: FakeOperator) -> None:
-    """The backend that the page has added and removed comes back."""
+    """Add the backend again that the page has added and removed."""
     again = Backend(Endpoint(bytes([10, 0, 2, 13]), 8080), 2)
     async with operator.changing:
         web, *_ = operator.config.services

@@ -1,4 +1,4 @@
-"""What requests with mistakes are told, and that they change nothing."""
+"""Requests with mistakes: each is named in the answer, and nothing changes."""
 
 import json
 import zlib
@@ -105,11 +105,11 @@ def test_compressed_bodies_do_not_unfold(server: Running) -> None:
     assert server.ask("POST", "/v1/services", bomb, b"Content-Encoding: deflate\r\n")[0] == 400
 
 
-def test_one_name_s_backend_leaves_all_services_or_waits_for_none(
+def test_a_backend_of_one_name_is_removed_from_all_services_or_the_removal_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What can no longer be removed from one service is not removed from another behind the back
-    of whoever was told so."""
+    """If the removal from one service fails, the client is told so, and the backend stays in the
+    other services as well."""
     secure = replace(WEB, vip=WEB.vip._replace(low=443, high=443))
     operator = FakeOperator(Config((WEB, secure)))
     remove = operator.remove_when_idle

@@ -1,4 +1,4 @@
-"""The control socket as a server: its file, its limits, and who holds it open or floods it."""
+"""The server of the control socket: its file, its limits, and clients that hold or flood it."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -39,24 +39,23 @@ def live(path: str) -> Iterator[Running]:
         yield found
 
 
-def eventually(what: "object", seconds: float = SOON_S) -> None:
-    """Poll until it is true."""
+def eventually(what: Callable[[], object], seconds: float = SOON_S) -> None:
+    """Poll until `what` is true."""
     end = time.monotonic() + seconds
-    assert callable(what)
     while not what():
         assert time.monotonic() < end
         time.sleep(0.01)
 
 
 def works(server: Running) -> bool:
-    """A client is served, and soon."""
+    """A new client is served soon."""
     begin = time.monotonic()
     assert server.client.get("status")["version"] == 1
     return time.monotonic() - begin < SOON_S
 
 
 def sends(sock: socket.socket, data: bytes) -> bool:
-    """Whether the other end takes it all."""
+    """Whether the other end reads all of it."""
     try:
         sock.sendall(data)
     except ConnectionError:
@@ -64,7 +63,7 @@ def sends(sock: socket.socket, data: bytes) -> bool:
     return True
 
 
-def test_the_file_is_there_while_it_serves_and_for_nobody_else(path: str) -> None:
+def test_the_file_is_there_while_the_server_runs_and_only_its_users_may_connect(path: str) -> None:
     before = os.umask(0)
     try:
         with running(path) as server:
@@ -86,26 +85,26 @@ def test_the_socket_of_a_dead_process_is_replaced(path: str) -> None:
         assert works(server)
 
 
-def test_that_of_a_live_one_is_not(live: Running) -> None:
+def test_the_socket_of_a_live_process_is_not_replaced(live: Running) -> None:
     with pytest.raises(KernelError, match="another pktlb answers there"), running(live.path):
         pass
     assert works(live)
 
 
-def test_nor_what_is_no_socket(path: str) -> None:
+def test_a_file_that_is_no_socket_is_not_replaced(path: str) -> None:
     Path(path).write_text("precious")
     with pytest.raises(KernelError, match="no socket"), running(path):
         pass
     assert Path(path).read_text() == "precious"
 
 
-def test_a_directory_that_is_not_there_is_an_error_in_a_line(tmp_path: Path) -> None:
+def test_a_missing_directory_is_an_error_in_one_line(tmp_path: Path) -> None:
     place = str(tmp_path / "nosuch" / "x.sock")
     with pytest.raises(KernelError, match=f"control socket {place}: No such file"), running(place):
         pass
 
 
-def test_the_file_of_somebody_else_stays(path: str) -> None:
+def test_the_file_of_another_process_stays(path: str) -> None:
     with running(path):
         os.unlink(path)
         Path(path).write_text("theirs")
@@ -113,7 +112,7 @@ def test_the_file_of_somebody_else_stays(path: str) -> None:
 
 
 def test_a_next_process_goes_on_with_the_same_socket(path: str) -> None:
-    """Who connects while neither of them accepts waits, and is answered by the next one."""
+    """A client that connects while neither accepts waits, and the next process answers it."""
     zero = b"POST /v1/zero HTTP/1.1\r\nHost: x\r\n\r\n"
     with ExitStack() as first, ExitStack() as second:
         old = first.enter_context(running(path))
@@ -132,7 +131,7 @@ def test_a_next_process_goes_on_with_the_same_socket(path: str) -> None:
     assert not os.path.lexists(path)
 
 
-def test_who_gets_no_successor_takes_the_socket_back(live: Running) -> None:
+def test_a_server_without_a_successor_takes_the_socket_back(live: Running) -> None:
     live.call(live.server.hand_over)
     with live.connect() as waiting:
         waiting.sendall(GET)
@@ -140,8 +139,8 @@ def test_who_gets_no_successor_takes_the_socket_back(live: Running) -> None:
         assert read_all(waiting).startswith(b"HTTP/1.1 200")
 
 
-def test_many_who_say_nothing_lock_nobody_out(live: Running) -> None:
-    """Neither those who never begin, nor those who began a request and do not end it."""
+def test_many_silent_clients_lock_no_other_client_out(live: Running) -> None:
+    """Some send nothing; some begin a request and do not end it."""
     held = []
     try:
         for number in range(3 * MAX_CONNECTIONS):
@@ -156,7 +155,7 @@ def test_many_who_say_nothing_lock_nobody_out(live: Running) -> None:
             sock.close()
 
 
-def test_a_request_has_to_come_in_time(live: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_request_ends_its_connection(live: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "REQUEST_S", 0.05)
     monkeypatch.setattr(connection, "BODY_S", 0.05)
     body = b"POST /v1/plan HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf"
@@ -166,7 +165,9 @@ def test_a_request_has_to_come_in_time(live: Running, monkeypatch: pytest.Monkey
             assert read_all(sock) == b""
 
 
-def test_an_answer_has_to_be_fetched(live: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_that_is_not_read_ends_its_connection(
+    live: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(connection, "ANSWER_S", 0.05)
     live.operator.table *= 20_000
     with live.connect() as sock:
@@ -189,8 +190,8 @@ def test_a_flood_of_requests_on_one_connection_ends_it(live: Running) -> None:
     assert works(live)
 
 
-def test_floods_disturb_nobody(live: Running) -> None:
-    """The loop, which is the traffic's as well, keeps turning, and others are served."""
+def test_floods_disturb_neither_the_loop_nor_other_clients(live: Running) -> None:
+    """The loop, which moves the traffic as well, goes on, and other clients are served."""
     stop = threading.Event()
 
     def flood() -> None:
@@ -234,7 +235,7 @@ def test_listeners_are_bounded_and_leave_their_place(live: Running) -> None:
         eventually(lambda: live.call(lambda: live.operator.events.count) == 1)
 
 
-def test_a_listener_that_does_not_read_is_let_go(
+def test_a_listener_that_does_not_read_loses_its_connection(
     live: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "ANSWER_S", 0.1)
@@ -250,7 +251,7 @@ def test_a_listener_that_does_not_read_is_let_go(
         eventually(lambda: live.call(publish) == 0)
 
 
-def test_who_waits_for_a_drain_can_go(live: Running) -> None:
+def test_a_client_that_waits_for_a_drain_can_leave(live: Running) -> None:
     live.call(live.operator.idle.clear)
     target = "/v1/services/web/backends/10.0.2.11?drain=1"
     with live.connect() as sock:
@@ -261,7 +262,7 @@ def test_who_waits_for_a_drain_can_go(live: Running) -> None:
     assert live.operator.removing == [(str(service.vip), service.backends[0].endpoint)]
 
 
-def test_it_ends_soon_whoever_holds_on(path: str) -> None:
+def test_the_server_ends_soon_though_clients_stay(path: str) -> None:
     drain = b"DELETE /v1/services/web/backends/10.0.2.11?drain=1 HTTP/1.1\r\nHost: x\r\n\r\n"
     with ExitStack() as held:
         with running(path) as server:
@@ -274,7 +275,7 @@ def test_it_ends_soon_whoever_holds_on(path: str) -> None:
         assert server.operator.was_cancelled.is_set()
 
 
-def test_a_change_is_done_even_if_nobody_waits_for_it(live: Running) -> None:
+def test_a_change_is_made_though_its_client_has_left(live: Running) -> None:
     live.do(live.operator.changing.acquire())
     with live.connect() as sock:
         sock.sendall(b"DELETE /v1/services/web HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -284,8 +285,7 @@ def test_a_change_is_done_even_if_nobody_waits_for_it(live: Running) -> None:
     eventually(lambda: len(live.operator.config.services) == 1)
 
 
-def test_no_change_is_lost(live: Running) -> None:
-    """Of those that are asked for at the same time."""
+def test_no_change_of_many_at_the_same_time_is_lost(live: Running) -> None:
 
     def add(number: int) -> None:
         live.client.ask(
@@ -300,8 +300,8 @@ def test_no_change_is_lost(live: Running) -> None:
     assert len(live.operator.config.services[0].backends) == 32
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="becoming somebody else needs root")
-def test_others_may_look_and_the_group_may_change() -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
+def test_members_of_the_group_may_change_things_and_others_only_look() -> None:
     directory = tempfile.mkdtemp()
     os.chmod(directory, 0o755)
     try:
@@ -327,7 +327,7 @@ def as_nobody(place: str, gid: int, method: str, target: str) -> int:
     return int(done.stdout)
 
 
-def test_without_descriptors_it_waits_and_goes_on(
+def test_the_server_goes_on_after_it_had_no_descriptors(
     live: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = live.server._listener.socket

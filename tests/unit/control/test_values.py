@@ -6,11 +6,13 @@ import os
 import socket
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from pktlb.config.config import Config
+from pktlb.config.bounds import MAX_SOCKET_PATH
+from pktlb.config.config import Config, parse_path
 from pktlb.config.service import Backend
 from pktlb.control import edits, views
 from pktlb.control.events import QUEUE, Events
@@ -34,7 +36,7 @@ BACKEND = [
 
 
 def test_the_keys_of_the_status_are_frozen() -> None:
-    """New ones come behind these."""
+    """New keys come behind these."""
     fake = FakeOperator()
     status = views.status(fake.status(), fake.counts())
     assert list(status)[: len(STATUS)] == STATUS
@@ -45,7 +47,7 @@ def test_the_keys_of_the_status_are_frozen() -> None:
     assert status["services"][1]["name"] == "10.0.1.100:53/udp"
 
 
-def test_the_keys_of_the_rest_are_frozen() -> None:
+def test_the_keys_of_all_other_answers_are_frozen() -> None:
     change = views.change(Change(items=(ChangeItem("add", "service", "web", "", ""),)), True)
     assert list(change) == [
         "version", "dry_run", "lines", "items", "flows_total", "flows_moved", "flows_broken",
@@ -125,7 +127,7 @@ def test_a_filter_that_is_not_understood_is_refused(name: str, value: str) -> No
         make_selection({name: value})
 
 
-def test_what_names_name() -> None:
+def test_a_name_or_a_vip_names_services() -> None:
     assert edits.services_named(CONFIG, "web") == (WEB,)
     assert edits.services_named(CONFIG, "10.0.1.100:80") == (WEB,)
     assert edits.services_named(CONFIG, "10.0.1.100:53/udp") == (DNS,)
@@ -137,7 +139,7 @@ def test_what_names_name() -> None:
             edits.services_named(CONFIG, name)
 
 
-def test_what_addresses_name() -> None:
+def test_an_address_names_backends() -> None:
     other = Backend(Endpoint(A.endpoint.address, 81))
     assert edits.backends_at([WEB], "10.0.2.11") == [(WEB, A)]
     assert edits.backends_at([WEB, DNS], "10.0.2.12:8080") == [(WEB, B)]
@@ -168,7 +170,7 @@ def replace_port(port: int) -> Vip:
     return DNS.vip._replace(low=port, high=port)
 
 
-def test_the_kernel_tells_who_is_at_the_other_end() -> None:
+def test_the_kernel_tells_the_process_at_the_other_end() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     with ours, theirs:
         peer = peer_of(ours)
@@ -176,7 +178,9 @@ def test_the_kernel_tells_who_is_at_the_other_end() -> None:
     assert peer.groups == {os.getgid(), *os.getgroups()}
 
 
-def test_who_may_change_things(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_the_daemon_s_user_and_the_group_may_change_things(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 777)
     monkeypatch.setattr(grp, "getgrnam", lambda name: SimpleNamespace(gr_gid=55))
     alone, grouped = Rights(None), Rights("ops")
@@ -189,12 +193,14 @@ def test_who_may_change_things(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not alone.may_change(member)
 
 
-def test_a_group_that_is_not_there_is_an_error() -> None:
+def test_a_missing_group_is_an_error() -> None:
     with pytest.raises(ConfigError, match="control_group nosuch"):
         Rights("nosuch")
 
 
-def test_where_the_socket_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_socket_is_where_the_name_or_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("PKTLB_SOCKET", raising=False)
     assert socket_path() == "/run/pktlb/default.sock"
     assert socket_path("a-b.2") == "/run/pktlb/a-b.2.sock"
@@ -204,9 +210,20 @@ def test_where_the_socket_is(monkeypatch: pytest.MonkeyPatch) -> None:
             socket_path(name)
     monkeypatch.setenv("PKTLB_SOCKET", "/tmp/t")
     assert socket_path("x") == "/tmp/t"
-    monkeypatch.setenv("PKTLB_SOCKET", "/tmp/" + "t" * 107)
-    with pytest.raises(ConfigError, match="107 bytes"):
-        socket_path("x")
+
+
+def test_a_socket_s_path_may_have_the_same_length_in_a_file_as_in_a_command(
+    tmp_path: Path,
+) -> None:
+    longest = f"{tmp_path}/".ljust(MAX_SOCKET_PATH, "x")
+    assert parse_path(longest) == socket_path("x", longest) == longest
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(longest)
+        with pytest.raises(OSError, match="path too long"):
+            listening.bind(f"{longest}x")
+    for read in (parse_path, lambda path: socket_path("x", path)):
+        with pytest.raises(ConfigError, match="107 bytes"):
+            read(f"{longest}x")
 
 
 def test_events_that_are_not_fetched_are_dropped_and_counted() -> None:

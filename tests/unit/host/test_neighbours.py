@@ -1,4 +1,4 @@
-"""MACs of next hops: taken over, kept while asked for again, forgotten when nobody answers."""
+"""MACs of next hops: taken over, kept while asked for again, forgotten when they do not answer."""
 
 from pktlb.host.machine import Machine, Neighbour
 from pktlb.host.neighbours import NextHopMacs
@@ -49,7 +49,7 @@ def test_a_neighbour_that_does_not_answer_is_forgotten_when_it_was_asked_once_mo
     assert known.macs == {}
 
 
-def test_one_that_answers_when_asked_once_more_is_as_good_as_before() -> None:
+def test_a_neighbour_that_answers_when_asked_once_more_is_kept() -> None:
     known = NextHopMacs()
     for mac in (OLD, NEW):
         known.update(machine(Neighbour(mac, False)), [WAY])
@@ -68,13 +68,13 @@ def test_doubt_outlives_an_entry_that_is_flushed() -> None:
     assert known.macs == {}
 
 
-def test_one_that_was_never_known_is_not_asked_for_again_at_once() -> None:
+def test_a_neighbour_that_was_never_known_is_not_asked_for_again_at_once() -> None:
     known = NextHopMacs()
     assert not known.update(machine(FAILED), [WAY])
     assert known.macs == {}
 
 
-def test_it_is_settled_when_each_way_is_known_or_known_to_fail() -> None:
+def test_next_hops_are_settled_when_each_is_known_or_known_to_fail() -> None:
     known = NextHopMacs()
     assert not known.settled([WAY])
     known.update(machine(Neighbour(b"", False)), [WAY])

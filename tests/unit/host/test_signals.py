@@ -10,7 +10,7 @@ WORK_S = 0.02
 
 
 def rested(work: float, waiting: float) -> float:
-    """Seconds of rest after so many of work and so many in which others had the CPU."""
+    """Seconds of rest after `work` seconds of CPU time and `waiting` seconds without the CPU."""
 
     async def look() -> float:
         async with rest_after(SHARE):
@@ -29,5 +29,5 @@ def test_a_look_is_followed_by_a_rest_of_many_times_its_work() -> None:
 
 
 def test_a_look_that_had_to_wait_for_the_cpu_is_not_followed_by_a_longer_rest() -> None:
-    """Else a change is noted seconds later in an overload, when a look takes long by the clock."""
+    """In an overload a look takes long by the clock; the next one must not be seconds later."""
     assert rested(0, 0.3) < 1

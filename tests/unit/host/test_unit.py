@@ -22,7 +22,7 @@ def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("name", ["default", "second"])
-def test_systemd_has_nothing_to_complain_of(name: str, tmp_path: Path) -> None:
+def test_systemd_finds_nothing_wrong_with_the_unit(name: str, tmp_path: Path) -> None:
     unit = Unit(PKTLB, name, '/etc/pktlb/with space, 100% "quoted" and $HOME\\.toml')
     file = tmp_path / f"{unit.service}.service"
     file.write_text(unit.render())
@@ -32,8 +32,8 @@ def test_systemd_has_nothing_to_complain_of(name: str, tmp_path: Path) -> None:
     assert judged.returncode == 0, judged.stdout
 
 
-def test_systemd_would_complain_of_less(tmp_path: Path) -> None:
-    """So a line that is misspelt or goes missing is found."""
+def test_systemd_finds_a_misspelt_or_missing_setting(tmp_path: Path) -> None:
+    """So the test above can fail."""
     text = Unit(PKTLB).render()
     file = tmp_path / "pktlb.service"
     file.write_text(text.replace("NoNewPrivileges=", "NoNewPriviledges="))
@@ -68,7 +68,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("arguments", "expected"), BAD, ids=[" ".join(it) for it, _ in BAD])
-def test_what_cannot_be_is_refused_and_nothing_written(
+def test_a_wrong_flag_is_refused_and_no_unit_written(
     arguments: tuple[str, ...], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     where = ("--directory", str(tmp_path), "--command", "/usr/bin/pktlb")
@@ -79,7 +79,7 @@ def test_what_cannot_be_is_refused_and_nothing_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_it_is_written_whole_and_says_what_comes_next(
+def test_the_unit_is_written_whole_and_the_next_command_is_printed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["install-unit", "--name", "second", "--command", "/usr/bin/pktlb"]
@@ -107,7 +107,7 @@ WATCHED = [
 
 
 @pytest.mark.parametrize(("environment", "expected"), WATCHED, ids=str)
-def test_the_watchdog_is_fed_twice_as_often_as_it_asks(
+def test_the_watchdog_is_told_twice_as_often_as_it_asks(
     environment: dict[str, str], expected: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("WATCHDOG_USEC", "WATCHDOG_PID"):
