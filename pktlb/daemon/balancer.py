@@ -16,7 +16,8 @@ from pktlb.daemon.site import TUN, Served, Site, placed
 from pktlb.daemon.vicinity import Vicinity
 from pktlb.engine.choose import choose, make_engine, worker_count
 from pktlb.engine.datapath.tables import Tables
-from pktlb.engine.engine import Engine, Plane
+from pktlb.engine.engine import Engine
+from pktlb.engine.plane import Plane
 from pktlb.engine.wire.tun import Tun
 from pktlb.errors import ConfigError, KernelError
 from pktlb.host import guard

@@ -22,7 +22,7 @@ from pktlb.engine.datapath.keys import FlowKey, destination, source
 from pktlb.engine.datapath.tables import ServiceKey, service_key
 from pktlb.engine.datapath.tally import Count
 from pktlb.engine.datapath.tcp import State
-from pktlb.engine.engine import AnyFlow
+from pktlb.engine.plane import AnyFlow
 from pktlb.errors import ConfigError, KernelError
 from pktlb.model import Endpoint, OnRemove
 from pktlb.plan.change import Change, Held, at_start, difference, effect, said

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from pktlb.config.config import Config
 from pktlb.config.service import Backend, Service
-from pktlb.engine.datapath.pipeline import SOURCE_PORTS
+from pktlb.engine.datapath.limits import SOURCE_PORTS
 from pktlb.engine.wire.filter import EVERYTHING, NOTHING, Program, Side
 from pktlb.errors import ConfigError
 from pktlb.host.guard import Guard

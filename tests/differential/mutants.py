@@ -11,16 +11,15 @@ from typing import Any, Final
 
 from pktlb.engine.datapath import (
     checksum,
+    direct,
     flow,
     forward,
     fragment,
     icmp,
-    indirect,
     limiter,
     opening,
     packet,
     pin,
-    pipeline,
     related,
     reset,
     rewrite,
@@ -32,10 +31,13 @@ from pktlb.engine.datapath import (
     trail,
     ways,
 )
+from pktlb.engine.datapath.direct import Direct
 from pktlb.engine.datapath.frame import Frame
+from pktlb.engine.datapath.indirect import Indirect
 from pktlb.engine.datapath.keys import FlowKey, destination
+from pktlb.engine.datapath.limits import Limits
 from pktlb.engine.datapath.outcome import Outcome
-from pktlb.engine.datapath.pipeline import Dataplane, Limits
+from pktlb.engine.datapath.pipeline import Dataplane
 from pktlb.engine.datapath.schedule import Chosen, Standing
 from pktlb.engine.datapath.siphash import siphash
 from pktlb.engine.datapath.tables import ServiceTable, Tables
@@ -106,7 +108,7 @@ _deltas, _hashed = flow._deltas, schedule.hashed
 _hold, _release, _is_over = pin.Pins.hold, pin.Pins.release, pin._is_over
 _fate, _course, _answer_reset = reset.fate, reset.course, reset.answer
 _instead = reset.instead
-_off_course = Dataplane._off_course
+_off_course = Direct._off_course
 _not_full, _standing_adapt = schedule._not_full, schedule.Standing.adapt
 
 
@@ -201,7 +203,7 @@ def _course_of_stream(flow: Any, view: Any, tables: Tables) -> reset.Course:
 
 
 def _reset_and_open(
-    self: Dataplane, frame: Frame, view: Any, flow: Any, course: reset.Course, now: float
+    self: Direct, frame: Frame, view: Any, flow: Any, course: reset.Course, now: float
 ) -> Outcome:
     state = flow.state
     outcome = _off_course(self, frame, view, flow, course, now)
@@ -212,7 +214,7 @@ def _reset_and_open(
 
 
 def _reset_one_end(
-    self: Dataplane, frame: Frame, view: Any, flow: Any, course: reset.Course, now: float
+    self: Direct, frame: Frame, view: Any, flow: Any, course: reset.Course, now: float
 ) -> Outcome:
     outcome = _off_course(self, frame, view, flow, course, now)
     frames = outcome.frames[:1] if outcome.reason is Reason.RESET else outcome.frames
@@ -289,11 +291,11 @@ MUTANTS: Final = [
     Mutant("who has just left is forgotten first", pin.Pins, "release", _release_first),
     Mutant("a pin stays what it was", pin.Pins, "hold", _hold_as_it_was),
     Mutant("a pin lasts as long as its first flow said", pin.Pins, "hold", _hold_at_first),
-    Mutant("a client stays where no flows are taken", pipeline, "stay", _stay_anywhere),
-    Mutant("nobody stays", pipeline, "stay", lambda table, tally: None),
+    Mutant("a client stays where no flows are taken", direct, "stay", _stay_anywhere),
+    Mutant("nobody stays", direct, "stay", lambda table, tally: None),
     Mutant("expiry leaves pins alone", pin.Pins, "expire", lambda self, now, most: 0),
     Mutant("no prefix is cut", schedule, "masked", lambda address, prefix: address),
-    Mutant("both directions hash differently", pipeline, "hashed",
+    Mutant("both directions hash differently", direct, "hashed",
            lambda fields, key, frame: _hashed(fields._replace(symmetric=False), key, frame)),
     Mutant("gone services leave their counts behind", schedule.Schedulers, "_forget",
            lambda self, kept: None),
@@ -322,7 +324,7 @@ MUTANTS: Final = [
     Mutant("a quotation is not translated", related, "_translate_quoted", lambda *all: None),
     Mutant("a translated error keeps its checksum", related, "_finish", lambda *all: None),
     Mutant("all errors about tunnels are told", forward.Forwarder, "relay", _relay),
-    Mutant("whoever is at the end of a tunnel does not matter", indirect.Indirect, "_is_tunnel",
+    Mutant("whoever is at the end of a tunnel does not matter", Indirect, "_is_tunnel",
            staticmethod(lambda flow, around: flow.mode is Mode.TUNNEL)),
     Mutant("the VIP speaks to everybody", Ways, "_answerer",
            lambda self, frame, flow, from_client: destination(flow.key).address),
@@ -344,11 +346,11 @@ MUTANTS: Final = [
            lambda self, fragment: False),
     Mutant("a complete packet is remembered", trail.Trail, "complete",
            property(lambda self: False)),
-    Mutant("fragments all are whole", indirect.Indirect, "_is_held",
+    Mutant("fragments all are whole", Indirect, "_is_held",
            lambda self, frame, view: False),
-    Mutant("what was there is spread again", Dataplane, "_was_there", lambda self, frame: False),
-    Mutant("SYN+ACK is picked up", pipeline, "is_under_way", lambda flags: bool(flags & 0x10)),
-    Mutant("what is picked up is always open", pipeline, "taken_up",
+    Mutant("what was there is spread again", Ways, "_was_there", lambda self, frame: False),
+    Mutant("SYN+ACK is picked up", direct, "is_under_way", lambda flags: bool(flags & 0x10)),
+    Mutant("what is picked up is always open", direct, "taken_up",
            lambda flags, two_way: State.ESTABLISHED),
     Mutant("the kernel's ICMP is ours", tables, "_KERNELS", frozenset()),
     Mutant("the widest range counts", tables.Ends, "find", _find_widest),
@@ -356,8 +358,8 @@ MUTANTS: Final = [
            _give_back_first),
     Mutant("what came back rests less", snat, "REST", snat.REST - 1),
     Mutant("one port fewer is tried", opening, "_CLASH_TRIES", 63),
-    Mutant("no flow moves to another backend", pipeline, "_MOVABLE", frozenset()),
-    Mutant("a closed flow holds its port", Dataplane, "_reopens", lambda self, flow, view: False),
+    Mutant("no flow moves to another backend", direct, "_MOVABLE", frozenset()),
+    Mutant("a closed flow holds its port", Direct, "_reopens", lambda self, flow, view: False),
     Mutant("the longest tunnelled packet is a byte shorter", forward, "LONGEST_INSIDE",
            {4: 0xFFFF - 21, 16: 0xFFFF}),
     Mutant("the longest packet in IPv6 is a byte shorter", forward, "LONGEST_INSIDE",
@@ -372,18 +374,18 @@ MUTANTS: Final = [
     Mutant("connections through next hops are reset", reset, "course", _course_of_stream),
     Mutant("who was removed hears of no end", Ways, "_has_way", lambda *all: False),
     Mutant("there is always a way", Ways, "_has_way", lambda *all: True),
-    Mutant("a connection that was reset stays open", Dataplane, "_off_course", _reset_and_open),
+    Mutant("a connection that was reset stays open", Direct, "_off_course", _reset_and_open),
     Mutant("SYN and FIN are not counted where they are reset", reset, "answer",
            _reset_without_counting),
     Mutant("a reset does not acknowledge", reset, "answer",
            lambda frame, view: _answer_reset(frame, view._replace(tcp_flags=0x10))),
-    Mutant("only the sender hears of a reset", Dataplane, "_off_course", _reset_one_end),
+    Mutant("only the sender hears of a reset", Direct, "_off_course", _reset_one_end),
     Mutant("a reset that goes on does not acknowledge", reset, "instead",
            lambda frame, view: _instead(frame, view._replace(tcp_flags=0))),
     Mutant("replies are killed as well", flow.FlowTable, "of_client",
            lambda self, key: self._flows.get(key)),
     *(
-        Mutant(f"{name} misses {state.name}, {event.name}", pipeline, name,
+        Mutant(f"{name} misses {state.name}, {event.name}", direct, name,
                {each: to for each, to in table.items() if each != (state, event)})
         for name, table in (("TWO_WAY", TWO_WAY), ("ONE_WAY", ONE_WAY))
         for state, event in table

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 from scapy.utils import RawPcapReader
 
 from pktlb.engine.datapath.frame import NO_OFFLOAD
-from pktlb.engine.datapath.pipeline import SOURCE_PORTS, Limits
+from pktlb.engine.datapath.limits import SOURCE_PORTS, Limits
 from pktlb.engine.datapath.tables import NextHop, PortInfo, ServiceTable, Tables
 from pktlb.model import Endpoint, Mode, Proto, Scheduler, Vip
 from pktlb.plan import slots as tables_of

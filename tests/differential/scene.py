@@ -9,7 +9,7 @@ from enum import Enum
 from random import Random
 from typing import Any, Final
 
-from pktlb.engine.datapath.pipeline import SOURCE_PORTS, Limits
+from pktlb.engine.datapath.limits import SOURCE_PORTS, Limits
 from pktlb.engine.datapath.tables import NextHop, PortInfo, ServiceKey, ServiceTable, Tables
 from pktlb.model import (
     HASHES,
@@ -171,12 +171,12 @@ class Scene:
         still there, as if control were wrong."""
         old = self._any_service()
         if old is not None and old.members and self.rng.random() < 0.2:
-            self.removed[old.key, self.rng.choice(old.members)] = self._policy()
+            self.removed[old.key, self.rng.choice(old.members)] = self._on_remove()
         for gone in list(self.removed):
             if self.rng.random() < 0.3:
                 del self.removed[gone]
             elif self.rng.random() < 0.3:
-                self.removed[gone] = self._policy()
+                self.removed[gone] = self._on_remove()
 
     def toggle_hop(self) -> None:
         """The way to a backend is lost, or found, perhaps elsewhere."""
@@ -286,9 +286,9 @@ class Scene:
         for backend in before.members:
             self.removed.pop((before.key, backend), None)
             if backend not in members and self.rng.random() < 0.8:
-                self.removed[before.key, backend] = self._policy()
+                self.removed[before.key, backend] = self._on_remove()
 
-    def _policy(self) -> OnRemove:
+    def _on_remove(self) -> OnRemove:
         return self.rng.choice((OnRemove.RESET, OnRemove.RESET, OnRemove.DROP, OnRemove.KEEP))
 
     def _modes(self, vip: Vip, mode: Mode, backends: list[Endpoint]) -> tuple[Mode, ...]:

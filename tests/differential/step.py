@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pktlb.engine.datapath.frame import Frame, Offload
 from pktlb.engine.datapath.keys import FlowKey, address_of, format_key, port_of
-from pktlb.engine.datapath.pipeline import Limits
+from pktlb.engine.datapath.limits import Limits
 from pktlb.engine.datapath.tables import ServiceTable, Tables
 from pktlb.model import HASHES, format_address
 from tests.support.gateway import describe
@@ -105,8 +105,8 @@ def tell_tables(tables: Tables) -> str:
         f"snat {' '.join(map(format_address, sorted(tables.snat)))}",
         f"own {' '.join(map(format_address, sorted(tables.own)))} ports {tables.own_ports}",
         *(
-            f"removed {key.hex()} {gone} {policy.name}"
-            for (key, gone), policy in tables.removed.items()
+            f"removed {key.hex()} {gone} {on_remove.name}"
+            for (key, gone), on_remove in tables.removed.items()
         ),
         f"hash key {tables.hash_key.hex()}",
         f"spread {sorted(tables.spread)} not from {[m.hex() for m in sorted(tables.appliances)]}",

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Final
 
+from pktlb.engine.datapath.limits import Limits
 from pktlb.engine.datapath.outcome import Outcome
-from pktlb.engine.datapath.pipeline import Limits
 from pktlb.engine.datapath.tables import Tables
 from tests.differential.step import Step, tell, tell_limits, tell_tables
 from tests.differential.twins import DifferenceError, Pair, Twins

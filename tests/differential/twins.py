@@ -5,13 +5,15 @@ from typing import Any, Final, NamedTuple
 
 from pktlb.engine.datapath.frame import Frame
 from pktlb.engine.datapath.keys import format_key
+from pktlb.engine.datapath.limits import Limits
 from pktlb.engine.datapath.outcome import Outcome
-from pktlb.engine.datapath.pipeline import Dataplane, Limits
+from pktlb.engine.datapath.pipeline import Dataplane
 from pktlb.engine.datapath.tables import Tables
 from pktlb.engine.datapath.tcp import State
+from pktlb.engine.plane import Plane
 from pktlb.model import Reason
 from tests.differential.step import Arrival, Expiry, Kill, Restart, Step, Swap, tell_frame
-from tests.support.gateway import MakePlane, Plane
+from tests.support.gateway import MakePlane
 
 LOOK_EVERY: Final = 64
 "Steps between two comparisons of all flows and counts, which cost more than a frame."

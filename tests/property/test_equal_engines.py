@@ -5,7 +5,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from pktlb.engine.datapath.frame import NO_OFFLOAD
-from pktlb.engine.datapath.pipeline import Limits
+from pktlb.engine.datapath.limits import Limits
 from pktlb.model import Mode, Reason
 from tests.differential.engines import ENGINES
 from tests.differential.soak import run

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scapy.layers.inet6 import IPv6ExtHdrDestOpt, IPv6ExtHdrHopByHop
 
 from pktlb.engine.datapath.frame import NO_OFFLOAD, Frame, Offload
-from pktlb.engine.datapath.pipeline import Limits
+from pktlb.engine.datapath.limits import Limits
 from pktlb.engine.datapath.tables import Tables
 from pktlb.model import Mode, Proto, Reason, Scheduler, Verdict, Vip
 from tests.support.gateway import ANY, TIMEOUTS, Gateway, MakePlane, service, tables

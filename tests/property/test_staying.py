@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pktlb.engine.datapath.frame import Frame
-from pktlb.engine.datapath.pipeline import Limits
+from pktlb.engine.datapath.limits import Limits
 from pktlb.engine.datapath.tables import Tables
 from pktlb.model import Mode, Reason, Scheduler, Timeouts
 from tests.support.gateway import MakePlane, service, tables

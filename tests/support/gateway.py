@@ -5,18 +5,15 @@ one reason is counted, a verdict has the frames it should, what leaves is sound 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from pktlb.engine.datapath.frame import Frame
-from pktlb.engine.datapath.keys import FlowKey
+from pktlb.engine.datapath.limits import Limits
 from pktlb.engine.datapath.outcome import Outcome
-from pktlb.engine.datapath.pipeline import Limits
-from pktlb.engine.datapath.tables import NextHop, PortInfo, ServiceKey, ServiceTable, Tables
-from pktlb.engine.datapath.tally import Count, Tally
-from pktlb.engine.datapath.tcp import State
+from pktlb.engine.datapath.tables import NextHop, PortInfo, ServiceTable, Tables
+from pktlb.engine.plane import Plane
 from pktlb.model import (
     HASHES,
-    Endpoint,
     HashOn,
     Mode,
     Proto,
@@ -46,58 +43,6 @@ from tests.support.packets import (
     vip,
 )
 from tests.support.sound import assert_sound, is_fragment, is_unsummed
-
-
-class AnyFlow(Protocol):
-    """What every engine tells of a flow."""
-
-    @property
-    def key(self) -> FlowKey: ...
-    @property
-    def reverse(self) -> FlowKey | None: ...
-    @property
-    def backend(self) -> Endpoint: ...
-    @property
-    def tally(self) -> Tally: ...
-    @property
-    def state(self) -> State: ...
-    @property
-    def mode(self) -> Mode: ...
-    @property
-    def seen(self) -> float: ...
-    @property
-    def client_mac(self) -> bytes: ...
-    @property
-    def client_port(self) -> int: ...
-    @property
-    def killed(self) -> bool: ...
-
-
-class Flows(Protocol):
-    """A look at a flow table."""
-
-    def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[AnyFlow]: ...
-
-
-class Plane(Protocol):
-    """The datapath of any engine."""
-
-    @property
-    def flows(self) -> Flows: ...
-    @property
-    def counts(self) -> dict[Reason, int]: ...
-    @property
-    def pin_count(self) -> int: ...
-    def tallies(self) -> dict[tuple[ServiceKey, Endpoint], Count]: ...
-    def swap(self, tables: Tables) -> None: ...
-    def kill(self, keys: Iterable[FlowKey]) -> int: ...
-    def dump(self, now: float, with_ports: bool = True) -> bytes: ...
-    def expect(self, flows: int) -> None: ...
-    def load(self, data: bytes, now: float) -> int: ...
-    def expire(self, now: float, most: int = 256) -> int: ...
-    def handle(self, frame: Frame, now: float) -> Outcome: ...
-
 
 MakePlane = Callable[[Tables, Limits], Plane]
 "What makes a datapath; every engine must pass the same tests."

@@ -18,22 +18,22 @@ def before(mode: Mode, proto: Proto = Proto.TCP, world: World = V4) -> Tables:
 
 
 def after(
-    policy: OnRemove, mode: Mode, proto: Proto = Proto.TCP, world: World = V4
+    on_remove: OnRemove, mode: Mode, proto: Proto = Proto.TCP, world: World = V4
 ) -> Tables:  # fmt: skip
     """Backend a was removed, b has come."""
     was = service(mode, {"a": 1}, proto=proto, at=world.vip())
-    gone = {(was.key, was.backends[0]): policy}
+    gone = {(was.key, was.backends[0]): on_remove}
     return tables(service(mode, {"b": 1}, proto=proto, at=world.vip()), removed=gone)
 
 
 def removed(
-    engine: MakePlane, policy: OnRemove, mode: Mode = Mode.NAT, world: World = V4
+    engine: MakePlane, on_remove: OnRemove, mode: Mode = Mode.NAT, world: World = V4
 ) -> Gateway:
     """There is a connection to a backend that was removed."""
     gateway = Gateway(engine, before(mode, world=world))
     gateway.sends(tcp(world.client(), world.vip(), "S"))
     gateway.sends(tcp(world.client(), world.vip(), "A"))
-    gateway.plane.swap(after(policy, mode, world=world))
+    gateway.plane.swap(after(on_remove, mode, world=world))
     return gateway
 
 

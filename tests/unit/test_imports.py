@@ -198,7 +198,7 @@ def test_there_is_something_to_read() -> None:
         "pktlb.model",
         "pktlb.engine.datapath",
     } <= modules().keys()
-    assert "pktlb.engine.datapath.icmp" in modules()["pktlb.engine.datapath.pipeline"]
+    assert "pktlb.engine.datapath.icmp" in modules()["pktlb.engine.datapath.direct"]
 
 
 BREACHES = [

@@ -6,7 +6,7 @@ from pktlb.engine.datapath import icmp, related
 from pktlb.engine.datapath.flow import Flow
 from pktlb.engine.datapath.fragment import fragments
 from pktlb.engine.datapath.frame import NEEDS_CHECKSUM, Frame
-from pktlb.engine.datapath.icmp import Problem
+from pktlb.engine.datapath.icmp import IcmpError
 from pktlb.engine.datapath.keys import FlowKey
 from pktlb.engine.datapath.limiter import Limiter
 from pktlb.engine.datapath.outcome import Outcome
@@ -56,7 +56,7 @@ class Forwarder:
         most = max(room, MIN_IPV6_MTU) if way.tunnel and view.size == 16 else room
         size = _packet_size(frame, view)
         if size > most and view.dont_fragment:
-            return self.refuse(frame, view, Problem.TOO_BIG, way.answerer, now, most)
+            return self.refuse(frame, view, IcmpError.TOO_BIG, way.answerer, now, most)
         # Also where it goes on whole: a tunnel's packets may arrive labelled as the TCP inside.
         if frame.offload.gso_type and not can_segment(frame.offload, view):
             return Outcome(Reason.UNSEGMENTABLE)
@@ -75,18 +75,18 @@ class Forwarder:
         self,
         frame: Frame,
         view: View,
-        problem: Problem,
+        error: IcmpError,
         source: bytes | None,
         now: float,
         mtu: int = 0,
     ) -> Outcome:
         """What is wrong, told to the sender of a frame as it arrived, where that may be told."""
-        reason = problem.reason
+        reason = error.reason
         if source is None or not icmp.may_answer(frame, view):
             return Outcome(reason)
         if not self._limiter.allows(icmp.sender(frame, view), now):
             return Outcome(Reason.UNANSWERED)
-        return Outcome(reason, (icmp.answer(frame, view, problem, source, mtu),))
+        return Outcome(reason, (icmp.answer(frame, view, error, source, mtu),))
 
     def relay(self, frame: Frame, view: View, flow: Flow, hop: NextHop, now: float) -> Outcome:
         """An error about a tunnel's packet, told to the client whose packet was inside."""

@@ -10,7 +10,7 @@ from typing import Final
 from pktlb.engine.datapath import checksum, icmp
 from pktlb.engine.datapath.flow import Flow
 from pktlb.engine.datapath.frame import Frame
-from pktlb.engine.datapath.icmp import Problem
+from pktlb.engine.datapath.icmp import IcmpError
 from pktlb.engine.datapath.keys import FlowKey, destination, source
 from pktlb.engine.datapath.packet import (
     ADDRESSES,
@@ -96,14 +96,14 @@ def about_inside(
     assert quote is not None
     outer = 4 if view.proto == Proto.ICMP else 16
     kind = icmp.Kind(data[at], data[at + 1])
-    too_big = kind == Problem.TOO_BIG.kinds[outer]
+    too_big = kind == IcmpError.TOO_BIG.kinds[outer]
     mtu = 0
     if too_big:
         field = data[at + (6 if outer == 4 else 4) : at + 8]
         mtu = min(int.from_bytes(field, "big") or _MTU_UNKNOWN, 0xFFFF) - HEADER[outer]
         mtu = max(mtu, _MIN_IPV4_MTU if len(client) == 4 else MIN_IPV6_MTU)
-    problem = Problem.TOO_BIG if too_big else Problem.HOST_UNREACHABLE
-    message = icmp.error(problem, vip, client, data[quote.ip : quote.end], mtu)
+    error = IcmpError.TOO_BIG if too_big else IcmpError.HOST_UNREACHABLE
+    message = icmp.error_packet(error, vip, client, data[quote.ip : quote.end], mtu)
     return Frame(hop.port, bytearray(hop.macs) + ETHERTYPE[len(client)] + message)
 
 

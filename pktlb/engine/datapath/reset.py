@@ -51,16 +51,16 @@ def fate(flow: Flow, tables: Tables) -> OnRemove | None:
 
 def course(flow: Flow, view: View, tables: Tables) -> Course:
     """Where a packet of a flow stands that may have such a fate."""
-    policy = fate(flow, tables)
-    if policy is None:
+    on_remove = fate(flow, tables)
+    if on_remove is None:
         return Course.GOES_ON
     if flow.state is State.DATAGRAMS or (flow.any and not flow.killed):
-        moves = flow.state is State.DATAGRAMS or policy is not OnRemove.KEEP
+        moves = flow.state is State.DATAGRAMS or on_remove is not OnRemove.KEEP
         from_client = view.key == flow.key
         return Course.MOVES if moves and from_client and not view.is_later else Course.GOES_ON
-    if policy is OnRemove.KEEP:
+    if on_remove is OnRemove.KEEP:
         return Course.GOES_ON
-    if policy is OnRemove.DROP or view.is_later:
+    if on_remove is OnRemove.DROP or view.is_later:
         return Course.IS_CUT
     return Course.IS_RESET
 

@@ -8,7 +8,7 @@ from scapy.layers.inet6 import IPv6ExtHdrDestOpt, IPv6ExtHdrHopByHop
 from scapy.packet import Padding
 
 from pktlb.engine.datapath.frame import NEEDS_CHECKSUM, Frame, Offload
-from pktlb.engine.datapath.pipeline import Limits
+from pktlb.engine.datapath.limits import Limits
 from pktlb.engine.datapath.tables import Tables
 from pktlb.model import Mode, Proto, Reason
 from tests.support.cases import Case, both

@@ -28,7 +28,7 @@ from tests.support.packets import (
 from tests.support.removal import after, before, key_of, on_the_way, removed, rst, segment
 
 MODES = pytest.mark.parametrize("mode", Mode)
-POLICIES = pytest.mark.parametrize("policy", OnRemove)
+EACH_ON_REMOVE = pytest.mark.parametrize("on_remove", OnRemove)
 RESET, DROP, KEEP = OnRemove.RESET, OnRemove.DROP, OnRemove.KEEP
 
 
@@ -71,23 +71,25 @@ def test_or_it_goes_on_to_its_end(engine: MakePlane, mode: Mode) -> None:
 
 
 @MODES
-@pytest.mark.parametrize("policy", [RESET, DROP])
-def test_a_client_may_begin_anew_at_once(engine: MakePlane, mode: Mode, policy: OnRemove) -> None:
-    gateway = removed(engine, policy, mode)
+@pytest.mark.parametrize("on_remove", [RESET, DROP])
+def test_a_client_may_begin_anew_at_once(
+    engine: MakePlane, mode: Mode, on_remove: OnRemove
+) -> None:
+    gateway = removed(engine, on_remove, mode)
     assert gateway.sends(tcp(client(), vip(), "S")).dst == backend("b").mac
     assert gateway.sends(tcp(client(), vip(), "A")).dst == backend("b").mac
     assert len(gateway.plane.flows) == 1
 
 
 @MODES
-@POLICIES
-def test_datagrams_go_elsewhere_at_once(engine: MakePlane, mode: Mode, policy: OnRemove) -> None:
+@EACH_ON_REMOVE
+def test_datagrams_go_elsewhere_at_once(engine: MakePlane, mode: Mode, on_remove: OnRemove) -> None:
     gateway = Gateway(engine, before(mode, Proto.UDP))
     question = udp(client(), vip(), bytes(64))
     first, later = fragmented(udp(client(), vip(), bytes(64)), 32, 9)[:2]
     gateway.sends(question)
     gateway.sends(first)
-    gateway.plane.swap(after(policy, mode, Proto.UDP))
+    gateway.plane.swap(after(on_remove, mode, Proto.UDP))
     if mode is Mode.NAT:
         assert gateway.reason(udp(backend(), via(DMZ, client()))) is Reason.RETURNED
     assert gateway.sends(later).dst == backend("a").mac, "with its first fragment"
@@ -98,13 +100,13 @@ def test_datagrams_go_elsewhere_at_once(engine: MakePlane, mode: Mode, policy: O
         assert gateway.reason(reply) is Reason.RETURNED
 
 
-@POLICIES
+@EACH_ON_REMOVE
 def test_a_service_that_is_gone_has_no_flows_of_datagrams(
-    engine: MakePlane, policy: OnRemove
+    engine: MakePlane, on_remove: OnRemove
 ) -> None:
     gateway = Gateway(engine, before(Mode.NAT, Proto.UDP))
     gateway.sends(udp(client(), vip()))
-    gateway.plane.swap(tables(removed=after(policy, Mode.NAT, Proto.UDP).removed))
+    gateway.plane.swap(tables(removed=after(on_remove, Mode.NAT, Proto.UDP).removed))
     gateway.expect(udp(client(), vip()), Reason.NOT_OURS)
     assert len(gateway.plane.flows) == 0
 
@@ -118,13 +120,15 @@ def test_but_resets_its_connections(engine: MakePlane) -> None:
     gateway.expect(tcp(client(), vip(), "S"), Reason.NOT_OURS)
 
 
-@pytest.mark.parametrize("policy", [RESET, DROP])
-def test_later_fragments_of_a_connection_are_dropped(engine: MakePlane, policy: OnRemove) -> None:
+@pytest.mark.parametrize("on_remove", [RESET, DROP])
+def test_later_fragments_of_a_connection_are_dropped(
+    engine: MakePlane, on_remove: OnRemove
+) -> None:
     gateway = Gateway(engine, before(Mode.NAT))
     gateway.sends(tcp(client(), vip(), "S"))
     first, later, *_ = fragmented(tcp(client(), vip(), "A", bytes(200), df=False), 64)
     gateway.sends(first)
-    gateway.plane.swap(after(policy, Mode.NAT))
+    gateway.plane.swap(after(on_remove, Mode.NAT))
     gateway.expect(later, Reason.REMOVED)
 
 
@@ -143,17 +147,17 @@ def test_nobody_answers_what_was_sent_to_many(engine: MakePlane) -> None:
     assert flow.state is not State.CLOSED
 
 
-@POLICIES
+@EACH_ON_REMOVE
 def test_next_hops_are_replaced_where_nothing_is_agreed(
-    engine: MakePlane, policy: OnRemove
+    engine: MakePlane, on_remove: OnRemove
 ) -> None:
     was = service(Mode.DSR, {"a": 1}, at=ANY)
     gateway = Gateway(engine, tables(was))
     there = vip(address="203.0.113.7")
     assert gateway.sends(tcp(client(), there, "S")).dst == backend("a").mac
-    gone = {(was.key, was.backends[0]): policy}
+    gone = {(was.key, was.backends[0]): on_remove}
     gateway.plane.swap(tables(service(Mode.DSR, {"b": 1}, at=ANY), removed=gone))
-    name = "a" if policy is KEEP else "b"
+    name = "a" if on_remove is KEEP else "b"
     assert gateway.sends(tcp(client(), there, "A")).dst == backend(name).mac
 
 

@@ -58,7 +58,7 @@ def resets(world: World) -> Iterator[tuple[Any, Packet, Packet]]:
 def test_a_client_s_packets_are_reset_at_both_ends(
     engine: MakePlane, mode: Mode, world: World
 ) -> None:
-    gateway, as_ever = (removed(engine, policy, mode, world) for policy in (RESET, KEEP))
+    gateway, as_ever = (removed(engine, on_remove, mode, world) for on_remove in (RESET, KEEP))
     for now, (given, answer, instead) in enumerate(resets(world)):
         on = as_ever.receive(instead, float(now)).frames
         gateway.expect(given, Reason.RESET, answer, *on, now=float(now))
