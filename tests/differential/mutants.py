@@ -329,7 +329,7 @@ MUTANTS: Final = [
     Mutant("the VIP speaks to everybody", Ways, "_answerer",
            lambda self, frame, flow, from_client: destination(flow.key).address),
     Mutant("what is dialled is never given to the backend", opening, "_dialled",
-           lambda backend, key: backend),
+           lambda chosen, key: chosen),
     Mutant("one datagram's flow is not used again", opening.Opening, "single",
            lambda self, key, chosen, now: None),
     Mutant("an unknown MTU is 577", related, "_MTU_UNKNOWN", 577),

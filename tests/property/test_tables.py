@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from pktlb.engine.datapath import checksum
 from pktlb.engine.datapath.flow import Flow, FlowTable
 from pktlb.engine.datapath.keys import FlowKey, destination, endpoint_key, flow_key
+from pktlb.engine.datapath.schedule import Chosen
 from pktlb.engine.datapath.snat import SourcePorts
 from pktlb.engine.datapath.tally import Tally
 from pktlb.engine.datapath.tcp import State
@@ -79,7 +80,8 @@ class Pair:
         self.bury(dead)
         assert full or not self.left
         if len(self.slow.flows) < CAPACITY:
-            self.fast.add(Flow(forth, back, Mode.NAT, backend().endpoint, Tally()), state, self.now)
+            chosen = Chosen(backend().endpoint, Tally(), Mode.NAT)
+            self.fast.add(Flow(forth, back, chosen), state, self.now)
             self.slow.add((forth, back), LASTS[state], self.now)
 
     def bury(self, dead: list[SlowFlow]) -> None:

@@ -7,6 +7,7 @@ exactly one `Reason`. The way of a packet: `Dataplane` parses it and tells the k
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from pktlb.engine.datapath.dump import pack, unpack, widened
 from pktlb.engine.datapath.flow import FlowTable
@@ -14,7 +15,7 @@ from pktlb.engine.datapath.frame import Frame
 from pktlb.engine.datapath.indirect import Indirect
 from pktlb.engine.datapath.keys import FlowKey
 from pktlb.engine.datapath.limits import Limits
-from pktlb.engine.datapath.memory import Loader, save
+from pktlb.engine.datapath.memory import Contents, Loader, save
 from pktlb.engine.datapath.outcome import Outcome
 from pktlb.engine.datapath.packet import parse
 from pktlb.engine.datapath.tables import ServiceKey, Tables
@@ -29,7 +30,8 @@ class Dataplane(Indirect):
     def __init__(self, tables: Tables, limits: Limits) -> None:
         super().__init__(tables, limits)
         self._vips = {table.key: table.vip for table in tables.all_services}
-        "Addresses of all services that the schedulers may remember."
+        "The addresses of all services that the schedulers may remember."
+        self._contents = Contents(self._flows, self._pins, self._schedulers, self._ports)
 
     @property
     def flows(self) -> FlowTable:
@@ -46,48 +48,47 @@ class Dataplane(Indirect):
         return len(self._pins)
 
     def tallies(self) -> dict[tuple[ServiceKey, Endpoint], Count]:
-        """What came of each backend that belongs to its service, or has flows."""
+        """What was counted for each backend that belongs to its service or has flows."""
         return self._schedulers.counts()
 
     def has_flows(self, service: ServiceKey, backend: Endpoint) -> bool:
-        """Whether there are any of a service to a backend, open or not."""
+        """Whether the table holds a flow, open or closed, of the service to the backend."""
         tally = self._schedulers.tally(service, backend)
         return tally is not None and tally.flows > 0
 
     def swap(self, tables: Tables) -> None:
-        """From the next frame on, these tables. The SNAT addresses stay those of the start."""
+        """Decide by these tables from the next frame on; the SNAT addresses stay those of the
+        start."""
         self._tables = tables
         self._schedulers.adapt(tables)
         self._vips |= {table.key: table.vip for table in tables.all_services}
 
     def dump(self, now: float, with_ports: bool = True) -> bytes:
-        """Everything remembered, for the next process; the order of the source ports, which never
-        changes, may be left out."""
-        self.expire(now, len(self._flows) + len(self._pins))  # whose time is over stays behind
+        """All that the plane remembers; what has expired is left out. The order of the source
+        ports never changes; `with_ports` says whether it is contained."""
+        self.expire(now, len(self._flows) + len(self._pins))
         counts = {reason.name: count for reason, count in self._counts.items()}
-        ports = self._ports.ports if with_ports else ()
-        memory = save(self._flows, self._pins, self._schedulers, self._vips, ports, counts, now)
-        return pack(memory)
+        memory = save(self._contents, self._vips, counts, now)
+        return pack(memory if with_ports else replace(memory, ports=()))
 
     def expect(self, flows: int) -> None:
-        """So many are about to be loaded: nothing is to be done for that beforehand."""
+        """Prepare for the `load` of so many flows: there is nothing to do."""
 
     def load(self, data: bytes, now: float) -> int:
-        """Take over what an engine has dumped, before there are frames; returns how many flows.
-        `StateError` where it cannot be read: then nothing is taken over."""
+        """Take over what a plane has dumped, before the first frame; returns how many flows.
+        Raises `StateError`, and takes over nothing, where `data` cannot be read."""
         memory, tables = unpack(data), self._tables
         wide = widened(tables, memory)
         self.swap(wide)
-        loader = Loader(memory, wide, self._flows, self._pins, self._schedulers, self._ports, now)
-        loaded = loader.load()
+        loaded = Loader(memory, wide, self._contents, now).load()
         self.swap(tables)
         for name, count in memory.counts.items():
             self._counts[Reason[name]] += count
         return loaded
 
     def kill(self, keys: Iterable[FlowKey]) -> int:
-        """End the flows of these keys, as their clients send: datagrams' are forgotten, TCP's reset
-        at their next packet. Returns how many there were."""
+        """End the flows whose clients send packets of these keys: datagrams' flows are forgotten,
+        TCP's are reset at their next packet. Returns how many flows there were."""
         found = 0
         for flow in filter(None, map(self._flows.of_client, keys)):
             found += 1
@@ -98,14 +99,14 @@ class Dataplane(Indirect):
         return found
 
     def expire(self, now: float, most: int = 256) -> int:
-        """Forget up to `most` flows and pins whose time is over, and fragments; returns how many of
-        the former."""
+        """Forget up to `most` flows and pins whose time is over, and as many packets of which
+        fragments are missing; returns how many flows and pins."""
         self._trails.expire(now, most)
         flows = self._flows.expire(now, most)
         return flows + self._pins.expire(now, most - flows)
 
     def handle(self, frame: Frame, now: float) -> Outcome:
-        """Decide on one frame; `now` (seconds) never goes back. `frame` is rewritten in place."""
+        """Decide on one frame, which is rewritten in place; `now` (seconds) never goes back."""
         outcome = self._step(frame, now)
         self._counts[outcome.reason] += 1
         return outcome

@@ -6,7 +6,7 @@ found.
 """
 
 from pktlb.engine.datapath.flow import Flow
-from pktlb.engine.datapath.forward import Forwarder, Way
+from pktlb.engine.datapath.forward import Forwarder
 from pktlb.engine.datapath.frame import Frame
 from pktlb.engine.datapath.icmp import IcmpError
 from pktlb.engine.datapath.keys import destination, source
@@ -14,6 +14,7 @@ from pktlb.engine.datapath.limits import Limits
 from pktlb.engine.datapath.outcome import Outcome
 from pktlb.engine.datapath.packet import IP, View
 from pktlb.engine.datapath.tables import NextHop, ServiceTable, Tables
+from pktlb.engine.datapath.way import Way
 from pktlb.model import Mode, Reason
 
 
@@ -37,8 +38,8 @@ class Ways:
             flow.tally.bytes_in += view.end - IP
         tunnel = flow.backend.address if flow.mode is Mode.TUNNEL else b""
         answerer = self._answerer(frame, flow, True) if reason is not Reason.RESET else None
-        way = Way(hop, flow.reverse, tunnel, answerer)
-        return self._forwarder.send(frame, view, flow, way, reason, now)
+        way = Way(flow, hop, flow.reverse, tunnel, answerer)
+        return self._forwarder.send(frame, view, way, reason, now)
 
     def _to_client(
         self, frame: Frame, view: View, flow: Flow, reason: Reason, now: float
@@ -51,8 +52,8 @@ class Ways:
             flow.tally.bytes_out += view.end - IP
         becomes = flow.key if flow.mode is Mode.NAT else None
         answerer = self._answerer(frame, flow, False) if reason is not Reason.RESET else None
-        way = Way(hop, becomes, b"", answerer)
-        return self._forwarder.send(frame, view, flow, way, reason, now)
+        way = Way(flow, hop, becomes, b"", answerer)
+        return self._forwarder.send(frame, view, way, reason, now)
 
     def _has_way(self, flow: Flow, from_client: bool) -> bool:
         """Whether a packet of the flow, from its client or to it, can be sent on."""

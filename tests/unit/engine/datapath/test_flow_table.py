@@ -2,6 +2,7 @@
 
 from pktlb.engine.datapath.flow import Flow, FlowTable
 from pktlb.engine.datapath.keys import flow_key
+from pktlb.engine.datapath.schedule import Chosen
 from pktlb.engine.datapath.tally import Tally
 from pktlb.engine.datapath.tcp import State
 from pktlb.model import Mode, Proto, Timeouts
@@ -14,12 +15,12 @@ def nat(port: int, tally: Tally | None = None) -> Flow:
     """A NAT flow of a client's port."""
     forth = flow_key(Proto.TCP, client(port).endpoint, vip().endpoint)
     back = flow_key(Proto.TCP, backend().endpoint, client(port).endpoint)
-    return Flow(forth, back, Mode.NAT, backend().endpoint, tally or Tally())
+    return Flow(forth, back, Chosen(backend().endpoint, tally or Tally(), Mode.NAT))
 
 
 def dsr(port: int) -> Flow:
     forth = flow_key(Proto.TCP, client(port).endpoint, vip().endpoint)
-    return Flow(forth, None, Mode.DSR, backend().endpoint, Tally())
+    return Flow(forth, None, Chosen(backend().endpoint, Tally(), Mode.DSR))
 
 
 def test_a_nat_flow_is_found_in_both_directions_and_a_dsr_flow_in_one() -> None:
