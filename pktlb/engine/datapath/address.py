@@ -9,8 +9,8 @@ def is_host(address: bytes) -> bool:
 
 
 def is_forwardable(address: bytes) -> bool:
-    """Whether a router forwards to it: a host's address, and not link-local (RFC 3927, section 7; RFC
-    4291, section 2.5.6)."""
+    """Whether a router forwards to it: a host's address, and not link-local (RFC 3927, section
+    7; RFC 4291, section 2.5.6)."""
     if len(address) == 4:
         return is_host(address) and address[:2] != b"\xa9\xfe"
     return is_host(address) and not (address[0] == 0xFE and address[1] & 0xC0 == 0x80)

@@ -19,7 +19,8 @@ def word_sum(data: bytes | bytearray | memoryview) -> int:
 
 
 def checksum(data: bytes | bytearray | memoryview, start: int = 0) -> int:
-    """The checksum (16 bits) of `data`, whose checksum field is zero; `start` is a sum over more."""
+    """The checksum (16 bits) of `data`, whose checksum field is zero; `start` is a sum over
+    more."""
     total = word_sum(data) + start
     return ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
 

@@ -47,8 +47,8 @@ def unwrap(data: bytes, proto: int, vips: Container[bytes]) -> Unwrapped:
 
 
 def _offload(packet: bytes, size: int, header: int) -> Offload:
-    """The offload of a packet whose IP header has `header` bytes: a partial checksum, where the field
-    holds the sum over the pseudo-header alone."""
+    """The offload of a packet whose IP header has `header` bytes: a partial checksum, where the
+    field holds the sum over the pseudo-header alone."""
     proto = packet[9] if size == 4 else packet[6]
     at = _CHECKSUM_AT.get(proto)
     if at is None or len(packet) < header + at + 2:

@@ -1,5 +1,4 @@
-"""The memory of a plane as bytes, for the next process: it may have the other engine or another
-version.
+"""The memory of a plane as bytes, for the next process: of any engine, of this version or another.
 
 The first line is JSON and describes what follows: records of flows and pins, with the fields that
 the writer knew. A reader takes the fields that it knows as well, and gives its others their
@@ -105,7 +104,8 @@ def pack(memory: Memory) -> bytes:
 
 
 def unpack(data: bytes) -> Memory:
-    """The memory that `pack` has written. Raises `StateError` where the bytes are something else."""
+    """The memory that `pack` has written. Raises `StateError` where the bytes are something
+    else."""
     end = data.find(b"\n", 0, _LONGEST_LINE)
     try:
         head = json.loads(data[: max(end, 0)])
@@ -136,8 +136,8 @@ def unpack(data: bytes) -> Memory:
 
 
 def widened(tables: Tables, memory: Memory) -> Tables:
-    """The same tables, in which each backend that `memory` names is a member of its service; services
-    that `tables` lack are added without backends that take new flows."""
+    """The same tables, in which each backend that `memory` names is a member of its service;
+    services that `tables` lack are added without backends that take new flows."""
     of_service: dict[Vip, dict[Endpoint, None]] = {s[0]: {} for s in memory.standings if s}
     for tally in filter(None, memory.tallies):
         of_service.setdefault(tally.service, {})[tally.backend] = None
@@ -200,8 +200,8 @@ def _number(value: object) -> int:
 def _cut(
     data: bytes, count: int, said: Sequence[Sequence[str]], own: Sequence[tuple[str, str]]
 ) -> tuple[bytes, bytes]:
-    """The first `count` records, with the fields (`own`) of this version, and the bytes behind them.
-    `said` are the fields that the writer knew."""
+    """The first `count` records, with the fields (`own`) of this version, and the bytes behind
+    them. `said` are the fields that the writer knew."""
     names, codes = [name for name, _ in said], [code for _, code in said]
     known = set(zip(names, codes, strict=True))
     layout = struct.Struct("=" + "".join(code for _, code in said))

@@ -26,8 +26,8 @@ class Limiter:
         "By bucket, in ms: when it would be empty again at the allowed rate."
 
     def allows(self, receiver: bytes, now: float) -> bool:
-        """Whether one more error may be sent to an address (packed) at `now` (seconds). If so, it is
-        counted."""
+        """Whether one more error may be sent to an address (packed) at `now` (seconds). If so,
+        it is counted."""
         now_ms = round(now * 1000)
         bucket = siphash(self._secret, receiver) % BUCKETS
         ahead = self._due[bucket] - now_ms

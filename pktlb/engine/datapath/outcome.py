@@ -12,5 +12,6 @@ class Outcome(NamedTuple):
 
     reason: Reason
     frames: Sequence[Frame] = ()
-    """SEND, ANSWER: the frames that go out, each with its port. PASS: the frames that the kernel has
-    to be given; none where it has the frame already. Fragments that waited for this one follow."""
+    """SEND, ANSWER: the frames that go out, each with its port. PASS: the frames that the kernel
+    has to be given; none where it has the frame already. Fragments that waited for this one
+    follow."""
