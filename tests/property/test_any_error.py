@@ -57,7 +57,7 @@ def enough(packet: Packet, data: st.DataObject) -> int:
     both=specs_and_clients(), snat=st.booleans(), trouble=troubles, mtu=st.integers(0, 65535),
     data=st.data(),
 )  # fmt: skip
-def test_nat_forth(
+def test_any_error_about_a_packet_to_a_nat_backend_reaches_its_client(
     engine: MakePlane,
     both: tuple[Spec, Peer],
     snat: bool,
@@ -82,7 +82,7 @@ def test_nat_forth(
     both=specs_and_clients(), snat=st.booleans(), trouble=troubles, mtu=st.integers(0, 65535),
     data=st.data(),
 )  # fmt: skip
-def test_nat_back(
+def test_any_error_about_a_nat_reply_reaches_its_backend(
     engine: MakePlane,
     both: tuple[Spec, Peer],
     snat: bool,
@@ -109,7 +109,7 @@ def test_nat_back(
     both=specs_and_clients(), outer=outers, mtu=st.integers(1300, 1499), trouble=troubles,
     data=st.data(),
 )  # fmt: skip
-def test_tunnel(
+def test_any_error_about_a_tunnel_s_packet_reaches_the_client_of_the_inner_one(
     engine: MakePlane,
     both: tuple[Spec, Peer],
     outer: World,
@@ -145,7 +145,7 @@ def test_tunnel(
     both=specs_and_clients(), mode=st.sampled_from([Mode.DSR, Mode.TUNNEL]), outer=outers,
     trouble=troubles, data=st.data(),
 )  # fmt: skip
-def test_direct(
+def test_any_error_about_an_answer_in_the_vip_s_name_reaches_its_backend(
     engine: MakePlane,
     both: tuple[Spec, Peer],
     mode: Mode,
@@ -173,7 +173,7 @@ def test_direct(
 
 
 @given(both=specs_and_clients(), data=st.data())
-def test_too_little_is_nobody_s(
+def test_an_error_that_quotes_too_little_is_not_ours(
     engine: MakePlane, both: tuple[Spec, Peer], data: st.DataObject
 ) -> None:
     spec, who = plain(both[0]), both[1]

@@ -66,7 +66,7 @@ def whole_packet(frames: list[Frame], mode: Mode) -> bytes:
     outer=outers,
     mtu=st.integers(68, 2100) | st.just(9000) | st.integers(1280, 1400),
 )
-def test_any_packet_reaches_the_backend_whole_or_its_sender_hears_of_it(
+def test_any_packet_reaches_the_backend_whole_or_its_sender_gets_an_error(
     engine: MakePlane, both: tuple[Spec, Peer], mode: Mode, snat: bool, outer: World, mtu: int
 ) -> None:
     spec, who = both

@@ -53,7 +53,7 @@ def run(seed: int, pair: Pair, tell: bool = True) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_engines_that_start_anew_go_the_same_way(seed: int) -> None:
+def test_both_engines_go_the_same_way_over_restarts(seed: int) -> None:
     run(seed, ENGINES)
 
 

@@ -45,7 +45,7 @@ def test_a_cycle_agrees_with_the_slow_round_robin(shares: list[int]) -> None:
 
 
 @given(st.lists(st.integers(1, 65535), min_size=1, max_size=5))
-def test_a_cycle_is_never_far_from_anyones_share(shares: list[int]) -> None:
+def test_a_cycle_is_never_far_from_each_backend_s_share(shares: list[int]) -> None:
     cycle = weighted_cycle(shares)
     total = Counter(cycle)
     assert set(total) == set(range(len(shares)))
@@ -56,9 +56,7 @@ def test_a_cycle_is_never_far_from_anyones_share(shares: list[int]) -> None:
 
 
 @given(triples, st.integers(1, 40))
-def test_picks_in_turn_follow_the_cycle_again_and_again(
-    shares: tuple[int, int, int], picks: int
-) -> None:
+def test_picks_follow_the_cycle_round_after_round(shares: tuple[int, int, int], picks: int) -> None:
     table, schedulers = abc(shares, Scheduler.RR), Schedulers()
     chosen = [schedulers.pick(table, KEY, HASH_KEY) for _ in range(picks)]
     places = [table.backends.index(pick[0]) for pick in chosen if pick]
@@ -128,7 +126,7 @@ addresses = st.binary(min_size=4, max_size=4) | st.binary(min_size=16, max_size=
     here=addresses, there=st.binary(min_size=16, max_size=16), ports=st.tuples(words, words),
     proto=st.integers(0, 255), prefix=st.integers(1, 128),
 )  # fmt: skip
-def test_what_is_hashed_is_what_was_asked_for(
+def test_the_hashed_bytes_are_those_of_the_configured_fields(
     here: bytes, there: bytes, ports: tuple[int, int], proto: int, prefix: int
 ) -> None:
     there = there[: len(here)]

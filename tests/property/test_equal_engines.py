@@ -31,7 +31,7 @@ def test_any_seed_leads_both_engines_the_same_way(seed: int) -> None:
     run(seed, ENGINES)
 
 
-def test_just_before_the_clock_begins_anew_a_first_error_is_no_later_one() -> None:
+def test_the_first_error_just_before_the_clock_wraps_is_within_the_limit() -> None:
     twins = Twins(ENGINES, tables(service(Mode.NAT)), Limits(secret=bytes(16)))
     expired = bytes(tcp(client(), vip(), "S", ttl=1))
     for _ in range(41):

@@ -162,7 +162,7 @@ intact = st.sampled_from(SEEDS)
     steps=st.lists(st.floats(0, 60), min_size=12, max_size=12),
     room=st.integers(1, 4),
 )
-def test_nothing_raises_and_each_frame_has_one_reason(
+def test_no_frame_raises_and_each_has_one_reason(
     engine: MakePlane, mode: str, frames: list[Frame], steps: list[float], room: int
 ) -> None:
     plane = engine(MODES[mode], Limits(room, TIMEOUTS, range(5000, 5002)))
@@ -190,7 +190,7 @@ def test_nothing_raises_and_each_frame_has_one_reason(
     steps=st.lists(st.sampled_from([0.0, 0.0, 0.25, 5.0, 20.0]), min_size=20, max_size=20),
     room=st.integers(1, 4) | st.just(100),
 )
-def test_what_is_sound_stays_so(
+def test_a_sound_packet_is_sent_on_sound(
     engine: MakePlane, mode: str, frames: list[tuple[Frame, int]], steps: list[float], room: int
 ) -> None:
     """Whatever comes in whatever order: `Gateway` looks at each frame that leaves."""
@@ -211,7 +211,7 @@ def fits(sent: Frame, reason: Reason) -> bool:
 
 
 @given(data=st.binary(max_size=200), offload=offloads)
-def test_bytes_that_are_no_packet_are_no_business_of_ours(
+def test_bytes_that_are_no_packet_are_not_ours(
     engine: MakePlane, data: bytes, offload: Offload
 ) -> None:
     plane = engine(MODES["nat"], Limits())

@@ -102,7 +102,9 @@ def test_the_flow_table_agrees_with_the_slow_one(life: list[Step]) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.integers(0, 9)), max_size=80))
-def test_no_source_port_is_allotted_twice_nor_withheld(life: list[tuple[int, bool, int]]) -> None:
+def test_each_source_port_is_allotted_once_and_none_is_withheld(
+    life: list[tuple[int, bool, int]],
+) -> None:
     addresses, ports = [packed("10.0.2.8"), packed("10.0.2.9")], range(7000, 7003)
     fast, slow = SourcePorts(addresses, ports), SlowSourcePorts(len(addresses) * len(ports))
     held: dict[int, list[Endpoint]] = {0: [], 1: [], 2: []}

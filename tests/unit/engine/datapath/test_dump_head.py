@@ -69,7 +69,7 @@ def what_came_of(engine: MakePlane, data: bytes) -> object:
 
 
 @pytest.mark.parametrize("section", sorted(stored()[0]))
-def test_any_value_is_refused_or_means_the_same_to_both_engines(section: str) -> None:
+def test_any_value_in_the_head_is_refused_or_means_the_same_to_both_engines(section: str) -> None:
     head, records = stored()
     for line in with_odd_values(head, section):
         python, native = (what_came_of(each, line + records) for each in ENGINES.values())
@@ -88,7 +88,7 @@ def test_any_pin_means_the_same_to_both_engines() -> None:
             assert python == native, (at - first, value)
 
 
-def test_what_was_once_handed_over_can_always_be_read(engine: MakePlane) -> None:
+def test_dumps_of_earlier_versions_can_be_read(engine: MakePlane) -> None:
     """The file is never made anew: a change of the format comes with another one."""
     gateway = Gateway(engine, laid_out("persist", V4), max_flows=64)
     assert gateway.plane.load(STORED.read_bytes(), NOW) == 12
@@ -103,7 +103,7 @@ def test_what_was_once_handed_over_can_always_be_read(engine: MakePlane) -> None
         assert gateway.receive(packet, NOW).reason is Reason.FORWARDED
 
 
-def test_flows_that_are_over_here_hold_no_endpoint(engine: MakePlane) -> None:
+def test_flows_that_expire_by_shorter_timeouts_hold_no_endpoint(engine: MakePlane) -> None:
     """They had more time where they come from."""
     ports = range(1024, 1028)
     before = Gateway(engine, laid_out("snat", V4), max_flows=64, source_ports=ports)
@@ -118,7 +118,7 @@ def test_flows_that_are_over_here_hold_no_endpoint(engine: MakePlane) -> None:
         assert after.receive(packet, NOW).reason is Reason.OPENED
 
 
-def test_what_is_over_stays_behind(engine: MakePlane) -> None:
+def test_expired_flows_are_not_handed_over(engine: MakePlane) -> None:
     before = busy(engine, "persist", V4)
     flows = len(before.plane.flows)
     before.plane.dump(15.0)

@@ -47,7 +47,7 @@ def test_a_flow_that_is_forgotten_is_forgotten_in_both_directions() -> None:
     assert list(table) == []
 
 
-def test_each_flow_that_leaves_is_told_once() -> None:
+def test_each_flow_that_leaves_the_table_is_reported_once() -> None:
     left: list[Flow] = []
     table = FlowTable(8, TIMES, left.append)
     flows = [nat(port) for port in range(3)]
@@ -61,7 +61,7 @@ def test_each_flow_that_leaves_is_told_once() -> None:
     assert left == [flows[1], flows[0], flows[2]]
 
 
-def test_the_idlest_go_first_and_no_more_than_allowed() -> None:
+def test_expiry_forgets_the_idlest_first_and_no_more_than_allowed() -> None:
     table = FlowTable(8, TIMES)
     flows = [nat(port) for port in range(4)]
     for at, flow in enumerate(flows):
@@ -76,7 +76,7 @@ def test_the_idlest_go_first_and_no_more_than_allowed() -> None:
     assert len(table) == 0
 
 
-def test_a_flow_that_changes_state_queues_with_those_of_its_new_state() -> None:
+def test_a_flow_that_changes_state_expires_with_its_new_state() -> None:
     table = FlowTable(8, TIMES)
     first, second = nat(1), nat(2)
     table.add(first, State.SYN_SENT, 0.0)
@@ -88,7 +88,7 @@ def test_a_flow_that_changes_state_queues_with_those_of_its_new_state() -> None:
     assert table.expire(101.0, 8) == 1
 
 
-def test_expiry_looks_at_every_state() -> None:
+def test_expiry_forgets_flows_of_every_state() -> None:
     table = FlowTable(16, TIMES)
     for port, state in enumerate(State):
         table.add(nat(port), state, 0.0)
@@ -100,7 +100,7 @@ def test_expiry_looks_at_every_state() -> None:
     assert table.expire(100.0, 16) == 3
 
 
-def test_room_is_made_only_of_what_has_expired() -> None:
+def test_only_expired_flows_make_room() -> None:
     table = FlowTable(2, TIMES)
     assert table.make_room(0.0)
     table.add(nat(1), State.SYN_SENT, 0.0)
@@ -112,14 +112,14 @@ def test_room_is_made_only_of_what_has_expired() -> None:
     assert [flow.state for flow in table] == [State.ESTABLISHED]
 
 
-def test_room_is_not_made_before_it_is_needed() -> None:
+def test_no_flow_is_forgotten_before_room_is_needed() -> None:
     table = FlowTable(2, TIMES)
     table.add(nat(1), State.SYN_SENT, 0.0)
     assert table.make_room(1000.0)
     assert len(table) == 1
 
 
-def test_a_tally_counts_flows_that_are_not_closed() -> None:
+def test_a_tally_counts_open_flows() -> None:
     table, tally = FlowTable(8, TIMES), Tally()
     first, second = nat(1, tally), nat(2, tally)
     table.add(first, State.SYN_SENT, 0.0)

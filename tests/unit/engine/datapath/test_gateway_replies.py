@@ -109,7 +109,7 @@ def cases(world: World) -> Iterator[Case]:
 
 
 @pytest.mark.parametrize("case", both(cases))
-def test_a_reply(case: Case, engine: MakePlane) -> None:
+def test_a_backend_s_answer_in_the_vip_s_name(case: Case, engine: MakePlane) -> None:
     case.check(engine)
 
 
@@ -134,7 +134,9 @@ def test_replies_keep_a_flow_alive(engine: MakePlane, mode: Mode, world: World) 
 
 
 @direct
-def test_they_go_where_the_client_was_last_seen(engine: MakePlane, mode: Mode) -> None:
+def test_a_reply_goes_to_the_mac_that_the_client_last_sent_from(
+    engine: MakePlane, mode: Mode
+) -> None:
     gateway = Gateway(engine, laid_out(mode, V4))
     gateway.receive(tcp(client(), vip(), "S"))
     moved = client(mac="02:00:00:00:01:77")
@@ -157,7 +159,7 @@ def test_an_icmp_error_of_a_backend_is_let_through_to_the_client(
 
 
 @each_world
-def test_what_another_service_of_the_vip_has_in_nat_is_not_answered_directly(
+def test_an_error_in_the_vip_s_name_about_a_nat_flow_is_not_relayed(
     engine: MakePlane, world: World
 ) -> None:
     dns = world.vip(53)
@@ -171,7 +173,7 @@ def test_what_another_service_of_the_vip_has_in_nat_is_not_answered_directly(
 
 @each_world
 @direct
-def test_a_reply_by_the_port_that_clients_use_is_no_different(
+def test_a_reply_that_comes_in_at_the_clients_port_is_sent_on(
     engine: MakePlane, mode: Mode, world: World
 ) -> None:
     """One arm."""
@@ -184,7 +186,7 @@ def test_a_reply_by_the_port_that_clients_use_is_no_different(
 
 @each_world
 @direct
-def test_what_answers_a_single_datagram_has_no_flow_to_follow(
+def test_the_answer_to_a_single_datagram_goes_to_the_kernel(
     engine: MakePlane, mode: Mode, world: World
 ) -> None:
     dns = world.vip(53)

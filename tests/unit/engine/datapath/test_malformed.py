@@ -142,7 +142,7 @@ def test_a_frame_that_lies_ends_in_its_reason(
 
 
 @pytest.mark.parametrize("whole", [SYN, QUERY, OPTIONS, SYN6, QUERY6, six(HOPS, PADDED)])
-def test_no_shorter_frame_is_read_beyond_its_end(whole: bytes) -> None:
+def test_a_truncated_frame_is_not_read_beyond_its_end(whole: bytes) -> None:
     for size in range(len(whole)):
         assert parse(bytearray(whole[:size])) is Reason.TRUNCATED
 

@@ -279,7 +279,7 @@ HEADERS = [
 
 
 @pytest.mark.parametrize("case", [*both(forth), *both(back), *HEADERS], ids=str)
-def test_nat(case: Case, engine: MakePlane) -> None:
+def test_a_frame_in_mode_nat(case: Case, engine: MakePlane) -> None:
     case.check(engine)
 
 

@@ -65,7 +65,7 @@ def test_a_client_whose_port_was_lent_to_another_gets_another(engine: MakePlane)
     assert gateway.sends(tcp(client(lent), vip(), "S")).sport not in (lent, 4000)
 
 
-def test_a_backend_of_many_services_runs_out_of_ports_for_one_client_port(
+def test_one_client_port_has_so_many_ports_at_a_backend_of_many_services(
     engine: MakePlane,
 ) -> None:
     services = [service(Mode.NAT, at=vip(1000 + number)) for number in range(65)]

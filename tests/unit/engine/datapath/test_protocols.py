@@ -112,14 +112,14 @@ def cases(world: World) -> Iterator[Case]:
 
 
 @pytest.mark.parametrize("case", both(cases))
-def test_protocol(case: Case, engine: MakePlane) -> None:
+def test_a_packet_of_a_protocol_without_ports(case: Case, engine: MakePlane) -> None:
     case.check(engine)
 
 
 @each_world
 @pytest.mark.parametrize("inner", WORLDS, ids=["IPv4 inside", "IPv6 inside"])
 @pytest.mark.parametrize("mode", [Mode.NAT, Mode.DSR])
-def test_errors_about_tunnels_that_are_not_ours(
+def test_an_error_about_a_tunnel_that_is_not_ours(
     engine: MakePlane, world: World, inner: World, mode: Mode
 ) -> None:
     """A service may be for IP in IP itself: what is quoted then is a packet of the flow."""
@@ -180,7 +180,7 @@ def test_a_packet_too_short_for_its_checksum_is_left_as_it_is(
 
 
 @each_world
-def test_each_client_is_a_flow_of_its_own(engine: MakePlane, world: World) -> None:
+def test_without_ports_each_client_is_one_flow(engine: MakePlane, world: World) -> None:
     gateway = Gateway(engine, laid_out(Mode.NAT, world, Proto.GRE))
     for host, name in ((2, "a"), (3, "b"), (4, "a"), (2, "a"), (3, "b")):
         sender = world.client(address=world.address(1, host))
@@ -188,7 +188,7 @@ def test_each_client_is_a_flow_of_its_own(engine: MakePlane, world: World) -> No
 
 
 @each_world
-def test_it_is_forgotten_when_idle_like_a_datagram(engine: MakePlane, world: World) -> None:
+def test_a_flow_without_ports_expires_like_datagrams(engine: MakePlane, world: World) -> None:
     gateway = Gateway(engine, laid_out(Mode.NAT, world, Proto.GRE))
     packet = ip(world.client(), world.vip(), LOAD, proto=47)
     assert gateway.reason(packet, 0.0) is Reason.OPENED
@@ -236,7 +236,7 @@ def test_fragments_of_any_protocol_arrive(engine: MakePlane, world: World, mode:
     assert len(gateway.plane.flows) == 1
 
 
-def test_extension_headers_are_no_protocol(engine: MakePlane) -> None:
+def test_an_extension_header_is_not_the_protocol(engine: MakePlane) -> None:
     """What follows them is."""
     gateway = Gateway(engine, laid_out(Mode.NAT, V6, Proto.GRE))
     extensions = [IPv6ExtHdrDestOpt()]
@@ -264,7 +264,7 @@ def test_a_service_for_all_protocols_takes_all_but_icmp(engine: MakePlane, world
 
 @pytest.mark.parametrize("scheduler", [Scheduler.SOURCE, Scheduler.MAGLEV, Scheduler.HASH])
 @pytest.mark.parametrize("world", WORLDS, ids=str)
-def test_balancers_agree_about_protocols_without_ports(
+def test_two_balancers_choose_alike_for_protocols_without_ports(
     engine: MakePlane, world: World, scheduler: Scheduler
 ) -> None:
     table = service(Mode.DSR, {"a": 1, "b": 1, "c": 1}, at=whole(world), scheduler=scheduler)

@@ -211,7 +211,9 @@ def direct(world: World) -> Iterator[Case]:
 @pytest.mark.parametrize(
     "case", [*both(to_backend), *both(to_client), *both(pooled), *both(direct)]
 )
-def test_an_error(case: Case, engine: MakePlane) -> None:
+def test_an_error_goes_to_the_sender_of_the_packet_that_it_quotes(
+    case: Case, engine: MakePlane
+) -> None:
     case.check(engine)
 
 
@@ -230,7 +232,7 @@ def test_a_wrong_icmp_checksum_is_refused(engine: MakePlane, world: World) -> No
 
 @each_world
 @pytest.mark.parametrize("mode", Mode)
-def test_an_error_about_no_flow_is_the_kernel_s(
+def test_an_error_about_no_flow_stays_with_the_kernel(
     engine: MakePlane, world: World, mode: Mode
 ) -> None:
     gateway = Gateway(engine, tables(service(mode, at=world.vip())))
@@ -310,11 +312,11 @@ TUNNELS = [
 
 
 @pytest.mark.parametrize("case", TUNNELS)
-def test_an_error_about_a_tunnel(case: Case, engine: MakePlane) -> None:
+def test_an_error_about_a_packet_of_a_tunnel(case: Case, engine: MakePlane) -> None:
     case.check(engine)
 
 
-def test_a_router_that_names_no_size_means_one_that_every_host_takes(engine: MakePlane) -> None:
+def test_an_error_without_an_mtu_means_one_that_every_host_takes(engine: MakePlane) -> None:
     """RFC 1191, section 5: a field of zero."""
     gateway = Gateway(engine, tables(service(Mode.TUNNEL)))
     gateway.receive(tcp(V4.client(), V4.vip(), "S"))
@@ -333,7 +335,7 @@ EXTENDED: dict[int, dict[str, Any]] = {
 
 
 @each_world
-def test_quoted_options_and_extension_headers_are_walked(engine: MakePlane, world: World) -> None:
+def test_quoted_options_and_extension_headers_are_skipped(engine: MakePlane, world: World) -> None:
     gateway = Gateway(engine, nat(world))
     client, vip, who = world.client(), world.vip(), router(world, DMZ)
     extra = EXTENDED[world.family]
@@ -354,7 +356,7 @@ LIES = {
 
 
 @each_world
-def test_lies_in_a_quoted_header_harm_nobody(engine: MakePlane, world: World) -> None:
+def test_lies_in_a_quoted_header_do_no_harm(engine: MakePlane, world: World) -> None:
     """Whatever it says, at most this flow's backend is told, and what it is told is sound."""
     gateway = Gateway(engine, nat(world))
     client, vip = world.client(), world.vip()

@@ -33,7 +33,9 @@ RESET, DROP, KEEP = OnRemove.RESET, OnRemove.DROP, OnRemove.KEEP
 
 
 @MODES
-def test_who_ends_a_connection_himself_is_let_through(engine: MakePlane, mode: Mode) -> None:
+def test_an_rst_of_either_end_of_a_removed_backend_s_connection_is_sent_on(
+    engine: MakePlane, mode: Mode
+) -> None:
     gateway = removed(engine, RESET, mode)
     assert gateway.reason(segment(client(), vip(), "RA", ack=3)) is Reason.FORWARDED
     assert gateway.reason(segment(client(), vip(), "A", ack=3)) is Reason.RESET
@@ -48,7 +50,9 @@ def test_who_ends_a_connection_himself_is_let_through(engine: MakePlane, mode: M
 
 
 @MODES
-def test_or_nobody_hears_anything(engine: MakePlane, mode: Mode) -> None:
+def test_drop_discards_the_packets_of_a_removed_backend_s_connection(
+    engine: MakePlane, mode: Mode
+) -> None:
     gateway = removed(engine, DROP, mode)
     for flags in ("A", "FA", "R", "SA"):
         gateway.expect(tcp(client(), vip(), flags), Reason.REMOVED, now=3.0)
@@ -60,7 +64,9 @@ def test_or_nobody_hears_anything(engine: MakePlane, mode: Mode) -> None:
 
 
 @MODES
-def test_or_it_goes_on_to_its_end(engine: MakePlane, mode: Mode) -> None:
+def test_keep_lets_a_removed_backend_s_connection_go_on_to_its_end(
+    engine: MakePlane, mode: Mode
+) -> None:
     gateway = removed(engine, KEEP, mode)
     assert gateway.sends(tcp(client(), vip(), "A")).dst == backend("a").mac
     assert gateway.sends(tcp(client(), vip(), "S")).dst == backend("a").mac
@@ -72,7 +78,7 @@ def test_or_it_goes_on_to_its_end(engine: MakePlane, mode: Mode) -> None:
 
 @MODES
 @pytest.mark.parametrize("on_remove", [RESET, DROP])
-def test_a_client_may_begin_anew_at_once(
+def test_a_client_of_a_removed_backend_may_open_a_new_connection_at_once(
     engine: MakePlane, mode: Mode, on_remove: OnRemove
 ) -> None:
     gateway = removed(engine, on_remove, mode)
@@ -83,7 +89,9 @@ def test_a_client_may_begin_anew_at_once(
 
 @MODES
 @EACH_ON_REMOVE
-def test_datagrams_go_elsewhere_at_once(engine: MakePlane, mode: Mode, on_remove: OnRemove) -> None:
+def test_datagrams_to_a_removed_backend_go_to_another_at_once(
+    engine: MakePlane, mode: Mode, on_remove: OnRemove
+) -> None:
     gateway = Gateway(engine, before(mode, Proto.UDP))
     question = udp(client(), vip(), bytes(64))
     first, later = fragmented(udp(client(), vip(), bytes(64)), 32, 9)[:2]
@@ -101,7 +109,7 @@ def test_datagrams_go_elsewhere_at_once(engine: MakePlane, mode: Mode, on_remove
 
 
 @EACH_ON_REMOVE
-def test_a_service_that_is_gone_has_no_flows_of_datagrams(
+def test_datagrams_of_a_removed_service_are_not_ours(
     engine: MakePlane, on_remove: OnRemove
 ) -> None:
     gateway = Gateway(engine, before(Mode.NAT, Proto.UDP))
@@ -111,7 +119,7 @@ def test_a_service_that_is_gone_has_no_flows_of_datagrams(
     assert len(gateway.plane.flows) == 0
 
 
-def test_but_resets_its_connections(engine: MakePlane) -> None:
+def test_connections_of_a_removed_service_are_reset(engine: MakePlane) -> None:
     gateway = removed(engine, RESET)
     gateway.plane.swap(tables(removed=after(RESET, Mode.NAT).removed))
     given = segment(client(), vip(), "A", seq=3, ack=4)
@@ -121,7 +129,7 @@ def test_but_resets_its_connections(engine: MakePlane) -> None:
 
 
 @pytest.mark.parametrize("on_remove", [RESET, DROP])
-def test_later_fragments_of_a_connection_are_dropped(
+def test_later_fragments_of_a_removed_backend_s_connection_are_dropped(
     engine: MakePlane, on_remove: OnRemove
 ) -> None:
     gateway = Gateway(engine, before(Mode.NAT))
@@ -132,14 +140,14 @@ def test_later_fragments_of_a_connection_are_dropped(
     gateway.expect(later, Reason.REMOVED)
 
 
-def test_an_error_about_it_goes_where_it_should(engine: MakePlane) -> None:
+def test_an_error_about_a_removed_backend_s_connection_is_sent_on(engine: MakePlane) -> None:
     gateway = removed(engine, RESET)
     inside = tcp(via(DMZ, client()), backend(), "A")
     error = icmp_error(Trouble.HOST, inside, backend(), via(DMZ, client()))
     assert gateway.reason(error) is Reason.RELATED
 
 
-def test_nobody_answers_what_was_sent_to_many(engine: MakePlane) -> None:
+def test_a_frame_that_was_sent_to_many_gets_no_rst(engine: MakePlane) -> None:
     gateway = removed(engine, RESET)
     everybody = vip()._replace(mac="ff:ff:ff:ff:ff:ff")
     gateway.expect(tcp(client(), everybody, "A"), Reason.REMOVED)
@@ -148,7 +156,7 @@ def test_nobody_answers_what_was_sent_to_many(engine: MakePlane) -> None:
 
 
 @EACH_ON_REMOVE
-def test_next_hops_are_replaced_where_nothing_is_agreed(
+def test_a_connection_moves_to_another_next_hop_unless_it_is_kept(
     engine: MakePlane, on_remove: OnRemove
 ) -> None:
     was = service(Mode.DSR, {"a": 1}, at=ANY)
@@ -186,7 +194,7 @@ def test_a_connection_can_be_killed(engine: MakePlane, mode: Mode, world: World)
     assert {flow.mode for flow in gateway.plane.flows} == {mode}
 
 
-def test_whoever_its_backend_is(engine: MakePlane) -> None:
+def test_a_killed_connection_is_reset_even_if_its_backend_was_removed(engine: MakePlane) -> None:
     gateway = removed(engine, KEEP)
     assert gateway.plane.kill([key_of(client(), vip())]) == 1
     assert gateway.reason(tcp(client(), vip(), "A")) is Reason.RESET
@@ -194,7 +202,7 @@ def test_whoever_its_backend_is(engine: MakePlane) -> None:
     assert gateway.reason(tcp(client(), vip(), "A")) is Reason.RESET
 
 
-def test_datagrams_are_forgotten(engine: MakePlane) -> None:
+def test_killed_flows_of_datagrams_are_forgotten(engine: MakePlane) -> None:
     both = tables(service(Mode.NAT, {"a": 1, "b": 1}, proto=Proto.UDP))
     gateway = Gateway(engine, both)
     assert gateway.sends(udp(client(), vip())).dst == backend("a").mac
@@ -212,7 +220,7 @@ def test_a_killed_connection_is_forgotten_as_a_closed_one(engine: MakePlane) -> 
     assert gateway.plane.expire(TIMEOUTS.fin + 1.0) == 1
 
 
-def test_very_many_are_killed(engine: MakePlane) -> None:
+def test_thousands_of_keys_are_killed_in_one_call(engine: MakePlane) -> None:
     gateway = Gateway(engine, before(Mode.DSR, Proto.UDP))
     peers = [client(port) for port in range(1024, 4524)]
     for peer in peers[:300]:
@@ -220,7 +228,7 @@ def test_very_many_are_killed(engine: MakePlane) -> None:
     assert gateway.plane.kill(key_of(peer, vip(), Proto.UDP) for peer in peers) == 300
 
 
-def test_what_was_killed_stays_so_in_the_next_process(engine: MakePlane) -> None:
+def test_a_killed_connection_stays_killed_in_the_next_process(engine: MakePlane) -> None:
     gateway = removed(engine, KEEP, Mode.NAT, V6)
     gateway.plane.kill([key_of(V6.client(), V6.vip())])
     next_one = Gateway(engine, after(KEEP, Mode.NAT, world=V6))
@@ -229,7 +237,9 @@ def test_what_was_killed_stays_so_in_the_next_process(engine: MakePlane) -> None
     assert next_one.reason(tcp(V6.client(), V6.vip(), "A"), 1.0) is Reason.RESET
 
 
-def test_and_what_was_removed_is_still_removed(engine: MakePlane) -> None:
+def test_a_removed_backend_s_connection_stays_removed_in_the_next_process(
+    engine: MakePlane,
+) -> None:
     gateway = removed(engine, DROP)
     next_one = Gateway(engine, after(DROP, Mode.NAT))
     assert next_one.plane.load(gateway.plane.dump(1.0), 1.0) == 1

@@ -71,7 +71,7 @@ def test_a_client_gets_an_address_and_port_of_the_pool_and_the_reply_is_undone(
 
 
 @each_world
-def test_an_unsummed_datagram_stays_so_both_ways(engine: MakePlane, world: World) -> None:
+def test_a_datagram_without_checksum_stays_so_both_ways(engine: MakePlane, world: World) -> None:
     gateway = Gateway(engine, pooled(world), source_ports=PORTS)
     client, dns, backend = world.client(), world.vip(53), world.backend()
     guise = seen_as(5000, POOLS[world.family])

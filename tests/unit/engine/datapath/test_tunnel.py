@@ -258,7 +258,7 @@ ALL += [pytest.param(c, id=f"in {outer}: {c}") for outer in WORLDS for c in only
 
 
 @pytest.mark.parametrize("case", ALL)
-def test_tunnel(case: Case, engine: MakePlane) -> None:
+def test_a_frame_in_mode_tunnel(case: Case, engine: MakePlane) -> None:
     case.check(engine)
 
 

@@ -66,7 +66,9 @@ MTUS = [576, 1300, 1319, 1320, 1321, 1500, 9000]
 
 @each_outer
 @pytest.mark.parametrize("mtu", MTUS)
-def test_ipv4_with_df_is_told_the_room_there_is(engine: MakePlane, outer: World, mtu: int) -> None:
+def test_the_sender_of_ipv4_with_df_is_told_the_mtu_inside_the_tunnel(
+    engine: MakePlane, outer: World, mtu: int
+) -> None:
     gateway = Gateway(engine, laid_out(V4, outer, mtu))
     room = mtu - outer.size
     big = sized(V4, room + 1)
@@ -93,7 +95,7 @@ def test_ipv4_without_df_goes_in_fragments_of_the_outer_packet(
 
 @each_outer
 @pytest.mark.parametrize("mtu", MTUS)
-def test_ipv6_is_told_the_room_there_is_but_never_less_than_every_link_takes(
+def test_the_sender_of_ipv6_is_told_the_mtu_inside_the_tunnel_but_1280_at_least(
     engine: MakePlane, outer: World, mtu: int
 ) -> None:
     gateway = Gateway(engine, laid_out(V6, outer, mtu))
@@ -107,7 +109,9 @@ def test_ipv6_is_told_the_room_there_is_but_never_less_than_every_link_takes(
 
 
 @each_outer
-def test_fragments_of_an_outer_packet_are_one_packet_s(engine: MakePlane, outer: World) -> None:
+def test_fragments_of_an_outer_packet_have_its_identification(
+    engine: MakePlane, outer: World
+) -> None:
     gateway = Gateway(engine, laid_out(V4, outer, 1500))
     gateway.receive(sized(V4, 100))
     frames = list(gateway.receive(sized(V4, 3500, df=False)).frames)
@@ -127,9 +131,7 @@ def test_fragments_of_an_outer_packet_are_one_packet_s(engine: MakePlane, outer:
 
 
 @each_outer
-def test_the_longest_packet_there_is_goes_through_in_pieces(
-    engine: MakePlane, outer: World
-) -> None:
+def test_the_longest_packet_goes_through_in_fragments(engine: MakePlane, outer: World) -> None:
     """With an outer IPv4 header it would be longer than a packet can be: two packets then."""
     gateway = Gateway(engine, laid_out(V4, outer, 1500))
     outcome = gateway.receive(sized(V4, 65535, df=False))
@@ -144,7 +146,7 @@ def test_the_longest_packet_there_is_goes_through_in_pieces(
 
 
 @pytest.mark.parametrize("world", WORLDS, ids=str)
-def test_the_longest_packet_with_df_is_too_big_whatever_the_link(
+def test_the_longest_packet_with_df_is_too_big_for_every_link(
     engine: MakePlane, world: World
 ) -> None:
     gateway = Gateway(engine, laid_out(world, V4, 70000))
@@ -159,7 +161,7 @@ def test_an_outer_ipv6_header_takes_every_ipv4_packet(engine: MakePlane) -> None
 
 
 @each_outer
-def test_segments_of_a_long_frame_are_fragmented_each(engine: MakePlane, outer: World) -> None:
+def test_each_segment_of_a_long_frame_is_fragmented(engine: MakePlane, outer: World) -> None:
     gateway = Gateway(engine, laid_out(V4, outer, 1500))
     data = bytes(range(250)) * 12
     train = gso(udp(client(), vip(53), data, df=False), 1472)

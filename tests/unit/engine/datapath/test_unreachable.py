@@ -38,7 +38,7 @@ def test_a_connection_that_is_being_opened_is_opened_with_another_backend(
 
 
 @MODES
-def test_udp_goes_on_with_another_backend_however_busy_the_sender(
+def test_udp_goes_on_with_another_backend_while_its_client_keeps_sending(
     engine: MakePlane, mode: Mode
 ) -> None:
     question = udp(client(), vip())
@@ -75,7 +75,7 @@ def test_an_open_connection_waits_for_its_backend(engine: MakePlane, mode: Mode)
     assert gateway.sends(tcp(client(), vip(), "A")).dst == backend("a").mac
 
 
-def test_what_a_backend_sends_to_the_gateway_itself_is_no_reply(engine: MakePlane) -> None:
+def test_a_backend_s_packet_to_the_gateway_itself_is_no_reply(engine: MakePlane) -> None:
     """The gateway's own connections; the kernel has these frames, so it must not get them twice."""
     gateway_itself = via(DMZ, client(40000, address="10.0.2.1"))
     given = replace(only("a", Mode.NAT), own=frozenset({packed("10.0.2.1")}))
@@ -85,7 +85,9 @@ def test_what_a_backend_sends_to_the_gateway_itself_is_no_reply(engine: MakePlan
     gateway.expect(passing, Reason.NO_FLOW, passing)
 
 
-def test_nor_is_what_goes_to_a_port_of_the_kernel_s_at_a_snat_address(engine: MakePlane) -> None:
+def test_a_backend_s_packet_to_a_kernel_port_of_a_snat_address_is_no_reply(
+    engine: MakePlane,
+) -> None:
     address = "10.0.2.1"
     given = tables(service(Mode.NAT, {"a": 1}), snat=[address])
     given = replace(given, own=frozenset({packed(address)}), own_ports=range(32768, 61000))

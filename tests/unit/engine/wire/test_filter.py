@@ -148,34 +148,34 @@ UNWANTED = {
 
 
 @pytest.mark.parametrize("packet", WANTED.values(), ids=WANTED.keys())
-def test_what_is_ours_is_let_through_whole(packet: Packet) -> None:
+def test_a_frame_with_a_wanted_end_is_accepted_whole(packet: Packet) -> None:
     for program in compile_filters(MATCHES):
         assert run(program, to(packet)) >= 65535 + 40 + 14
 
 
 @pytest.mark.parametrize("packet", UNWANTED.values(), ids=UNWANTED.keys())
-def test_what_is_not_ours_is_kept_away(packet: Packet) -> None:
+def test_a_frame_without_a_wanted_end_is_rejected(packet: Packet) -> None:
     assert run(compile_filters(MATCHES)[0], to(packet)) == 0
 
 
 @pytest.mark.parametrize("packet_type", [1, 2, 3, 4])
-def test_frames_for_others_are_kept_away(packet_type: int) -> None:
+def test_frames_to_other_hosts_are_rejected(packet_type: int) -> None:
     for program in compile_filters(MATCHES):
         for name in ("to the service", "to the service over IPv6", "an ICMP error to anybody"):
             assert run(program, to(WANTED[name]), packet_type=packet_type) == 0
 
 
-def test_tagged_frames_belong_to_the_vlan_interface() -> None:
+def test_tagged_frames_are_rejected() -> None:
     for program in compile_filters(MATCHES):
         assert run(program, to(WANTED["to the service"]), vlan=1) == 0
 
 
-def test_nothing_lets_nothing_through() -> None:
+def test_the_program_nothing_rejects_every_frame() -> None:
     assert run(NOTHING, to(WANTED["to the service"])) == 0
     assert run(compile_filters([])[0], to(WANTED["to the service"])) == 0
 
 
-def test_everything_is_ip_to_this_host() -> None:
+def test_the_program_everything_accepts_ip_to_this_host() -> None:
     for packet in [*WANTED.values(), *UNWANTED.values()]:
         assert bool(run(EVERYTHING, to(packet))) is not isinstance(packet, ARP)
 
@@ -215,7 +215,7 @@ def test_a_filter_that_would_be_too_long_becomes_coarser_but_misses_nothing(
     assert run(programs[0], to(ARP())) == 0
 
 
-def test_each_next_filter_is_shorter_and_lets_through_at_least_as_much() -> None:
+def test_each_next_program_is_shorter_and_accepts_at_least_as_much() -> None:
     exact, addresses, everything = compile_filters(MATCHES)
     assert len(exact) > len(addresses) > len(everything)
     other_port = to(UNWANTED["another port"])
@@ -246,7 +246,7 @@ PROTOS = st.sampled_from([(), TCP_ONLY, UDP_ONLY, BOTH, (47,)])
     st.tuples(PORTS, PORTS),
     st.sampled_from([6, 17, 47, 1, 58]),
 )
-def test_it_agrees_with_the_obvious(
+def test_a_program_accepts_what_a_plain_comparison_of_ends_accepts(
     ends: list[tuple[Side, bytes, tuple[int, int], tuple[int, ...]]],
     addresses: tuple[bytes, bytes], ports: tuple[int, int], proto: int,
 ) -> None:  # fmt: skip
