@@ -38,7 +38,7 @@ class Recording:
 
     @property
     def limits(self) -> Limits:
-        """The daemon shuffles the source ports: in which order is told by the replies to them."""
+        """The source ports in the order of the replies to them: the daemon had shuffled them."""
         pool = set(map(packed, self.facts["snat"]))
         packets = [a.data for a in self.arrivals() if a.data[12:14] == b"\x08\0"]
         ends = [wire.ends(data)[1] for data in packets if data[23] in wire.CHECK_AT]

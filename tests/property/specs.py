@@ -96,7 +96,7 @@ class Spec:
 
     @property
     def whole(self) -> bool:
-        """Whether nobody on the way may fragment it."""
+        """Whether no router may fragment it."""
         return self.df or self.world is not V4
 
 
@@ -147,5 +147,5 @@ def clients(world: World) -> st.SearchStrategy[Peer]:
 
 
 def specs_and_clients() -> st.SearchStrategy[tuple[Spec, Peer]]:
-    """A packet, and who sends it."""
+    """A packet and its sender."""
     return specs().flatmap(lambda spec: st.tuples(st.just(spec), clients(spec.world)))

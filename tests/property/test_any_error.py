@@ -45,7 +45,7 @@ def router(world: World, wire: int) -> Peer:
 
 def enough(packet: Packet, data: st.DataObject) -> int:
     """How much of a packet is quoted: 8 bytes of its transport header at least. Not half of TCP's
-    checksum, which nobody can translate."""
+    checksum, which cannot be translated."""
     whole = ip_bytes(packet)
     there = layout(whole)
     most = min(len(whole), QUOTED[4 if whole[0] >> 4 == 4 else 6])

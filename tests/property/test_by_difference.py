@@ -1,4 +1,4 @@
-"""Whatever is changed one after the other, what comes of it is what would be made anew."""
+"""After any chain of changes the result is the same as one made anew."""
 
 import copy
 import gc

@@ -1,4 +1,4 @@
-"""Schedulers agree with the slow ones, and tables of policy keep their promises."""
+"""Schedulers agree with the slow ones, and slots keep to the weights."""
 
 from collections import Counter
 from fractions import Fraction

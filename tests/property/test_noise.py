@@ -1,4 +1,4 @@
-"""Whatever comes off a wire, nothing is raised and every frame ends in exactly one Reason."""
+"""For any bytes off a wire nothing is raised, and every frame ends in exactly one Reason."""
 
 from typing import Any
 
@@ -193,7 +193,7 @@ def test_no_frame_raises_and_each_has_one_reason(
 def test_a_sound_packet_is_sent_on_sound(
     engine: MakePlane, mode: str, frames: list[tuple[Frame, int]], steps: list[float], room: int
 ) -> None:
-    """Whatever comes in whatever order: `Gateway` looks at each frame that leaves."""
+    """Frames of any kind in any order: `Gateway` checks each frame that leaves."""
     limits = {"max_flows": room, "source_ports": range(5000, 5002)}
     gateway = Gateway(engine, MODES[mode], **limits)
     now = 0.0
@@ -205,7 +205,7 @@ def test_a_sound_packet_is_sent_on_sound(
 
 
 def fits(sent: Frame, reason: Reason) -> bool:
-    """Whether a frame towards the backends fits their link, whatever it was before."""
+    """Whether a frame towards the backends fits their link."""
     towards = reason in (Reason.OPENED, Reason.FORWARDED)
     return not towards or bool(sent.offload.gso_type) or len(sent.data) - ETHER <= MTU
 

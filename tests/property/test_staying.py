@@ -47,7 +47,7 @@ class SlowPin:
 
 @dataclass
 class Slow:
-    """A list of flows, who stays where, and who was full."""
+    """A list of flows, the backends that clients stay with, and the full ones."""
 
     flows: list[SlowFlow] = field(default_factory=list)
     pins: dict[int, SlowPin] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class Slow:
         self.was_full[flow.backend] = self.full(flow.backend)
 
     def sweep(self, now: float) -> None:
-        """Those that were idle for too long go, the open ones first."""
+        """Forget the flows that were idle for too long, the open ones first."""
         over = [flow for flow in self.flows if flow.end <= now]
         for flow in sorted(over, key=lambda flow: (flow.closed, flow.seen)):
             self.leave(flow)
@@ -108,7 +108,7 @@ def laid_out(scheduler: Scheduler, taking: str, thresholds: Pairs) -> Tables:
 
 
 class Both:
-    """An engine and the list, to whom the same happens."""
+    """A plane and the list; the same happens to both."""
 
     def __init__(self, engine: MakePlane, scheduler: Scheduler) -> None:
         self._scheduler = scheduler

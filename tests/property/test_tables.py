@@ -1,4 +1,4 @@
-"""Clever tables agree with the slow ones, whatever is done to them and when."""
+"""Clever tables agree with the slow ones over any operations at any time."""
 
 from hypothesis import assume, given
 from hypothesis import strategies as st

@@ -321,7 +321,7 @@ def fragmented(packet: Packet, size: int, ident: int = 7) -> list[Packet]:
 
 
 def frame(packet: Packet, offload: Offload = NO_OFFLOAD, port: int | None = None) -> Frame:
-    """`packet` as the engine takes it; the port is the one whose MAC it bears."""
+    """`packet` as a plane takes it, at the port that has its destination MAC."""
     data = bytearray(bytes(packet))
     if port is None:
         port = next((p for p, mac in GATEWAY_MAC.items() if mac in (packet.src, packet.dst)), LAN)

@@ -42,7 +42,7 @@ def nat(world: World, **rest: Any) -> Tables:
 
 
 def idle(world: World) -> Tables:
-    """Services that nobody serves."""
+    """Services without backends that take flows."""
     dns = service(Mode.NAT, {}, at=world.vip(53), proto=Proto.UDP)
     return tables(service(Mode.NAT, {"a": 0}, at=world.vip()), dns)
 
@@ -116,13 +116,11 @@ def held_back(world: World) -> Iterator[Case]:
     given, client, vip = nat(world), world.client(), world.vip()
     there, pool = world.backend(), POOL[world.family]
     who = stranger(world)
-    yield Case(
-        "a TCP packet in the middle of nothing", given, tcp(client, vip, "A"), Reason.NOT_OPEN
-    )
+    yield Case("a TCP packet of no connection", given, tcp(client, vip, "A"), Reason.NOT_OPEN)
     yield Case("a SYN+ACK to a service", given, tcp(client, vip, "SA"), Reason.NOT_OPEN)
     yield Case("a RST to a service", given, tcp(client, vip, "R"), Reason.NOT_OPEN)
     yield Case(
-        "a long frame in the middle of nothing",
+        "a long frame of no connection",
         given,
         gso(tcp(client, vip, "A", bytes(9000)), 1000),
         Reason.NOT_OPEN,
@@ -157,7 +155,7 @@ def full(world: World) -> Iterator[Case]:
 
 
 def answered(world: World) -> Iterator[Case]:
-    """By an error from the VIP."""
+    """Packets that are answered by an error from the VIP."""
     given, client, vip, dns = idle(world), world.client(), world.vip(), world.vip(53)
     syn, long = tcp(client, vip, "S"), udp(client, dns, bytes(1390))
     half = partial(syn)

@@ -58,7 +58,7 @@ def busy(engine: MakePlane, kind: str, world: World) -> Gateway:
 
 
 def inside(frame: Frame, kind: str) -> Frame:
-    """But for the outer header of a tunnel, whose packets the next one numbers anew."""
+    """All but the outer header of a tunnel: the next plane begins with another identification."""
     outer = 14 + 20 if frame.data[14] >> 4 == 4 else 14 + 40
     return Frame(frame.port, frame.data[outer:]) if kind == "tunnel" else frame
 
@@ -145,13 +145,13 @@ def test_flows_of_a_service_that_is_gone_are_handed_over(engine: MakePlane) -> N
 @pytest.mark.parametrize("other", ENGINES)
 def test_a_service_without_backends_continues_its_round(engine: MakePlane, other: str) -> None:
     """How often it has picked is its own, not that of a backend, nor of a flow."""
-    nobody, both = tables(service(Mode.NAT, {})), tables(service(Mode.NAT, {"a": 1, "b": 1}))
+    idle, both = tables(service(Mode.NAT, {})), tables(service(Mode.NAT, {"a": 1, "b": 1}))
     before = Gateway(engine, both)
     before.receive(tcp(V4.client(4000), V4.vip(), "S"), 0.0)
     before.plane.expire(1000.0, 64)
-    before.plane.swap(nobody)
+    before.plane.swap(idle)
     assert not before.plane.tallies()
-    after = Gateway(ENGINES[other], nobody)
+    after = Gateway(ENGINES[other], idle)
     assert after.plane.load(before.plane.dump(1000.0), 1000.0) == 0
     after.goes_on(before)
     after.plane.swap(both)
@@ -207,7 +207,7 @@ def test_bytes_that_are_no_dump_are_refused_as_a_whole(engine: MakePlane, data: 
 
 
 def test_records_that_cannot_be_flows_are_skipped(engine: MakePlane) -> None:
-    """Whatever is in them: nothing crashes, and the rest works."""
+    """Random bytes in a record do not crash, and the other records are loaded."""
     before = busy(engine, "nat", V4)
     data = before.plane.dump(NOW)
     line, _, records = data.partition(b"\n")

@@ -15,7 +15,7 @@ from tests.support.packets import V4
 from tests.unit.engine.datapath.test_dump import NOW, busy, laid_out, packets
 
 STORED = Path(__file__).parents[3] / "data" / "handover-1.bin"
-"Of format 1: twelve flows of twelve clients, seven of whom stay with their backend."
+"A dump of format 1: flows of twelve clients, and pins of seven of them."
 ODD: tuple[Any, ...] = (
     None, -1, "", "zz", "00" * 16, [], {}, 0, 255, 1 << 40, (1 << 64) - 1, 1 << 64,
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""ICMP errors of our own: from whom to whom, about what, and not too many of them."""
+"""ICMP errors that pktlb sends: source, receiver, occasion, and how many."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -35,7 +35,7 @@ from tests.support.packets import (
 
 
 def out_of_time(world: World) -> Iterator[Case]:
-    """Whatever the mode, the client hears of it from the VIP."""
+    """In each mode the client gets the error from the VIP."""
     client, vip = world.client(), world.vip()
     syn = tcp(client, vip, "S")
     for mode in Mode:
@@ -53,16 +53,16 @@ def no_backend(world: World) -> Iterator[Case]:
     client, vip = world.client(), world.vip()
     for mode in Mode:
         syn = tcp(client, vip, "S")
-        yield Case(f"{mode.value}: nobody serves a port", tables(service(mode, {}, at=vip)), syn,
+        yield Case(f"{mode.value}: no backend for a port", tables(service(mode, {}, at=vip)), syn,
                    Reason.NO_BACKEND, [answer(Trouble.PORT, syn)])  # fmt: skip
         gre = ip(client, vip, bytes(30), proto=47)
         whole = Vip(packed(vip.address), 0, 65535, (47,))
-        yield Case(f"{mode.value}: nobody serves a protocol", tables(service(mode, {}, at=whole)),
+        yield Case(f"{mode.value}: no backend for a protocol", tables(service(mode, {}, at=whole)),
                    gre, Reason.NO_BACKEND, [answer(Trouble.HOST, gre)])  # fmt: skip
 
 
 def from_own_address(world: World) -> Iterator[Case]:
-    """To whom the VIP would say nothing, or is their own."""
+    """Errors that cannot be sent in the name of the VIP."""
     client, vip, there = world.client(), world.vip(), at(world.vip(), world.backend())
     syn = tcp(client, vip, "S")
     big = tcp(there, world.inside, "A", bytes(1400))
@@ -80,13 +80,13 @@ def from_own_address(world: World) -> Iterator[Case]:
     spread, idle = tables(service(Mode.DSR, at=ANY)), tables(service(Mode.DSR, {}, at=ANY))
     us = world.gateway(LAN)
     last, first = tcp(client, far, "S", ttl=1), tcp(client, far, "S")
-    yield Case("any: the TTL of what is spread runs out", spread, last, Reason.TTL_EXPIRED,
+    yield Case("any: the TTL of a packet runs out", spread, last, Reason.TTL_EXPIRED,
                [answer(Trouble.TIME, last, source=us)])  # fmt: skip
-    yield Case("any: nobody takes what is spread", idle, first, Reason.NO_BACKEND,
+    yield Case("any: no backend takes flows", idle, first, Reason.NO_BACKEND,
                [answer(Trouble.HOST, first, source=us)])  # fmt: skip
     small = tables(service(Mode.DSR, at=ANY), mtu=1300)
     wide = tcp(client, far, "S", bytes(1400))
-    yield Case("any: it is too big for the appliance's link", small, wide, Reason.TOO_BIG,
+    yield Case("any: a packet is too big for the appliance's link", small, wide, Reason.TOO_BIG,
                [answer(Trouble.BIG, wide, 1300, us)])  # fmt: skip
 
 
@@ -204,9 +204,9 @@ def test_an_error_that_cannot_be_sent_does_not_count_in_the_limit(
     engine: MakePlane, world: World
 ) -> None:
     gateway = Gateway(engine, dsr(world))
-    nobody = world.client(address="0.0.0.0" if world is V4 else "::")
+    no_host = world.client(address="0.0.0.0" if world is V4 else "::")
     for _ in range(BURST + 5):
-        assert gateway.reason(tcp(nobody, world.vip(), "S", ttl=1)) is Reason.TTL_EXPIRED
+        assert gateway.reason(tcp(no_host, world.vip(), "S", ttl=1)) is Reason.TTL_EXPIRED
     late = tcp(via(LAN, world.client())._replace(mac=client().mac), world.vip(), "S", ttl=1)
     gateway.expect(late, Reason.TTL_EXPIRED, answer(Trouble.TIME, late))
 

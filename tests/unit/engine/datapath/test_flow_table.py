@@ -1,4 +1,4 @@
-"""The flow table: both directions, idle times, room, and what it tells those who ask."""
+"""The flow table: both directions, idle times, room, and what it reports."""
 
 from pktlb.engine.datapath.flow import Flow, FlowTable
 from pktlb.engine.datapath.keys import flow_key

@@ -92,7 +92,7 @@ def cases(world: World) -> Iterator[Case]:
         )
         other = tcp(at(world.vip(81), there), inside, "SA")
         yield Case(
-            f"{mode.value}: from a port that nobody serves",
+            f"{mode.value}: from a port without a service",
             given,
             other,
             Reason.NOT_OURS,
@@ -104,7 +104,7 @@ def cases(world: World) -> Iterator[Case]:
                    [answer(Trouble.BIG, big, 1400, world.gateway(DMZ))],
                    before=[syn])  # fmt: skip
     nat = tables(service(Mode.NAT, at=vip))
-    yield Case("NAT: nobody sends in the VIP's name", nat, tcp(there, inside, "SA"),
+    yield Case("NAT: no backend answers in the VIP's name", nat, tcp(there, inside, "SA"),
                Reason.NOT_OURS, before=[syn])  # fmt: skip
 
 
@@ -148,7 +148,7 @@ def test_a_reply_goes_to_the_mac_that_the_client_last_sent_from(
 def test_an_icmp_error_of_a_backend_is_let_through_to_the_client(
     engine: MakePlane, mode: Mode
 ) -> None:
-    """From the VIP, about what the client sent."""
+    """The client gets it from the VIP, about the packet that it sent."""
     gateway = Gateway(engine, laid_out(mode, V4))
     query = udp(client(), vip(53), b"q")
     gateway.receive(query)
@@ -176,7 +176,7 @@ def test_an_error_in_the_vip_s_name_about_a_nat_flow_is_not_relayed(
 def test_a_reply_that_comes_in_at_the_clients_port_is_sent_on(
     engine: MakePlane, mode: Mode, world: World
 ) -> None:
-    """One arm."""
+    """The balancer has one interface for both sides."""
     gateway = Gateway(engine, laid_out(mode, world))
     gateway.receive(tcp(world.client(), world.vip(), "S"))
     reply = tcp(at(world.vip(), world.backend()), via(LAN, world.client()), "SA")

@@ -122,8 +122,8 @@ ODD_BUT_TRUE6: list[tuple[str, bytes, Reason]] = [
     ("an atomic fragment", ATOMIC, Reason.OPENED),
     ("a fragment whose reserved bits are set", put(put(FIRST6, BEHIND + 1, 0xFF, 1),
                                                    BEHIND + 3, 7, 1), Reason.OPENED),
-    ("nothing follows, which is nobody's", put(SYN6, NEXT, 59, 1), Reason.NOT_OURS),
-    ("an unknown header, which is nobody's", put(SYN6, NEXT, 253, 1), Reason.NOT_OURS),
+    ("no header follows: not ours", put(SYN6, NEXT, 59, 1), Reason.NOT_OURS),
+    ("an unknown header follows: not ours", put(SYN6, NEXT, 253, 1), Reason.NOT_OURS),
     ("a jumbogram's length", put(SYN6, PLEN, 0)[:54], Reason.TRUNCATED),
 ]  # fmt: skip
 

@@ -54,7 +54,7 @@ EXTENSIONS = [IPv6ExtHdrHopByHop(), IPv6ExtHdrDestOpt()]
 
 
 def unsummed(source: Peer, target: Peer, ttl: int = 64) -> Packet:
-    """A datagram whose sender did not sum it."""
+    """A datagram that its sender sent without a checksum."""
     return udp(source, target, b"unsummed", check=0, ttl=ttl)
 
 
@@ -255,12 +255,12 @@ HEADERS = [
         [udp(INSIDE, DNS, b"x", options=OPTIONS, ttl=63)],
     ),
     Case(
-        "ToS, identification and DF are nobody's business",
+        "ToS, identification and DF stay as they are",
         NAT, tcp(client(), vip(), "S", tos=0x2F, id=0xBEEF, df=False), Reason.OPENED,
         [tcp(INSIDE, backend(), "S", tos=0x2F, id=0xBEEF, df=False, ttl=63)],
     ),
     Case(
-        "traffic class and flow label are nobody's business",
+        "traffic class and flow label stay as they are",
         nat(V6), tcp(V6.client(), V6.vip(), "S", tos=0x2F, fl=0xBEEF5), Reason.OPENED,
         [tcp(V6.inside, V6.backend(), "S", tos=0x2F, fl=0xBEEF5, ttl=63)],
     ),

@@ -1,4 +1,4 @@
-"""UDP by the datagram: each gets a backend of its own, and says nothing about the next."""
+"""Services in which each datagram is a flow of its own."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def single(mode: Mode, world: World, scheduler: Scheduler = Scheduler.RR, **rest
 
 
 def names(gateway: Gateway, world: World, count: int, port: int = 4000) -> str:
-    """Who gets one datagram after the other of the same client port."""
+    """The backends that get one datagram after the other from the same client port."""
     by_mac = {world.backend(name).mac: name for name in "abc"}
     query = udp(world.client(port), world.vip(53), b"question")
     return "".join(by_mac[gateway.sends(query).dst] for _ in range(count))

@@ -21,7 +21,7 @@ def pinning(mode: Mode = Mode.NAT, weights: dict[str, int] = ABC, **rest: Any) -
 
 
 class Clients:
-    """A gateway, and who is sent where."""
+    """A gateway that tells which backend a packet goes to."""
 
     def __init__(self, engine: MakePlane, *given: ServiceTable, world: World = V4, **rest: Any):
         self.gateway = Gateway(engine, tables(*given), **rest)
@@ -30,7 +30,7 @@ class Clients:
         self._port = 1000
 
     def opens(self, host: int = 2, now: float = 0.0, port: int = 0, dialled: int = 80) -> str:
-        """Who gets a new connection of a client."""
+        """The backend that gets a new connection of a client."""
         self._port += 1
         peer = self.world.client(port or self._port, self.world.address(1, host))
         outcome = self.gateway.receive(tcp(peer, self.world.vip(dialled), "S"), now)
@@ -120,7 +120,7 @@ def test_expiry_forgets_flows_before_pins_and_no_more_than_allowed(engine: MakeP
 
 @pytest.mark.parametrize("world", [V4, V6], ids=str)
 def test_a_prefix_is_one_client(engine: MakePlane, world: World) -> None:
-    """Hosts 8 to 15 in the one family, all of the link in the other."""
+    """IPv4: hosts 8 to 15; IPv6: all hosts of the link."""
     persist = (29, 64)
     clients = Clients(engine, pinning(at=world.vip(), persist=persist), world=world)
     assert [clients.opens(host) for host in (8, 9, 10)] == ["a", "a", "a"]
@@ -195,7 +195,7 @@ def test_each_service_has_its_own_clients(engine: MakePlane) -> None:
 
 
 def test_a_client_stays_for_all_ports_and_protocols_of_a_service(engine: MakePlane) -> None:
-    """As FTP or RTP need it, which open more connections on the way."""
+    """FTP and RTP need it: they open further connections."""
     whole = pinning(at=Vip(packed(vip().address)), port=0)
     clients = Clients(engine, whole)
     assert clients.opens(2, dialled=21) == "a"

@@ -1,4 +1,4 @@
-"""TCP that began elsewhere, that uses a port again, or whose backend is gone."""
+"""TCP connections that began elsewhere, use a port again, or have lost their backend."""
 
 from dataclasses import replace
 from typing import Any
@@ -126,7 +126,7 @@ def test_a_long_frame_is_picked_up_whole(engine: MakePlane) -> None:
 
 
 def test_a_connection_is_picked_up_with_source_nat(engine: MakePlane) -> None:
-    """The stand-in's port is another one: the backend resets what it does not know."""
+    """The source port is another one than before, so the backend will reset the connection."""
     gateway = Gateway(
         engine, tables(service(Mode.NAT, pick_up=True), snat=["10.0.2.9"]), source_ports=[5000]
     )

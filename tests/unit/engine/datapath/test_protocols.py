@@ -1,4 +1,4 @@
-"""Other protocols than TCP and UDP: balanced by addresses, their loads nobody's business."""
+"""Protocols other than TCP and UDP: they are balanced by addresses."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -85,7 +85,7 @@ def cases(world: World) -> Iterator[Case]:
                    )  # fmt: skip
     gre = laid_out(Mode.NAT, world, Proto.GRE)
     yield Case(
-        "a protocol that nobody asked for", gre, ip(client, vip, LOAD, proto=50), Reason.NOT_OURS
+        "a protocol without a service", gre, ip(client, vip, LOAD, proto=50), Reason.NOT_OURS
     )
     yield Case("TCP at a service for GRE", gre, tcp(client, vip, "S"), Reason.NOT_OURS)
     yield Case(
@@ -140,7 +140,8 @@ def test_an_error_about_a_tunnel_that_is_not_ours(
 
 
 def summed(source: Peer, target: Peer, proto: int, ttl: int = 64) -> Packet:
-    """DCCP or UDP-Lite, whose checksum covers the addresses (RFC 4340, 9.1; RFC 3828, 3.1)."""
+    """A packet of DCCP or UDP-Lite: the checksum covers the addresses (RFC 4340, section 9.1; RFC
+    3828, section 3.1)."""
     load = bytearray(LOAD)
     load[4:8] = bytes(4)
     ends = packed(source.address) + packed(target.address)
@@ -198,7 +199,7 @@ def test_a_flow_without_ports_expires_like_datagrams(engine: MakePlane, world: W
 
 @each_world
 def test_two_vips_cannot_share_a_client_at_one_backend(engine: MakePlane, world: World) -> None:
-    """Nothing in the reply would tell whose it is."""
+    """The reply would not tell which VIP it belongs to."""
     vips = [Vip(packed(world.address(1, host)), 0, 65535, (47,)) for host in (100, 101)]
     gateway = Gateway(engine, tables(*(service(Mode.NAT, at=vip, port=0) for vip in vips)))
     first, second = (world.vip(0, world.address(1, host)) for host in (100, 101))

@@ -39,7 +39,7 @@ STAMP = [("NOP", None), ("NOP", None), ("Timestamp", (1, 2))]
 
 
 def router(world: World, wire: int) -> Peer:
-    """Somebody on the way who has something to say."""
+    """A router on the way that sends errors."""
     return Peer(world.address(7, 7), 0, f"02:00:00:00:0{wire}:77")
 
 
@@ -84,7 +84,7 @@ def to_backend(world: World) -> Iterator[Case]:
         )  # fmt: skip
     stranger = tcp(vip, world.client(9), "A")
     yield Case(
-        "an error about somebody else's packet", given,
+        "an error about another client's packet", given,
         icmp_error(Trouble.BIG, stranger, who, dialled, 1400), Reason.NOT_OURS, before=before,
     )  # fmt: skip
     yield Case(
@@ -154,7 +154,7 @@ def to_client(world: World) -> Iterator[Case]:
     )  # fmt: skip
     last = icmp_error(Trouble.TIME, sent, who, inside, ttl=1)
     yield Case(
-        "nobody is told of an error whose own TTL runs out", given, last, Reason.TTL_EXPIRED,
+        "an error whose own TTL runs out is dropped", given, last, Reason.TTL_EXPIRED,
         before=[syn],
     )  # fmt: skip
     of_error = icmp_error(Trouble.TIME, icmp_error(Trouble.TIME, sent, who, inside), who, inside)
@@ -202,7 +202,7 @@ def direct(world: World) -> Iterator[Case]:
         yield Case(f"tunnel over {outer}: it goes to the flow's backend in one", given, error,
                    Reason.RELATED, [wrapped(outer.backend(), told, **ident)],
                    before=[syn])  # fmt: skip
-    yield Case("DSR: an error about what the client sent is nobody's",
+    yield Case("DSR: an error about a packet of the client is not ours",
                tables(service(Mode.DSR, at=vip)),
                icmp_error(Trouble.TIME, tcp(inside, vip, "A"), who, inside), Reason.NOT_OURS,
                before=[syn])  # fmt: skip
@@ -288,11 +288,11 @@ def about_tunnel(world: World, outer: World) -> Iterator[Case]:
                [to_the_client(Trouble.BIG, ip_bytes(sent)[: world.size + 8],
                               max(1400 - outer.size, 1280 if world is V6 else 0))],
                before=[syn])  # fmt: skip
-    yield Case("less is nobody's", given,
+    yield Case("an error that quotes less is not ours", given,
                icmp_error(Trouble.BIG, tunnelled, who, us, 1400, quoted=least - 1),
                Reason.NOT_OURS, before=[syn])  # fmt: skip
     elsewhere = wrapped(outer.backend("b"), sent)
-    yield Case("a tunnel to somebody else", given,
+    yield Case("a tunnel to another machine", given,
                icmp_error(Trouble.BIG, elsewhere, who, us, 1300), Reason.NOT_OURS,
                before=[syn])  # fmt: skip
 
@@ -357,7 +357,7 @@ LIES = {
 
 @each_world
 def test_lies_in_a_quoted_header_do_no_harm(engine: MakePlane, world: World) -> None:
-    """Whatever it says, at most this flow's backend is told, and what it is told is sound."""
+    """The error reaches at most this flow's backend, and what reaches it is sound."""
     gateway = Gateway(engine, nat(world))
     client, vip = world.client(), world.vip()
     gateway.receive(tcp(client, vip, "S"))

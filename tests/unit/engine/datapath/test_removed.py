@@ -1,4 +1,4 @@
-"""Flows whose backend was taken out of its service, and those that an operator has killed."""
+"""Flows whose backend was removed from its service, and flows that an operator has killed."""
 
 from dataclasses import replace
 
@@ -149,8 +149,8 @@ def test_an_error_about_a_removed_backend_s_connection_is_sent_on(engine: MakePl
 
 def test_a_frame_that_was_sent_to_many_gets_no_rst(engine: MakePlane) -> None:
     gateway = removed(engine, RESET)
-    everybody = vip()._replace(mac="ff:ff:ff:ff:ff:ff")
-    gateway.expect(tcp(client(), everybody, "A"), Reason.REMOVED)
+    all_stations = vip()._replace(mac="ff:ff:ff:ff:ff:ff")
+    gateway.expect(tcp(client(), all_stations, "A"), Reason.REMOVED)
     (flow,) = gateway.plane.flows
     assert flow.state is not State.CLOSED
 

@@ -1,4 +1,4 @@
-"""The RSTs that both ends of a connection get when it is cut."""
+"""The RSTs that both ends get when a connection is cut."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -35,8 +35,8 @@ RESET, KEEP = OnRemove.RESET, OnRemove.KEEP
 
 
 def resets(world: World) -> Iterator[tuple[Any, Packet, Packet]]:
-    """What a client sends, the reset for it (RFC 9293, section 3.10.7.1), and the one that it
-    might have sent itself."""
+    """A client's packet, the RST for the client (RFC 9293, section 3.10.7.1), and the RST for the
+    backend in the client's name."""
     c, v = world.client(), world.vip()
     yield segment(c, v, "PA", b"12345", seq=7, ack=99), rst(v, c, 99), rst(c, v, 7, 99)
     yield segment(c, v, "A", b"", seq=7, ack=0), rst(v, c, 0), rst(c, v, 7, 0)

@@ -1,4 +1,4 @@
-"""Schedulers as clients see them: who gets the next flow."""
+"""Schedulers as clients see them: which backend gets the next flow."""
 
 from collections import Counter
 

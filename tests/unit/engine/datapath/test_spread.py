@@ -1,4 +1,4 @@
-"""Whatever is forwarded, spread over machines by their MACs, without a look further up."""
+"""The service for anything: all that would be forwarded is spread over machines by MAC."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -41,7 +41,7 @@ SPREAD = tables(service(Mode.DSR, at=ANY))
 
 
 def far(world: World, port: int = 443, host: int = 8) -> Peer:
-    """A machine somewhere, whose packets we are given to forward."""
+    """A far machine; we are given its packets to forward."""
     return Peer(world.address(8, host), port, GATEWAY_MAC[LAN])
 
 
@@ -54,14 +54,14 @@ def cases(world: World) -> Iterator[Case]:
     )
     for flags in ("A", "SA", "FA", "R"):
         yield Case(
-            f"TCP in the middle, {flags}",
+            f"TCP under way, {flags}",
             SPREAD,
             tcp(client, there, flags),
             Reason.PICKED_UP,
             [tcp(inside, appliance, flags, ttl=63)],
         )
     yield Case(
-        "the rest of it follows",
+        "later packets of a TCP flow follow it",
         SPREAD,
         tcp(client, there, "A", b"x"),
         Reason.FORWARDED,
@@ -101,12 +101,15 @@ def cases(world: World) -> Iterator[Case]:
         [gso(tcp(inside, appliance, "A", bytes(9000), ttl=63), 1400)],
     )
     error = icmp_error(Trouble.BIG, tcp(there, client, "A"), client, there, 1300)
-    yield Case("an ICMP error about something unknown is a packet like others", SPREAD, error,
+    yield Case("an ICMP error about no flow is a packet like others", SPREAD, error,
                opened, [icmp_error(Trouble.BIG, tcp(there, client, "A"), inside, appliance, 1300,
                                    ttl=63)])  # fmt: skip
     ours = [
-        ("to the balancer itself", Peer(world.address(1, 1), 22, GATEWAY_MAC[LAN])),
-        ("to its other side", Peer(world.address(2, 1), 22, GATEWAY_MAC[LAN])),
+        ("a packet to the balancer itself", Peer(world.address(1, 1), 22, GATEWAY_MAC[LAN])),
+        (
+            "a packet to an address of the balancer's other side",
+            Peer(world.address(2, 1), 22, GATEWAY_MAC[LAN]),
+        ),
     ]
     for what, target in ours:
         packet = tcp(client, target, "S")
@@ -128,7 +131,7 @@ def test_a_packet_to_an_address_that_no_router_forwards_to_is_not_spread(
     Gateway(engine, SPREAD).expect(packet, Reason.NOT_OURS)
 
 
-FROM_NOBODY = [
+NOT_FORWARDED_FROM = [
     "127.0.0.1",
     "0.0.0.0",
     "224.0.0.5",
@@ -140,7 +143,7 @@ FROM_NOBODY = [
 ]
 
 
-@pytest.mark.parametrize("address", FROM_NOBODY)
+@pytest.mark.parametrize("address", NOT_FORWARDED_FROM)
 def test_a_packet_from_an_address_that_no_router_forwards_is_not_spread(
     engine: MakePlane, address: str
 ) -> None:
@@ -164,14 +167,14 @@ def test_arp_is_not_spread(engine: MakePlane) -> None:
 
 @each_world
 def test_a_broadcast_frame_is_not_spread(engine: MakePlane, world: World) -> None:
-    """Nobody forwards what was sent to all."""
+    """No router forwards a frame that was sent to all stations."""
     packet = udp(world.client(), far(world)._replace(mac="ff:ff:ff:ff:ff:ff"))
     Gateway(engine, SPREAD).expect(frame(packet, port=LAN), Reason.NOT_OURS)
 
 
 @each_world
 def test_a_frame_for_another_machine_is_not_spread(engine: MakePlane, world: World) -> None:
-    """A switch that floods, or a device in promiscuous mode."""
+    """A switch that floods, or a device in promiscuous mode, brings such frames."""
     packet = udp(world.client(), far(world)._replace(mac="02:00:00:00:01:99"))
     Gateway(engine, SPREAD).expect(frame(packet, port=LAN), Reason.NOT_OURS)
 
@@ -188,7 +191,7 @@ def test_frames_of_other_ports_are_not_spread(engine: MakePlane, world: World) -
 def test_a_frame_from_an_appliance_is_given_to_the_kernel(
     engine: MakePlane, world: World, known: bool
 ) -> None:
-    """One arm: it comes back by the port that is spread, and the kernel sends it on."""
+    """The appliance sends it back to the same port, and the kernel forwards it."""
     gateway = Gateway(engine, SPREAD)
     if known:
         gateway.receive(tcp(world.client(), far(world), "S"))
@@ -270,7 +273,7 @@ def test_hashed_by_source_address_all_packets_of_a_host_go_one_way(
 def test_a_symmetric_hash_sends_both_directions_to_one_appliance(
     engine: MakePlane, world: World, fields: HashFields
 ) -> None:
-    """Two balancers, or two sides of one: each sees its direction only."""
+    """Two balancers, or two sides of one, see one direction each."""
     spread, differ = set(), 0
     for number in MANY:
         here, there = world.client(number, world.address(1, number)), far(world)
@@ -286,7 +289,7 @@ def test_a_symmetric_hash_sends_both_directions_to_one_appliance(
 
 
 def test_families_are_spread_over_the_same_machines(engine: MakePlane) -> None:
-    """A next hop is just a MAC: here all of them are known by their IPv4 addresses."""
+    """A next hop is a MAC. Here all of them are configured by IPv4 addresses."""
     gateway = Gateway(engine, tables(service(Mode.DSR, {"a": 1, "b": 1}, at=ANY)))
     ways = [gateway.sends(tcp(world.client(), far(world), "S")) for world in WORLDS]
     assert [packet.dst for packet in ways] == [V4.backend(name).mac for name in "ab"]
@@ -328,7 +331,7 @@ def test_idle_flows_of_the_service_for_anything_expire(engine: MakePlane, world:
 
 @each_world
 def test_an_error_about_a_spread_packet_follows_its_flow(engine: MakePlane, world: World) -> None:
-    """So that the appliance that keeps the connection's state hears of them."""
+    """The appliance that keeps the connection's state needs them."""
     gateway = Gateway(engine, tables(service(Mode.DSR, ABC, at=ANY)))
     here, there = world.client(), far(world)
     gateway.sends(tcp(world.client(1), there, "S"))

@@ -1,4 +1,4 @@
-"""Backends that take so many connections and no more (IPVS -x and -y)."""
+"""Backends with a maximum of connections (IPVS -x and -y)."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def limited(
 
 
 def opened(gateway: Gateway, *ports: int, now: float = 0.0) -> str:
-    """Who gets new connections from these ports, "-" for nobody."""
+    """The backends that get new connections from these ports; "-": none does."""
     names = ""
     for port in ports:
         outcome = gateway.receive(tcp(client(port), vip(), "S"), now)
@@ -124,7 +124,7 @@ def draw(count: int, picks: int) -> int:
 
 
 def test_a_backend_drawn_by_chance_stands_in_for_a_full_one(engine: MakePlane) -> None:
-    """Not its neighbour, which would get all of its share."""
+    """The neighbour of the full backend would get all of its share."""
     gateway = Gateway(engine, tables(limited(Scheduler.RR, {"a": (1, 1)})))
     order = opened(gateway, *range(60))
     assert order[0] == "a"
@@ -135,7 +135,7 @@ def test_a_backend_drawn_by_chance_stands_in_for_a_full_one(engine: MakePlane) -
 
 
 def test_of_two_choices_the_one_that_is_not_full_is_taken(engine: MakePlane) -> None:
-    """b has room for the first only, though less to do than both others from then on."""
+    """b has room for one connection, and from then on fewer of them than both others."""
     thresholds = {"b": (1, 1)}
     gateway = Gateway(engine, tables(limited(Scheduler.P2C, thresholds)))
     order = opened(gateway, *range(300))

@@ -1,4 +1,4 @@
-"""Fragments that are not let on: of packets that overlap themselves, tiny ones, and too many."""
+"""Fragments that are dropped: overlapping ones, tiny ones, and too many of them."""
 
 from collections.abc import Iterator
 
@@ -38,7 +38,8 @@ CONTRADICTIONS = [("the one behind", 80, 88), ("the one before", 80, 232), ("all
 def test_a_packet_that_overlaps_itself_is_refused(
     engine: MakePlane, world: World, what: str, size: int, start: int, held: bool
 ) -> None:
-    """RFC 5722: nothing of it goes on, for a filter and a receiver may see different packets."""
+    """All its fragments are dropped (RFC 5722): a filter and the receiver might see different
+    packets."""
     gateway = Gateway(engine, laid_out(Mode.NAT, world))
     first, second, third, *_ = fragmented(query(world), 80)
     before = [third] if held else [first, third]
@@ -115,7 +116,7 @@ def tiny(world: World) -> Iterator[tuple[str, Packet]]:
 
 @each_world
 def test_a_first_fragment_that_hides_its_header_is_refused(engine: MakePlane, world: World) -> None:
-    """RFC 1858, RFC 7112."""
+    """The first fragment must have the whole transport header (RFC 1858, RFC 7112)."""
     for what, piece in tiny(world):
         gateway = Gateway(engine, laid_out(Mode.NAT, world))
         assert gateway.reason(piece) is Reason.BAD_FRAGMENT, what
@@ -137,7 +138,7 @@ def test_an_empty_or_uneven_fragment_is_refused(engine: MakePlane, world: World)
 
 
 def clear_lengths(packet: Packet) -> None:
-    """Let scapy work them out again."""
+    """Let scapy compute lengths and checksums again."""
     head = packet.payload
     if head.version == 4:
         head.len = head.chksum = None
@@ -181,7 +182,7 @@ def test_later_fragments_are_dropped_after_the_lifetime_of_their_packet(
 
 
 def test_the_number_of_packets_in_fragments_is_bounded(engine: MakePlane) -> None:
-    """The oldest makes way."""
+    """The oldest packet is forgotten."""
     gateway = Gateway(engine, laid_out(Mode.NAT, V4))
     first, second, _ = (frame(p) for p in fragmented(query(V4, id=0), 160))
     plane = gateway.plane

@@ -1,4 +1,4 @@
-"""Fragments on their way: each goes where the first one of its packet goes, in any order."""
+"""Fragments on their way: in any order each goes where the first one of its packet goes."""
 
 from itertools import permutations
 
@@ -121,7 +121,7 @@ def test_fragments_of_two_packets_do_not_mix(engine: MakePlane, world: World) ->
 def test_later_fragments_that_are_not_ours_are_given_to_the_kernel(
     engine: MakePlane, world: World
 ) -> None:
-    """The guard holds later ones by their address alone; the first it lets through."""
+    """The guard keeps later fragments from the kernel by address alone, but not the first one."""
     gateway = Gateway(engine, laid_out(Mode.NAT, world))
     first, second, third = fragmented(echo(world.client(), world.vip(), DATA, df=False), 160)
     gateway.expect(second, Reason.HELD)
@@ -196,7 +196,7 @@ def test_options_and_extension_headers_of_fragments_are_kept(engine: MakePlane) 
 
 
 def test_a_header_chain_that_goes_on_in_a_later_fragment_is_refused(engine: MakePlane) -> None:
-    """RFC 7112: all of it belongs into the first."""
+    """The first fragment must have all headers (RFC 7112)."""
     gateway = Gateway(engine, laid_out(Mode.NAT, V6))
     long = IPv6ExtHdrDestOpt(options=[], len=0)
     packet = query(V6, extensions=[long])

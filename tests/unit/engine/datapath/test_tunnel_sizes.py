@@ -1,4 +1,4 @@
-"""Sizes of tunnels at their edges: who is told what, and what is fragmented instead.
+"""Packets at the size limits of tunnels: which ones are refused, and which fragmented.
 
 IPv4 with DF: an error. IPv4 without: the outer packet is fragmented. IPv6: an error as long as that
 can help, that is down to 1280 bytes; those go through in fragments whatever the link.
@@ -39,7 +39,7 @@ def laid_out(world: World, outer: World, mtu: int) -> Tables:
 
 
 def sized(world: World, length: int, df: bool = True) -> Packet:
-    """A datagram whose IP packet has that many bytes."""
+    """A datagram in an IP packet of `size` bytes."""
     load = bytes(n % 251 for n in range(length - world.size - 8))
     return udp(world.client(), world.vip(53), load, df=df, tos=4)
 

@@ -56,8 +56,8 @@ def test_a_datagram_that_no_backend_can_take_is_refused_and_its_flow_forgotten(
     question = udp(client(), vip())
     gateway = Gateway(engine, only("a", Mode.NAT, Proto.UDP))
     gateway.receive(question)
-    nobody = replace(tables(service(Mode.NAT, {"a": 0}, proto=Proto.UDP)), hops={})
-    gateway.plane.swap(nobody)
+    none = replace(tables(service(Mode.NAT, {"a": 0}, proto=Proto.UDP)), hops={})
+    gateway.plane.swap(none)
     assert gateway.reason(question) is Reason.NO_BACKEND
     assert len(gateway.plane.flows) == 0
 

@@ -107,7 +107,7 @@ WANTED = {
     "a first fragment for others": IP(dst="10.0.1.100", flags="MF") / TCP(dport=81),
     "a later fragment": IP(dst="10.0.1.100", frag=5, proto=6) / b"\x0f\xa0\x00\x50",
     "a later fragment from a backend": IP(src="10.0.2.11", dst="1.2.3.4", frag=5) / b"x",
-    "an ICMP error to anybody": IP(dst="9.9.9.9") / ICMP(type=3, code=4),
+    "an ICMP error to any host": IP(dst="9.9.9.9") / ICMP(type=3, code=4),
     "time exceeded": IP(dst="9.9.9.9") / ICMP(type=11),
     "a parameter problem": IP(dst="9.9.9.9", options=b"\x94\x04\0\0") / ICMP(type=12),
     "to the service over IPv6": tcp6() / TCP(sport=4000, dport=80),
@@ -118,8 +118,8 @@ WANTED = {
     "an IPv6 fragment": tcp6() / IPv6ExtHdrFragment(offset=3, nh=6) / Raw(b"12345678"),
     "from a backend, a fragment": IPv6(src="2001:db8:2::11") / IPv6ExtHdrFragment(nh=6) / b"1",
     "options of IPv6": tcp6() / IPv6ExtHdrHopByHop() / TCP(dport=80),
-    "options of IPv6, whatever port": tcp6() / IPv6ExtHdrDestOpt() / TCP(dport=81),
-    "an ICMPv6 error to anybody": IPv6(dst="2001:db8:7::7") / ICMPv6PacketTooBig(),
+    "options of IPv6, another port": tcp6() / IPv6ExtHdrDestOpt() / TCP(dport=81),
+    "an ICMPv6 error to any host": IPv6(dst="2001:db8:7::7") / ICMPv6PacketTooBig(),
 }
 UNWANTED = {
     "another port": IP(dst="10.0.1.100") / TCP(dport=81),
@@ -161,7 +161,7 @@ def test_a_frame_without_a_wanted_end_is_rejected(packet: Packet) -> None:
 @pytest.mark.parametrize("packet_type", [1, 2, 3, 4])
 def test_frames_to_other_hosts_are_rejected(packet_type: int) -> None:
     for program in compile_filters(MATCHES):
-        for name in ("to the service", "to the service over IPv6", "an ICMP error to anybody"):
+        for name in ("to the service", "to the service over IPv6", "an ICMP error to any host"):
             assert run(program, to(WANTED[name]), packet_type=packet_type) == 0
 
 
@@ -250,7 +250,7 @@ def test_a_program_accepts_what_a_plain_comparison_of_ends_accepts(
     ends: list[tuple[Side, bytes, tuple[int, int], tuple[int, ...]]],
     addresses: tuple[bytes, bytes], ports: tuple[int, int], proto: int,
 ) -> None:  # fmt: skip
-    """Whole ends, as the datapath finds them: by address, ports and protocol."""
+    """Ends are compared by address, ports and protocol, as a plane does."""
     matches = [
         Match(side, Vip(address, *(span if set(protos) & set(BOTH) else (0, 65535)), protos))
         for side, address, span, protos in ends
