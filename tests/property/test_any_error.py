@@ -1,4 +1,4 @@
-"""An ICMP error about a packet that was changed here is, changed back, about the original."""
+"""An ICMP error about a packet that was rewritten here is told as one about the original."""
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ outers = st.sampled_from(WORLDS)
 
 
 def plain(spec: Spec) -> Spec:
-    """As it is on a wire, and small enough for every link."""
+    """The packet without offloads, and small enough for every link."""
     return replace(
         spec, load=spec.load[:900], ttl=max(spec.ttl, 3), padding=0, begun=False, df=True
     )  # fmt: skip
@@ -65,7 +65,7 @@ def test_any_error_about_a_packet_to_a_nat_backend_reaches_its_client(
     mtu: int,
     data: st.DataObject,
 ) -> None:
-    """About what the backend was sent: the client hears that it is about what it sent."""
+    """The client gets an error about the packet as it sent it."""
     spec, who = plain(both[0]), both[1]
     world, vip = spec.world, spec.world.vip()
     gateway = Gateway(engine, laid_out(Mode.NAT, world, 1500, snat), source_ports=[5000])
@@ -90,7 +90,7 @@ def test_any_error_about_a_nat_reply_reaches_its_backend(
     mtu: int,
     data: st.DataObject,
 ) -> None:
-    """About what the client was sent: the backend hears that it is about what it sent."""
+    """The backend gets an error about the packet as it sent it."""
     spec, who = plain(both[0]), both[1]
     world, vip, there = spec.world, spec.world.vip(), spec.world.backend()
     gateway = Gateway(engine, laid_out(Mode.NAT, world, 1500, snat), source_ports=[5000])
@@ -117,7 +117,7 @@ def test_any_error_about_a_tunnel_s_packet_reaches_the_client_of_the_inner_one(
     trouble: Trouble,
     data: st.DataObject,
 ) -> None:
-    """About an outer packet: the client hears of the inner one, and of a size that fits both."""
+    """The client gets an error about the inner packet, with an MTU that fits both."""
     spec, who = plain(both[0]), both[1]
     world, vip = spec.world, spec.world.vip()
     gateway = Gateway(engine, laid_out(Mode.TUNNEL, world, 1500, outer=outer))
@@ -153,7 +153,7 @@ def test_any_error_about_an_answer_in_the_vip_s_name_reaches_its_backend(
     trouble: Trouble,
     data: st.DataObject,
 ) -> None:
-    """About what the backend sent in the VIP's name: it gets it as it is, perhaps wrapped."""
+    """The backend gets the error as it is, wrapped where it has a tunnel."""
     spec, who = plain(both[0]), both[1]
     world, vip = spec.world, spec.world.vip()
     gateway = Gateway(engine, laid_out(mode, world, 1500, outer=outer))

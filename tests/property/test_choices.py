@@ -98,7 +98,7 @@ def test_the_least_loaded_agrees_with_the_slow_one(
 def test_of_two_choices_it_is_never_the_worst_of_all(
     shares: tuple[int, int, int], life: list[int]
 ) -> None:
-    """Two differ, so of three at most one is worse than both; unless it is equal to another."""
+    """Of three backends at most one is worse than both others; two different ones are compared."""
     table, schedulers = abc(shares, Scheduler.P2C), Schedulers()
     active = [0, 0, 0]
     tallies: dict[int, Tally] = {}
@@ -166,7 +166,7 @@ def test_removing_one_of_few_moves_few_others(data: st.DataObject, count: int, k
 
 
 def moved(names: list[bytes], gone: int, key: bytes, slots: int) -> int:
-    """Slots of others that change hands when one leaves."""
+    """Slots of other backends that change when one leaves."""
     left = [name for place, name in enumerate(names) if place != gone]
     before = maglev_table(names, [1] * len(names), key, slots)
     after = maglev_table(left, [1] * len(left), key, slots)
@@ -177,7 +177,7 @@ def moved(names: list[bytes], gone: int, key: bytes, slots: int) -> int:
 @settings(max_examples=8)
 @given(gone=st.integers(0, 99), key=st.binary(min_size=16, max_size=16))
 def test_removing_one_of_a_hundred_moves_next_to_none(gone: int, key: bytes) -> None:
-    """At most 0.6 % of the flows of the others, of all that a table of full size tells apart."""
+    """At most 0.6 % of the slots of the others change, in a table of full size."""
     names = [f"10.0.{number // 250}.{number % 250}".encode() for number in range(100)]
     others = MAGLEV_SLOTS * 99 / 100
     assert moved(names, gone, key, MAGLEV_SLOTS) <= 0.006 * others

@@ -1,4 +1,4 @@
-"""What is cut can be put together again: segments of long frames, fragments of packets."""
+"""Segments of long frames and fragments of packets can be put together again."""
 
 from dataclasses import replace
 from itertools import chain
@@ -90,7 +90,7 @@ def test_the_segments_of_a_long_frame_make_it_up_again(
 
 
 def check_headers(piece: Packet, packet: Packet, view: View, number: int) -> None:
-    """Nothing changes but lengths, the identification and checksums."""
+    """Only lengths, the identification and checksums change."""
     ours, theirs = bytearray(bytes(piece)), bytearray(bytes(packet))
     if packet.type == 0x0800:
         assert piece.id == (packet.id + number) % 65536
@@ -149,7 +149,7 @@ def test_the_fragments_of_an_outer_ipv6_packet_reassemble_to_it(
 def test_the_slow_reassembly_undoes_scapy_s_fragmentation(
     world: World, size: int, load: bytes
 ) -> None:
-    """scapy cuts, the oracle joins: neither knows of pktlb."""
+    """scapy cuts, the oracle reassembles; neither uses pktlb."""
     packet = udp(world.client(), world.vip(), load[:3000], df=False)
     pieces = [ip_bytes(piece) for piece in fragmented(packet, size * 8)]
     joined_again = slow_reassembly(pieces[::-1])

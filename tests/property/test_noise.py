@@ -41,7 +41,7 @@ POOL = ["10.0.2.9", "2001:db8:2::9"]
 
 
 def seeds_of(world: World) -> list[Frame]:
-    """Valid frames of all kinds, to be spoilt."""
+    """Valid frames of all kinds."""
     client, vip, inside, backend = world.client, world.vip(), world.inside, world.backend()
     router = Peer(world.address(7, 7), 0, "02:00:00:00:01:77")
     long = udp(client(), vip, bytes(400), df=False)
@@ -77,7 +77,7 @@ SEEDS = [*(seed for world in WORLDS for seed in seeds_of(world)), frame(SIX)]
 
 
 def each(mode: Mode, weights: dict[str, int] | None = None, **rest: Any) -> Tables:
-    """Both protocols in both families."""
+    """Services of both protocols in both families."""
     pairs = [(world, proto) for world in WORLDS for proto in BOTH]
     return tables(
         *(service(mode, weights, at=w.vip(), proto=p, **rest) for w, p in pairs), mtu=MTU
@@ -85,7 +85,7 @@ def each(mode: Mode, weights: dict[str, int] | None = None, **rest: Any) -> Tabl
 
 
 def whole(mode: Mode) -> Tables:
-    """All of each address."""
+    """Services of whole addresses."""
     vips = [Vip(packed(world.vip().address)) for world in WORLDS]
     return tables(*(service(mode, at=vip, port=0, pick_up=True) for vip in vips), mtu=MTU)
 
@@ -119,7 +119,7 @@ offloads = st.just(NO_OFFLOAD) | st.builds(
 
 
 def mended(data: bytearray) -> bytearray:
-    """The header checksum made right, so that more than the first check is reached."""
+    """The frame with the right header checksum, so that it gets past the first check."""
     if data[12:13] == b"\x86":
         return data
     length = ETHER + (data[ETHER] & 15) * 4 if len(data) > ETHER else 0

@@ -1,4 +1,4 @@
-"""Clients that come, stay and leave, while backends fill up and tables change: as a list says."""
+"""Persistence and thresholds agree with a list of flows, while tables change."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ class SlowFlow:
 
 @dataclass
 class SlowPin:
-    """Where a client stays."""
+    """The backend that a client stays with."""
 
     backend: str
     seen: float
@@ -64,7 +64,7 @@ class Slow:
         return upper > 0 and (active >= upper or (active >= lower and self.was_full[name]))
 
     def change(self, flow: SlowFlow, *, add: bool = False, close: bool = False) -> None:
-        """A flow comes, closes or goes."""
+        """Count a flow that opens, closes or is forgotten."""
         self.was_full[flow.backend] = self.full(flow.backend)
         if add:
             self.flows.append(flow)

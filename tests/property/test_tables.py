@@ -38,7 +38,7 @@ def keys(number: int) -> tuple[FlowKey, FlowKey | None]:
 
 
 class Pair:
-    """The flow table and the slow one, led through the same life."""
+    """The flow table and the slow one, through the same operations."""
 
     def __init__(self) -> None:
         self.left: list[Flow] = []
@@ -85,7 +85,7 @@ class Pair:
             self.slow.add((forth, back), LASTS[state], self.now)
 
     def bury(self, dead: list[SlowFlow]) -> None:
-        """What the fast table forgot was dead, every one of it."""
+        """Check that all flows which the fast table forgot had expired."""
         gone = [flow.key for flow in self.left]
         assert set(gone) <= {flow.keys[0] for flow in dead}
         for flow in dead:
@@ -133,7 +133,7 @@ def test_sums_agree_with_the_slow_ones(data: bytes, before: bytes) -> None:
 
 @given(st.binary(min_size=24, max_size=24), st.binary(min_size=8, max_size=8))
 def test_an_update_by_difference_is_a_sum_made_anew(data: bytes, new: bytes) -> None:
-    assume(any(data[:8] + data[16:]))  # a packet of nothing but zeros there is not
+    assume(any(data[:8] + data[16:]))  # a packet is never all zeros
     changed = data[:8] + new + data[16:]
     by = checksum.delta(data[8:16], new)
     assert 0 <= by < 0xFFFF

@@ -23,7 +23,7 @@ class Layout(NamedTuple):
     proto: int
     transport: int
     cut: int
-    "Where the data of a fragment begins; 0 of a packet that is whole."
+    "Offset of a fragment's data; 0 where the packet is whole."
     start: int
     "The first byte of its packet's data that a fragment has."
     more: bool
@@ -106,7 +106,7 @@ def _assert_sound_transport(there: Layout, load: bytes, unsummed: bool) -> None:
 
 
 def is_unsummed(data: bytes | bytearray) -> bool:
-    """Whether a frame holds a datagram that its sender did not sum."""
+    """Whether a frame holds a datagram without a checksum."""
     packet = bytes(data[ETHER:])
     if data[12:14] not in (b"\x08\x00", b"\x86\xdd") or len(packet) < 28:
         return False

@@ -1,4 +1,4 @@
-"""What is let in and what is not: not ours, not open, no room, no backend, no TTL."""
+"""Packets that open no flow: not ours, not open, no room, no backend, no TTL."""
 
 from collections.abc import Iterator
 from dataclasses import replace

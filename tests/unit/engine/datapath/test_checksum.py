@@ -1,4 +1,4 @@
-"""The arithmetic of checksums at its corners; what it is for is tested with whole packets."""
+"""The arithmetic of checksums at its corners; its uses are tested with whole packets."""
 
 import pytest
 

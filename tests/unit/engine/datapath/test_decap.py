@@ -1,4 +1,4 @@
-"""What is let out of a tunnel, and with which checksum still to be done."""
+"""Unwrapping: the inner packets that are let out, and their offloads."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What one engine remembers, the next one goes on with: the same engine, or the other one."""
+"""A dump of one plane, loaded by the next: of the same engine, or of the other."""
 
 import json
 from dataclasses import replace
@@ -46,7 +46,7 @@ def packets(kind: str, world: World, first: int, count: int, flags: str) -> list
 
 
 def busy(engine: MakePlane, kind: str, world: World) -> Gateway:
-    """An engine in the middle of its work: flows in several states, some of them over."""
+    """A plane with flows in several states, some of them expired."""
     gateway = Gateway(engine, laid_out(kind, world), max_flows=64)
     for number, packet in enumerate(packets(kind, world, 0, 12, "S")):
         gateway.receive(packet, number / 10)
@@ -104,7 +104,7 @@ def test_the_next_plane_decides_as_this_one_would_have(
 def test_source_endpoints_in_use_are_not_given_out_by_the_next_plane(
     engine: MakePlane, world: World
 ) -> None:
-    """Even where the next process gives them out in another order."""
+    """The next process may give them out in another order."""
     before = busy(engine, "snat", world)
     ports = list(range(1024, 1024 + 40))
     few = Gateway(engine, laid_out("snat", world), max_flows=64, source_ports=ports)
@@ -122,7 +122,7 @@ def test_source_endpoints_in_use_are_not_given_out_by_the_next_plane(
 
 @pytest.mark.parametrize("count", [0, 12, 1 << 40])
 def test_the_order_of_source_ports_may_be_handed_over_first(engine: MakePlane, count: int) -> None:
-    """So the next one can lay out its tables, and expect so many flows, before it gets them."""
+    """So the next plane can prepare for the flows before it gets them."""
     before = busy(engine, "nat", V4)
     first, rest = before.plane.dump(NOW), before.plane.dump(NOW, with_ports=False)
     assert unpack(first).ports
@@ -144,7 +144,7 @@ def test_flows_of_a_service_that_is_gone_are_handed_over(engine: MakePlane) -> N
 
 @pytest.mark.parametrize("other", ENGINES)
 def test_a_service_without_backends_continues_its_round(engine: MakePlane, other: str) -> None:
-    """How often it has picked is its own, not that of a backend, nor of a flow."""
+    """The number of its picks belongs to the service, to no backend and no flow."""
     idle, both = tables(service(Mode.NAT, {})), tables(service(Mode.NAT, {"a": 1, "b": 1}))
     before = Gateway(engine, both)
     before.receive(tcp(V4.client(4000), V4.vip(), "S"), 0.0)

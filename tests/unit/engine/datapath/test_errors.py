@@ -49,7 +49,7 @@ def out_of_time(world: World) -> Iterator[Case]:
 
 
 def no_backend(world: World) -> Iterator[Case]:
-    """Where there is no port, the host cannot be reached; where there is one, the port."""
+    """The error is "port unreachable" where there is a port, else "host unreachable"."""
     client, vip = world.client(), world.vip()
     for mode in Mode:
         syn = tcp(client, vip, "S")
@@ -184,7 +184,7 @@ def test_errors_relayed_out_of_a_tunnel_are_limited_as_well(engine: MakePlane) -
 
 @each_world
 def test_no_error_is_sent_about_a_later_fragment(engine: MakePlane, world: World) -> None:
-    """DSR over a link that is smaller for the later one alone."""
+    """In mode DSR, with a link that only the later fragment does not fit."""
     wide, narrow = (tables(service(Mode.DSR, at=world.vip(), proto=Proto.UDP), mtu=mtu)
                     for mtu in (1500, 300))  # fmt: skip
     gateway = Gateway(engine, wide)

@@ -80,7 +80,7 @@ def test_only_options_with_the_copied_bit_are_in_later_fragments() -> None:
     [
         (b"\x94\x04\0\0\x94\x04\0\0", b"\x94\x04\0\0\x94\x04\0\0"),
         (b"\x94\x04\0\0\0\x94\x04\0", b"\x94\x04\0\0"),  # behind the end of the list
-        (b"\x94\x04\0\0\x94\x00\0\0", b"\x94\x04\0\0"),  # a length of nothing
+        (b"\x94\x04\0\0\x94\x00\0\0", b"\x94\x04\0\0"),  # a length of 0
         (b"\x94\x04\0\0\x94\x01\0\0", b"\x94\x04\0\0"),  # a length without its own byte
         (b"\x94\x04\0\0\x94\x05\0\0", b"\x94\x04\0\0"),  # longer than the header
         (b"\x94\x04\0\0\x01\x01\x01\x94", b"\x94\x04\0\0"),  # its length is missing
@@ -112,7 +112,7 @@ def test_a_fragment_is_cut_further_at_its_own_offset() -> None:
 
 
 OUTER = wrapped(V6.backend(), tcp(V4.client(), V4.vip(), "A", DATA))
-"The only packets of IPv6 that we fragment are our own."
+"A packet of IPv6: we fragment only those that we made ourselves."
 
 
 @pytest.mark.parametrize("mtu", [1280, 1281, 1287, 1288, 1500])

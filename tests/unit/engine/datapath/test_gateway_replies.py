@@ -1,4 +1,4 @@
-"""DSR and tunnel, the balancer as the backends' gateway: what they send in the VIP's name."""
+"""DSR and tunnel with the balancer as the backends' gateway: answers in the VIP's name."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Frames that lie, each kind with the Reason of its own."""
+"""Malformed frames, each kind with its own Reason."""
 
 from collections.abc import Callable
 
@@ -26,7 +26,7 @@ OPTIONS = bytes(frame(udp(client(), vip(53), b"q", options=[IPOption_NOP()] * 4)
 
 
 def put(data: bytes, at: int, value: int, size: int = 2) -> bytes:
-    """`data` with one field of the frame changed and the header checksum made right again."""
+    """`data` with one field changed and the right header checksum."""
     changed = bytearray(data)
     changed[at : at + size] = value.to_bytes(size, "big")
     if data[12] == 0x86:

@@ -108,7 +108,7 @@ def forth(world: World) -> Iterator[Case]:
         [udp(inside, their_dns, b"question", ttl=63)],
     )
     yield Case(
-        "a datagram that was not summed stays so",  # in IPv6 tunnels may do that: RFC 6935
+        "a datagram without checksum stays so",  # in IPv6 tunnels may do that: RFC 6935
         given,
         unsummed(client, dns),
         Reason.OPENED,

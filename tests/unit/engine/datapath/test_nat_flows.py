@@ -1,4 +1,4 @@
-"""NAT: flows that meet at one backend are told apart, and each reply finds its way back."""
+"""NAT: flows with one backend are told apart, and each reply gets back to its client."""
 
 from dataclasses import replace
 

@@ -122,7 +122,7 @@ def test_a_packet_of_a_protocol_without_ports(case: Case, engine: MakePlane) -> 
 def test_an_error_about_a_tunnel_that_is_not_ours(
     engine: MakePlane, world: World, inner: World, mode: Mode
 ) -> None:
-    """A service may be for IP in IP itself: what is quoted then is a packet of the flow."""
+    """A service may be for IP in IP itself: then the error quotes a packet of its flow."""
     proto = 4 if inner is V4 else 41
     load = ip_bytes(udp(inner.client(9, inner.address(9, 9)), inner.client(8, inner.address(8, 8))))
     client, vip, there = world.client(), world.vip(), world.backend()
@@ -238,7 +238,7 @@ def test_fragments_of_any_protocol_arrive(engine: MakePlane, world: World, mode:
 
 
 def test_an_extension_header_is_not_the_protocol(engine: MakePlane) -> None:
-    """What follows them is."""
+    """The protocol is that of the header behind them."""
     gateway = Gateway(engine, laid_out(Mode.NAT, V6, Proto.GRE))
     extensions = [IPv6ExtHdrDestOpt()]
     gateway.expect(

@@ -55,7 +55,7 @@ TROUBLES = [
 
 
 def to_backend(world: World) -> Iterator[Case]:
-    """NAT: about what the VIP sent to the client."""
+    """NAT: errors about a packet from the VIP to the client."""
     given, client, vip, inside = nat(world), world.client(), world.vip(), world.inside
     there, who = world.backend(), router(world, LAN)
     before = [tcp(client, vip, "S"), tcp(there, inside, "SA")]
@@ -105,7 +105,7 @@ def via_dmz(who: Peer) -> Peer:
 
 
 def to_client(world: World) -> Iterator[Case]:
-    """NAT: about what we sent to the backend."""
+    """NAT: errors about a packet that we sent to the backend."""
     given, client, vip, inside = nat(world), world.client(), world.vip(), world.inside
     there, dns, who = world.backend(), world.vip(53), router(world, DMZ)
     their_dns = world.backend("a", 5353)
@@ -187,7 +187,7 @@ def pooled(world: World) -> Iterator[Case]:
 
 
 def direct(world: World) -> Iterator[Case]:
-    """DSR and tunnel: about what the backend sent from the VIP."""
+    """DSR and tunnel: errors about a packet of the backend in the VIP's name."""
     client, vip, inside = world.client(), world.vip(), world.inside
     there, who = at(vip, world.backend()), router(world, LAN)
     syn = tcp(client, vip, "S")
@@ -298,7 +298,7 @@ def about_tunnel(world: World, outer: World) -> Iterator[Case]:
 
 
 def quoted_of(outer: World, tunnelled: Packet, world: World) -> bytes:
-    """What is left of the inner packet in an error that quotes as much as it may."""
+    """The inner packet as far as the longest error quotes it."""
     quoted = ip_bytes(tunnelled)[: {4: 548, 6: 1232}[outer.family]]
     return quoted[outer.size :]
 

@@ -189,7 +189,7 @@ def test_two_choices_respect_weights(engine: MakePlane) -> None:
 
 
 def test_of_two_choices_the_less_busy_one_is_taken(engine: MakePlane) -> None:
-    """Of two machines both are always asked."""
+    """Of two backends both are always compared."""
     gateway = Gateway(engine, tables(nat({"a": 1, "b": 1}, Scheduler.P2C)))
     first = opened(gateway, *range(40))
     assert first.count("a") == first.count("b") == 20
@@ -204,7 +204,7 @@ def test_of_two_choices_the_less_busy_one_is_taken(engine: MakePlane) -> None:
 def test_two_balancers_with_one_key_choose_alike(
     engine: MakePlane, scheduler: Scheduler, ports: range
 ) -> None:
-    """A balancer that saw nothing before chooses as one that saw a lot."""
+    """A balancer that has just started chooses like one with many flows."""
     given = tables(nat({"a": 1, "b": 1, "c": 1}, scheduler))
     whole = opened(Gateway(engine, given), *range(1, 101))
     fresh = Gateway(engine, given)

@@ -1,4 +1,4 @@
-"""Long frames into a tunnel: cut as a network card would, each piece complete in itself."""
+"""Long frames into a tunnel: they are cut as by a network card, each segment complete."""
 
 import pytest
 from scapy.layers.inet import IP, TCP, UDP, IPOption_NOP, IPOption_Router_Alert
@@ -54,7 +54,7 @@ def cut(engine: MakePlane, given: Frame, count: int) -> list[Packet]:
 
 
 PARTS = [(0, 1000, 0xFFFE, 2), (1000, 2000, 0xFFFF, 3), (2000, 2500, 0, 4)]
-"Of the data, and the identifications of each packet inside and outside."
+"The data, and the identification of each packet, inner and outer."
 
 
 @each_world

@@ -1,4 +1,4 @@
-"""Services of an address, a range of ports, or both TCP and UDP: the most specific one counts."""
+"""Services of an address, a range of ports, or TCP and UDP together: the narrowest one counts."""
 
 from collections.abc import Iterator
 
@@ -42,7 +42,7 @@ def test_the_narrowest_range_with_the_port_is_found(
 ) -> None:
     ends = Ends((vip, what) for what, vip in LAYERS[::order])
     found = ends.find(endpoint_key(proto, Endpoint(HERE, port)))
-    # Two services of one width for TCP: which of them is not said.
+    # Two services of TCP are equally wide: either may be found.
     assert found == name or {found, name} == {"tcp", "both"}
 
 
@@ -58,7 +58,7 @@ def whole(world: World, *protos: int, low: int = 0, high: int = 65535) -> Vip:
 
 
 def address_service(world: World) -> Iterator[Case]:
-    """All of an address, to backends without a port: they get the one that was dialled."""
+    """A service of a whole address; its backends get the port dialled."""
     client, inside = world.client(), world.inside
     for port in (1, 80, 65535):
         dialled, there = world.vip(port), world.backend("a", port)
@@ -132,7 +132,7 @@ def test_a_packet_to_a_range_of_ports(case: Case, engine: MakePlane) -> None:
 
 
 def layered(world: World) -> Tables:
-    """All of an address by a, its TCP by b, and one port by c."""
+    """Backend a has a whole address, b its TCP, c one port of it."""
     return tables(
         service(Mode.NAT, {"a": 1}, at=whole(world), port=0),
         service(Mode.NAT, {"b": 1}, at=whole(world, TCP), port=0),

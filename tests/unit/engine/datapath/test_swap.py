@@ -1,4 +1,4 @@
-"""Tables are swapped whole: what flows keep, and what the next frame sees."""
+"""Swapping of tables: what flows keep, and what changes with the next frame."""
 
 from dataclasses import replace
 

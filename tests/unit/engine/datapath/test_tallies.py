@@ -1,4 +1,4 @@
-"""What came of each backend: flows, packets and bytes in either direction."""
+"""What is counted for each backend: flows, packets and bytes in each direction."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ INSIDE = via(DMZ, client())
 
 
 def counted(gateway: Gateway, world: World = V4) -> dict[str, Count]:
-    """What came of each backend, by its letter."""
+    """What was counted for each backend, by its letter."""
     names = {packed(address): name for name, address in world.backends.items()}
     return {names[end.address]: count for (_, end), count in gateway.plane.tallies().items()}
 

@@ -1,4 +1,4 @@
-"""The life of a TCP flow as told from the middle: with both directions in view, and with one."""
+"""The states of a TCP flow, with both directions in view and with the client's alone."""
 
 import pytest
 

@@ -29,7 +29,7 @@ def put_start(piece: Packet, start: int, more: bool | None = None) -> Packet:
 
 
 CONTRADICTIONS = [("the one behind", 80, 88), ("the one before", 80, 232), ("all of it", 200, 104)]
-"What a fragment covers of the one from 160 to 240; its size, and where it begins."
+"Fragments that overlap the one from 160 to 240 in different ways: size and start."
 
 
 @each_world

@@ -45,7 +45,7 @@ def sized(world: World, length: int, df: bool = True) -> Packet:
 
 
 def inner(world: World, outer: World, length: int, df: bool = True) -> Packet:
-    """The same as the backend gets it."""
+    """The packet as the backend receives it."""
     load = bytes(n % 251 for n in range(length - world.size - 8))
     return udp(world.inside, at(world.vip(53), outer.backend()), load, df=df, tos=4, ttl=63)
 
@@ -55,7 +55,7 @@ def packets(frames: list[Frame]) -> list[bytes]:
 
 
 def whole(frames: list[Frame]) -> bytes:
-    """What the backend's end of the tunnel makes of it."""
+    """The packet that the backend's end of the tunnel unwraps."""
     made = slow_reassembly(packets(frames))
     assert_sound_ip(made)
     return made[layout(made).transport :]
@@ -172,7 +172,7 @@ def test_each_segment_of_a_long_frame_is_fragmented(engine: MakePlane, outer: Wo
 
 
 def test_df_of_an_outer_ipv4_header_around_ipv6(engine: MakePlane) -> None:
-    """Where the sender may be asked for less, so that the way may be learnt; else never."""
+    """It is set where the sender may be asked for a smaller size, so that it learns the MTU."""
     gateway = Gateway(engine, laid_out(V6, V4, 1500))
     for length, df in ((1280, 0), (1281, 2), (1480, 2)):
         (sent,) = gateway.receive(sized(V6, length)).frames

@@ -1,4 +1,4 @@
-"""A backend that cannot be reached any more: what is not yet agreed with it goes to another one."""
+"""A backend that can no longer be reached: flows without an open connection move to another."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ MODES = pytest.mark.parametrize("mode", Mode)
 
 
 def only(name: str, mode: Mode, proto: Proto = Proto.TCP) -> Tables:
-    """Two backends of which just one can be reached, as control lays it out."""
+    """Tables of two backends of which one can be reached, as control makes them."""
     both = tables(service(mode, {"a": 1, "b": 1}, proto=proto))
     reachable = tables(service(mode, {name: 1}, proto=proto))
     address = packed(backend(name).address)
@@ -76,7 +76,7 @@ def test_an_open_connection_waits_for_its_backend(engine: MakePlane, mode: Mode)
 
 
 def test_a_backend_s_packet_to_the_gateway_itself_is_no_reply(engine: MakePlane) -> None:
-    """The gateway's own connections; the kernel has these frames, so it must not get them twice."""
+    """It belongs to the gateway's own connections. The kernel has the frame already."""
     gateway_itself = via(DMZ, client(40000, address="10.0.2.1"))
     given = replace(only("a", Mode.NAT), own=frozenset({packed("10.0.2.1")}))
     gateway = Gateway(engine, given)

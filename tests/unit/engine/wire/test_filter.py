@@ -1,4 +1,4 @@
-"""The socket filters, run by a small interpreter of classic BPF beside the obvious predicate."""
+"""The socket filters, run by a small interpreter of classic BPF and compared with a plain test."""
 
 import socket
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ MATCHES = [
 
 
 def run(program: Program, frame: bytes, packet_type: int = 0, vlan: int = 0) -> int:
-    """What the kernel would return: bytes to hand over. Loads out of bounds return 0."""
+    """The bytes that the kernel would hand over. A load out of bounds ends with 0."""
     ancillary = {0xFFFFF000 + 4: packet_type, 0xFFFFF000 + 48: vlan}
     memory: dict[int, int] = {}
     at = a = x = 0
