@@ -1,7 +1,7 @@
 """The choice of a new flow's backend: index the slots that control has prepared, and keep count.
 
-Slots (weighted cycles, Maglev tables) are made by `pktlb.plan.slots`. This module knows neither
-weights of drained backends nor health: `ServiceTable.backends` are those that take new flows.
+Slots (weighted cycles, Maglev tables) are made by `pktlb.plan.slots`. This module does not
+know why a backend takes no new flows: `ServiceTable.backends` has only those that do.
 """
 
 from collections.abc import Callable, Container

@@ -43,8 +43,8 @@ class Trail:
     def __init__(self, now: float) -> None:
         self.born = now
         self.first: FlowKey | Reason | None = None
-        """The key of the first fragment where it was sent on, else its reason; None: it has not
-        come."""
+        """The key of the first fragment where it was sent on, else the reason that the others end
+        in; None: it has not come."""
         self.held: list[Held] = []
         self.parts: list[tuple[int, int]] = []
         """Ranges of bytes that have come, in order and with gaps between them: first, and one
