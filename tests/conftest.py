@@ -1,4 +1,4 @@
-"""What all tests share: the engines they run on, and how hard hypothesis tries."""
+"""What all tests share: the planes that they run on, and how hard hypothesis tries."""
 
 import os
 
@@ -10,7 +10,7 @@ from pktlb.engine.native.dataplane import NativeDataplane
 from tests.support.gateway import MakePlane
 
 ENGINES: dict[str, MakePlane] = {"python": Dataplane, "native": NativeDataplane}
-"Every engine passes every test; another one needs only a line here."
+"The plane of each engine; every one passes every test."
 
 settings.register_profile(
     "pktlb",
@@ -24,5 +24,5 @@ settings.load_profile("pktlb")
 
 @pytest.fixture(scope="session", params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> MakePlane:
-    """Makes an engine of given tables and limits."""
+    """Makes the plane of an engine from tables and limits."""
     return ENGINES[request.param]

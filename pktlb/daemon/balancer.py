@@ -17,7 +17,8 @@ from pktlb.daemon.site import Site
 from pktlb.daemon.vicinity import Vicinity
 from pktlb.engine.choose import worker_count
 from pktlb.engine.datapath.tables import Tables
-from pktlb.engine.engine import Engine, Plane
+from pktlb.engine.engine import Engine
+from pktlb.engine.plane import Plane
 from pktlb.errors import ConfigError
 from pktlb.host.machine import Machine
 from pktlb.host.netlink import Kernel

@@ -11,7 +11,8 @@ from pktlb.daemon.balancer import Balancer
 from pktlb.engine.datapath.keys import FlowKey, destination, source
 from pktlb.engine.datapath.tables import ServiceKey, service_key
 from pktlb.engine.datapath.tcp import State
-from pktlb.engine.engine import AnyFlow, Engine
+from pktlb.engine.engine import Engine
+from pktlb.engine.plane import AnyFlow
 from pktlb.plan.change import Held
 
 Seen = TypeVar("Seen")

@@ -1,1 +1,1 @@
-"""What moves frames: the reference datapath, the native one, and the raw sockets of both."""
+"""What moves frames (engines), what decides on them (planes), and the raw sockets of both."""

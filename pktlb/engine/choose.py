@@ -1,4 +1,7 @@
-"""Which engine moves the packets, and how many workers it gets."""
+"""The choice of the engine, and how many workers it gets.
+
+The native engine may not have been built: this module alone imports it, and only where it is used.
+"""
 
 import logging
 import os
@@ -6,9 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from pktlb.engine.datapath.pipeline import Dataplane, Limits
+from pktlb.engine.datapath.limits import Limits
+from pktlb.engine.datapath.pipeline import Dataplane
 from pktlb.engine.datapath.tables import Tables
-from pktlb.engine.engine import Engine, Plane, PythonEngine
+from pktlb.engine.engine import Engine
+from pktlb.engine.loop import PythonEngine
+from pktlb.engine.plane import Plane
 from pktlb.engine.wire.port import Port
 from pktlb.engine.wire.tun import Tun
 from pktlb.errors import ConfigError, KernelError
@@ -19,7 +25,8 @@ _SYS: Final = Path("/sys/class/net")
 
 
 def choose(asked: str) -> str:
-    """ "native" or "python" of "auto" and either of them; `ConfigError` where it is not there."""
+    """The engine to use, "native" or "python", where the operator asked for "auto", "native" or
+    "python". Raises `ConfigError` where "native" was asked for and is not built."""
     if asked == "python":
         return asked
     try:
@@ -33,7 +40,8 @@ def choose(asked: str) -> str:
 
 
 def worker_count(asked: int | None, engine: str, interfaces: Sequence[str]) -> int:
-    """As many as asked for, else one a core, but no more than interfaces have receive queues."""
+    """How many workers `engine` gets: as many as the operator asked for. None: one a core, but no
+    more than the receive queues of the interface that has most. "python" always has one."""
     if engine == "python":
         return 1
     if asked is not None:
@@ -44,12 +52,12 @@ def worker_count(asked: int | None, engine: str, interfaces: Sequence[str]) -> i
 
 
 def _receive_queues(interface: str) -> int:
-    """How many queues an interface receives on; one where nobody says."""
+    """How many queues an interface receives on; one where the kernel does not tell."""
     return len(list((_SYS / interface / "queues").glob("rx-*"))) or 1
 
 
 def make_plane(engine: str, tables: Tables, limits: Limits) -> Plane:
-    """The datapath of an engine; `KernelError` where there is not the memory for it."""
+    """The plane of an engine; raises `KernelError` where there is not the memory for it."""
     if engine == "python":
         return Dataplane(tables, limits)
     from pktlb.engine.native.dataplane import NativeDataplane  # noqa: PLC0415 - as above
@@ -63,7 +71,8 @@ def make_plane(engine: str, tables: Tables, limits: Limits) -> Plane:
 def make_engine(
     plane: Plane, ports: Sequence[Port], tun: Tun, busy_us: int, realtime: bool | None
 ) -> Engine:
-    """The engine of a datapath; `ConfigError` where it cannot have so many ports."""
+    """The engine of a plane that `make_plane` made. For `busy_us` and `realtime`, which the native
+    engine alone has, see `NativeEngine`. Raises `ConfigError` where there are too many ports."""
     if isinstance(plane, Dataplane):
         return PythonEngine(plane, ports, tun)
     from pktlb.engine.native.dataplane import NativeDataplane  # noqa: PLC0415 - as above

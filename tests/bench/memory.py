@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pktlb.engine.datapath.checksum import checksum
 from pktlb.engine.datapath.frame import Frame
-from pktlb.engine.datapath.pipeline import Limits
+from pktlb.engine.datapath.limits import Limits
 from pktlb.engine.datapath.tables import NextHop, PortInfo, ServiceTable, Tables
 from pktlb.model import Endpoint, Mode, Proto, Scheduler, Vip
 from tests.bench import target

@@ -1,1 +1,1 @@
-"""The same traffic through two engines: whatever comes, they do the same, byte for byte."""
+"""The same traffic through two planes: both must do the same, byte for byte."""

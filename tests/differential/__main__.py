@@ -1,8 +1,8 @@
-"""One life after another until the time is over, or a seed is found whose engines differ.
+"""One life after another until the time is over, or until the planes differ in one.
 
     python -m tests.differential --seconds 3600 --seed 1000000
 
-Seeds count up from the first; each life can be led again alone with `--seconds 0 --seed S`.
+Seeds count up from the first. `--seconds 0 --seed S` leads one life again.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def main() -> int:
 
 
 def soak(first: int, seconds: float, steps: int) -> int:
-    """The exit status; at least one life is led."""
+    """The exit status: 1 where the planes differ. At least one life is led."""
     counts: Counter[str] = Counter()
     start = reported = monotonic()
     seed = first

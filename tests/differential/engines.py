@@ -1,4 +1,4 @@
-"""The engines that ought to be equal. Where the native one is missing, that is an error."""
+"""The planes that must be equal. Where the native one is not built, the import fails."""
 
 from typing import Final
 

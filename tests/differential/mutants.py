@@ -1,6 +1,6 @@
-"""Engines that are wrong in one thing each: what a comparison has to find.
+"""Planes that are wrong in one thing each: what a comparison has to find.
 
-A mutant is the reference with one name of the datapath replaced for as long as it is at work.
+A mutant is the reference with one name of the datapath replaced while one of its methods runs.
 """
 
 import struct
@@ -11,16 +11,15 @@ from typing import Any, Final
 
 from pktlb.engine.datapath import (
     checksum,
+    direct,
     flow,
     forward,
     fragment,
     icmp,
-    indirect,
     limiter,
     opening,
     packet,
     pin,
-    pipeline,
     related,
     reset,
     rewrite,
@@ -32,10 +31,13 @@ from pktlb.engine.datapath import (
     trail,
     ways,
 )
+from pktlb.engine.datapath.direct import Direct
 from pktlb.engine.datapath.frame import Frame
+from pktlb.engine.datapath.indirect import Indirect
 from pktlb.engine.datapath.keys import FlowKey, destination
+from pktlb.engine.datapath.limits import Limits
 from pktlb.engine.datapath.outcome import Outcome
-from pktlb.engine.datapath.pipeline import Dataplane, Limits
+from pktlb.engine.datapath.pipeline import Dataplane
 from pktlb.engine.datapath.schedule import Chosen, Standing
 from pktlb.engine.datapath.siphash import siphash
 from pktlb.engine.datapath.tables import ServiceTable, Tables
@@ -106,12 +108,12 @@ _deltas, _hashed = flow._deltas, schedule.hashed
 _hold, _release, _is_over = pin.Pins.hold, pin.Pins.release, pin._is_over
 _fate, _course, _answer_reset = reset.fate, reset.course, reset.answer
 _instead = reset.instead
-_off_course = Dataplane._off_course
+_off_course = Direct._off_course
 _not_full, _standing_adapt = schedule._not_full, schedule.Standing.adapt
 
 
 class _Headers:
-    """Fragment headers with a number of their own."""
+    """Fragment headers with another identification."""
 
     size = 8
 
@@ -201,7 +203,7 @@ def _course_of_stream(flow: Any, view: Any, tables: Tables) -> reset.Course:
 
 
 def _reset_and_open(
-    self: Dataplane, frame: Frame, view: Any, flow: Any, course: reset.Course, now: float
+    self: Direct, frame: Frame, view: Any, flow: Any, course: reset.Course, now: float
 ) -> Outcome:
     state = flow.state
     outcome = _off_course(self, frame, view, flow, course, now)
@@ -212,7 +214,7 @@ def _reset_and_open(
 
 
 def _reset_one_end(
-    self: Dataplane, frame: Frame, view: Any, flow: Any, course: reset.Course, now: float
+    self: Direct, frame: Frame, view: Any, flow: Any, course: reset.Course, now: float
 ) -> Outcome:
     outcome = _off_course(self, frame, view, flow, course, now)
     frames = outcome.frames[:1] if outcome.reason is Reason.RESET else outcome.frames
@@ -226,7 +228,7 @@ def _reset_without_counting(frame: Frame, view: Any) -> Frame:
 UNREACHED: Final = {
     ("ONE_WAY", state) for state in (State.SYN_RECEIVED, State.CLIENT_FIN, State.BACKEND_FIN)
 }
-"States that only a backend's packets, or another table, lead to."
+"States of `ONE_WAY` that no flow reaches: only a backend's packets lead to them."
 
 MUTANTS: Final = [
     Mutant("ports are left out of the checksum", flow, "_deltas",
@@ -251,7 +253,7 @@ MUTANTS: Final = [
     Mutant("round robin begins with the second", schedule, "_PICKERS",
            _other_picker(Scheduler.RR, lambda table, standing, data, secret:
                          table.slots[(standing.picks + 1) % len(table.slots)])),
-    Mutant("least connections forget who has waited", schedule, "_PICKERS",
+    Mutant("least connections forget which backend has waited", schedule, "_PICKERS",
            _other_picker(Scheduler.LC, lambda table, standing, data, secret: min(
                range(len(table.backends)),
                key=lambda i: standing.tally(table.backends[i]).active / table.weights[i]))),
@@ -263,21 +265,21 @@ MUTANTS: Final = [
            _other_picker(Scheduler.P2C, lambda table, standing, data, secret: table.slots[
                siphash(secret, standing.picks.to_bytes(8, "little"))
                % (1 << 32) % len(table.slots)])),
-    Mutant("who is full takes more", tally.Tally, "full", property(lambda self: False)),
-    Mutant("who is full is so until fewer than its maximum", tally.Tally, "full",
+    Mutant("a full backend takes more flows", tally.Tally, "full", property(lambda self: False)),
+    Mutant("a backend is full only while it has its maximum", tally.Tally, "full",
            property(lambda self: 0 < self.thresholds[0] <= self.active)),
-    Mutant("who is full is so below the lower threshold", tally.Tally, "full",
+    Mutant("a backend is full just below its lower threshold, too", tally.Tally, "full",
            property(lambda self: self.thresholds[0] > 0 and (
                self.active >= self.thresholds[0]
                or (self.was_full and self.active >= self.thresholds[1] - 1)))),
-    Mutant("instead of a full one the first is taken", schedule, "_not_full", _first_not_full),
-    Mutant("the choice instead of a full one is the hash's", schedule, "_not_full",
+    Mutant("instead of a full backend the first is taken", schedule, "_not_full", _first_not_full),
+    Mutant("the choice instead of a full backend is that of the first hash", schedule, "_not_full",
            lambda table, standing, data, secret: _not_full(table, standing, data[:-1], secret)),
     Mutant("all backends have their service's mode", tables.ServiceTable, "mode_at",
            lambda self, place: self.mode),
-    Mutant("who takes no flows does not count", schedule.Standing, "adapt",
+    Mutant("a backend that takes no flows is no member", schedule.Standing, "adapt",
            lambda self, table: _standing_adapt(self, table and replace(table, members=()))),
-    Mutant("all of a frame counts", ways, "IP", 0),
+    Mutant("the Ethernet header counts in tallies", ways, "IP", 0),
     Mutant("pins live an eighth of a second longer", pin, "_is_over",
            lambda pin, now: _is_over(pin, now - EIGHTH)),
     Mutant("pins live an eighth of a second less", pin, "_is_over",
@@ -286,104 +288,108 @@ MUTANTS: Final = [
            lambda pin, now: now - pin.seen >= pin.life_s),
     Mutant("each address is a client of its own", pin, "masked", lambda address, prefix: address),
     Mutant("pins begin to age at the last new flow", pin.Pins, "release", _release_unseen),
-    Mutant("who has just left is forgotten first", pin.Pins, "release", _release_first),
-    Mutant("a pin stays what it was", pin.Pins, "hold", _hold_as_it_was),
-    Mutant("a pin lasts as long as its first flow said", pin.Pins, "hold", _hold_at_first),
-    Mutant("a client stays where no flows are taken", pipeline, "stay", _stay_anywhere),
-    Mutant("nobody stays", pipeline, "stay", lambda table, tally: None),
+    Mutant("the pin whose flow ended last is forgotten first", pin.Pins, "release", _release_first),
+    Mutant("a pin keeps its first backend", pin.Pins, "hold", _hold_as_it_was),
+    Mutant("a pin keeps the time of its first flow", pin.Pins, "hold", _hold_at_first),
+    Mutant("a client stays with a backend that takes no flows", direct, "stay", _stay_anywhere),
+    Mutant("no client stays", direct, "stay", lambda table, tally: None),
     Mutant("expiry leaves pins alone", pin.Pins, "expire", lambda self, now, most: 0),
-    Mutant("no prefix is cut", schedule, "masked", lambda address, prefix: address),
-    Mutant("both directions hash differently", pipeline, "hashed",
+    Mutant("hashed addresses are not cut to a prefix", schedule, "masked",
+           lambda address, prefix: address),
+    Mutant("both directions hash differently", direct, "hashed",
            lambda fields, key, frame: _hashed(fields._replace(symmetric=False), key, frame)),
-    Mutant("gone services leave their counts behind", schedule.Schedulers, "_forget",
+    Mutant("counts of services that are gone are kept", schedule.Schedulers, "_forget",
            lambda self, kept: None),
     Mutant("PSH stays on each piece", segment, "PSH", 0),
     Mutant("FIN stays on each piece", segment, "FIN", 0),
     Mutant("CWR stays on each piece", segment, "CWR", 0),
-    Mutant("a frame with the ECN bit cannot be cut", segment, "GSO_ECN", 0),
-    Mutant("no option is in later fragments", fragment, "_COPIED", 0),
+    Mutant("a long frame with the ECN bit cannot be cut", segment, "GSO_ECN", 0),
+    Mutant("later fragments have no options", fragment, "_COPIED", 0),
     Mutant("ICMP quotes one byte less", icmp, "_QUOTE", {4: 547, 16: 1232}),
     Mutant("ICMPv6 quotes one byte less", icmp, "_QUOTE", {4: 548, 16: 1231}),
     Mutant("one error more is sent at once", limiter, "BURST", limiter.BURST + 1),
     Mutant("errors are allowed a little sooner", limiter, "INTERVAL_MS", limiter.INTERVAL_MS - 1),
     Mutant("loopback and the like are answered", icmp, "is_host", lambda address: True),
-    Mutant("what is not to be forwarded is spread", tables, "is_forwardable", lambda address: True),
-    Mutant("an error's checksum does not matter", packet, "icmp_checksum_is_valid",
+    Mutant("packets that no router forwards are spread", tables, "is_forwardable",
+           lambda address: True),
+    Mutant("the checksum of an ICMP error is not checked", packet, "icmp_checksum_is_valid",
            lambda data, ends, at, end: True),
-    Mutant("a routing header with a way to go is walked", packet, "_ROUTING", 253),
-    Mutant("nine extension headers are walked", packet, "MAX_EXTENSIONS", 9),
+    Mutant("a routing header with segments left is skipped", packet, "_ROUTING", 253),
+    Mutant("nine extension headers are skipped", packet, "MAX_EXTENSIONS", 9),
     Mutant("UDP-Lite has no checksum", packet, "CHECK_AT", {6: 16, 17: 6, 33: 6}),
     Mutant("fragments of odd length are fine", packet, "_is_bad", lambda fragment: False),
-    Mutant("errors of type 12 are none", packet, "ICMP_ERRORS",
+    Mutant("ICMP messages of type 12 are no errors", packet, "ICMP_ERRORS",
            {4: (1, frozenset({3, 11})), 16: (58, range(1, 5))}),
-    Mutant("ICMPv6 errors of type 4 are none", packet, "ICMP_ERRORS",
+    Mutant("ICMPv6 messages of type 4 are no errors", packet, "ICMP_ERRORS",
            {4: (1, frozenset({3, 11, 12})), 16: (58, range(1, 4))}),
     Mutant("a quoted tunnel is not looked into", packet, "TUNNELLED", {}),
     Mutant("a quotation is not translated", related, "_translate_quoted", lambda *all: None),
     Mutant("a translated error keeps its checksum", related, "_finish", lambda *all: None),
-    Mutant("all errors about tunnels are told", forward.Forwarder, "relay", _relay),
-    Mutant("whoever is at the end of a tunnel does not matter", indirect.Indirect, "_is_tunnel",
+    Mutant("errors about tunnels are not limited", forward.Forwarder, "relay", _relay),
+    Mutant("the end of a quoted tunnel is not compared", Indirect, "_is_tunnel",
            staticmethod(lambda flow, around: flow.mode is Mode.TUNNEL)),
-    Mutant("the VIP speaks to everybody", Ways, "_answerer",
+    Mutant("every error is sent in the name of the VIP", Ways, "_answerer",
            lambda self, frame, flow, from_client: destination(flow.key).address),
-    Mutant("what is dialled is never given to the backend", opening, "_dialled",
-           lambda backend, key: backend),
-    Mutant("one datagram's flow is not used again", opening.Opening, "single",
+    Mutant("a backend without a port does not get the port dialled", opening, "_dialled",
+           lambda chosen, key: chosen),
+    Mutant("the flow of a single datagram is not used again", opening.Opening, "single",
            lambda self, key, chosen, now: None),
     Mutant("an unknown MTU is 577", related, "_MTU_UNKNOWN", 577),
     Mutant("IPv6 may be told less than 1280", related, "MIN_IPV6_MTU", 1),
     Mutant("IPv6 around a tunnel need not be 1280", forward, "MIN_IPV6_MTU", 0),
     Mutant("DF is set around all of IPv6", rewrite, "MIN_IPV6_MTU", 0),
-    Mutant("an outer fragment's number is not the packet's", fragment, "_FRAGMENT_HEADER",
+    Mutant("fragments of an outer packet have another identification", fragment, "_FRAGMENT_HEADER",
            _Headers()),
-    Mutant("fragments wait an eighth less", trail, "LIFETIME_S", trail.LIFETIME_S - EIGHTH),
-    Mutant("one packet more may be under way", trail, "MAX_TRAILS", trail.MAX_TRAILS + 1),
-    Mutant("a byte less may be held", trail, "MAX_HELD_BYTES", 2_000_000),
-    Mutant("one part more may be apart", trail, "MAX_PARTS", trail.MAX_PARTS + 1),
+    Mutant("fragments wait an eighth of a second less", trail, "LIFETIME_S",
+           trail.LIFETIME_S - EIGHTH),
+    Mutant("one more packet may be in fragments", trail, "MAX_TRAILS", trail.MAX_TRAILS + 1),
+    Mutant("fewer bytes of fragments may be held", trail, "MAX_HELD_BYTES", 2_000_000),
+    Mutant("one more gap may be in a packet", trail, "MAX_PARTS", trail.MAX_PARTS + 1),
     Mutant("overlapping fragments are fine", trail.Trail, "_contradicts",
            lambda self, fragment: False),
-    Mutant("a complete packet is remembered", trail.Trail, "complete",
+    Mutant("a complete packet is not forgotten", trail.Trail, "complete",
            property(lambda self: False)),
-    Mutant("fragments all are whole", indirect.Indirect, "_is_held",
+    Mutant("fragments are not held", Indirect, "_is_held",
            lambda self, frame, view: False),
-    Mutant("what was there is spread again", Dataplane, "_was_there", lambda self, frame: False),
-    Mutant("SYN+ACK is picked up", pipeline, "is_under_way", lambda flags: bool(flags & 0x10)),
-    Mutant("what is picked up is always open", pipeline, "taken_up",
+    Mutant("frames from an appliance are spread again", Ways, "_was_there",
+           lambda self, frame: False),
+    Mutant("SYN+ACK is picked up", direct, "is_under_way", lambda flags: bool(flags & 0x10)),
+    Mutant("a picked up flow is always established", direct, "taken_up",
            lambda flags, two_way: State.ESTABLISHED),
-    Mutant("the kernel's ICMP is ours", tables, "_KERNELS", frozenset()),
+    Mutant("a service for all protocols takes ICMP", tables, "_KERNELS", frozenset()),
     Mutant("the widest range counts", tables.Ends, "find", _find_widest),
     Mutant("the pool gives out first what came back last", snat.SourcePorts, "give_back",
            _give_back_first),
-    Mutant("what came back rests less", snat, "REST", snat.REST - 1),
-    Mutant("one port fewer is tried", opening, "_CLASH_TRIES", 63),
-    Mutant("no flow moves to another backend", pipeline, "_MOVABLE", frozenset()),
-    Mutant("a closed flow holds its port", Dataplane, "_reopens", lambda self, flow, view: False),
+    Mutant("a port that was given back rests less", snat, "REST", snat.REST - 1),
+    Mutant("one port fewer is tried for a flow", opening, "_CLASH_TRIES", 63),
+    Mutant("no flow moves to another backend", direct, "_MOVABLE", frozenset()),
+    Mutant("a closed flow holds its port", Direct, "_reopens", lambda self, flow, view: False),
     Mutant("the longest tunnelled packet is a byte shorter", forward, "LONGEST_INSIDE",
            {4: 0xFFFF - 21, 16: 0xFFFF}),
     Mutant("the longest packet in IPv6 is a byte shorter", forward, "LONGEST_INSIDE",
            {4: 0xFFFF - 20, 16: 0xFFFE}),
-    Mutant("nobody was removed", reset, "fate", _fate_of_killed),
-    Mutant("nobody was killed", reset, "fate", _fate_of_removed),
-    Mutant("what is to be dropped is reset", reset, "fate",
+    Mutant("no backend was removed", reset, "fate", _fate_of_killed),
+    Mutant("no flow was killed", reset, "fate", _fate_of_removed),
+    Mutant("on_remove drop resets", reset, "fate",
            _fate_instead(OnRemove.DROP, OnRemove.RESET)),
-    Mutant("what is to be kept is reset", reset, "fate",
+    Mutant("on_remove keep resets", reset, "fate",
            _fate_instead(OnRemove.KEEP, OnRemove.RESET)),
-    Mutant("later fragments are as whole packets", reset, "course", _course_of_parts),
+    Mutant("later fragments are reset like whole packets", reset, "course", _course_of_parts),
     Mutant("connections through next hops are reset", reset, "course", _course_of_stream),
-    Mutant("who was removed hears of no end", Ways, "_has_way", lambda *all: False),
+    Mutant("an RST to a removed backend is not sent on", Ways, "_has_way", lambda *all: False),
     Mutant("there is always a way", Ways, "_has_way", lambda *all: True),
-    Mutant("a connection that was reset stays open", Dataplane, "_off_course", _reset_and_open),
-    Mutant("SYN and FIN are not counted where they are reset", reset, "answer",
+    Mutant("a connection that was reset stays open", Direct, "_off_course", _reset_and_open),
+    Mutant("an RST does not acknowledge SYN and FIN", reset, "answer",
            _reset_without_counting),
-    Mutant("a reset does not acknowledge", reset, "answer",
+    Mutant("an RST for a packet without ACK does not acknowledge", reset, "answer",
            lambda frame, view: _answer_reset(frame, view._replace(tcp_flags=0x10))),
-    Mutant("only the sender hears of a reset", Dataplane, "_off_course", _reset_one_end),
-    Mutant("a reset that goes on does not acknowledge", reset, "instead",
+    Mutant("only the sender gets an RST", Direct, "_off_course", _reset_one_end),
+    Mutant("an RST for the receiver does not acknowledge", reset, "instead",
            lambda frame, view: _instead(frame, view._replace(tcp_flags=0))),
-    Mutant("replies are killed as well", flow.FlowTable, "of_client",
+    Mutant("a key of replies kills the flow", flow.FlowTable, "of_client",
            lambda self, key: self._flows.get(key)),
     *(
-        Mutant(f"{name} misses {state.name}, {event.name}", pipeline, name,
+        Mutant(f"{name} misses {state.name}, {event.name}", direct, name,
                {each: to for each, to in table.items() if each != (state, event)})
         for name, table in (("TWO_WAY", TWO_WAY), ("ONE_WAY", ONE_WAY))
         for state, event in table

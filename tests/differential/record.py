@@ -34,7 +34,7 @@ def main() -> int:
 
 
 def record(name: str, topology: Topology, snat: str) -> None:
-    """One mode: its files, and what they need to be understood."""
+    """Record one mode: its frames, and the tables to read them with."""
     with serving(topology, lambda lab: switch_offloads(lab, on=False)) as world:
         facts = describe(world, snat)
         with recorded(name, world.balancer):
@@ -45,7 +45,7 @@ def record(name: str, topology: Topology, snat: str) -> None:
 
 @contextmanager
 def recorded(name: str, balancer: Host) -> Iterator[None]:
-    """All that arrives at the balancer, a file for each interface."""
+    """Capture all that arrives at the balancer, a file for each interface."""
     captures = {
         ifname: balancer.capture(ifname, f"not ether src {mac}")
         for ifname, mac in balancer.macs.items()
@@ -72,7 +72,7 @@ def _backends(arguments: list[str]) -> list[str]:
 
 
 def describe(world: World, snat: str) -> dict[str, Any]:
-    """What the tables of the balancer are made of."""
+    """The values that the tables of the balancer are made of."""
     topology, balancer = world.topology, world.balancer
     index = {name: world.lab.kernel.index(balancer.namespace, name) for name in balancer.macs}
     hops = {}
@@ -118,7 +118,7 @@ def traffic(world: World) -> None:
 
 
 def reset(world: World) -> None:
-    """A request whose answer nobody waits for."""
+    """A request that is closed before its answer comes."""
     with world.client.enter():
         client = socket.create_connection(world.vip, 5)
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
@@ -128,7 +128,7 @@ def reset(world: World) -> None:
 
 
 def datagrams(world: World) -> None:
-    """Small ones that are answered, and one that arrives in fragments."""
+    """Small datagrams that are answered, and one that arrives in fragments."""
     for turn in range(3):
         with world.client.enter():
             client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 from scapy.utils import RawPcapReader
 
 from pktlb.engine.datapath.frame import NO_OFFLOAD
-from pktlb.engine.datapath.pipeline import SOURCE_PORTS, Limits
+from pktlb.engine.datapath.limits import SOURCE_PORTS, Limits
 from pktlb.engine.datapath.tables import NextHop, PortInfo, ServiceTable, Tables
 from pktlb.model import Endpoint, Mode, Proto, Scheduler, Vip
 from pktlb.plan import slots as tables_of
@@ -38,7 +38,7 @@ class Recording:
 
     @property
     def limits(self) -> Limits:
-        """The daemon shuffles the source ports: in which order is told by the replies to them."""
+        """The source ports in the order of the replies to them: the daemon had shuffled them."""
         pool = set(map(packed, self.facts["snat"]))
         packets = [a.data for a in self.arrivals() if a.data[12:14] == b"\x08\0"]
         ends = [wire.ends(data)[1] for data in packets if data[23] in wire.CHECK_AT]

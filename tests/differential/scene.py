@@ -9,7 +9,7 @@ from enum import Enum
 from random import Random
 from typing import Any, Final
 
-from pktlb.engine.datapath.pipeline import SOURCE_PORTS, Limits
+from pktlb.engine.datapath.limits import SOURCE_PORTS, Limits
 from pktlb.engine.datapath.tables import NextHop, PortInfo, ServiceKey, ServiceTable, Tables
 from pktlb.model import (
     HASHES,
@@ -61,15 +61,15 @@ EIGHTH: Final = 0.125
 
 
 class Kind(Enum):
-    """What surroundings are good for."""
+    """The kind of bound that a scene makes easy to reach."""
 
-    ANY = "whatever chance brings"
+    ANY = "any values"
     CROWDED = "all services have one backend, and clients meet there under their own names"
-    VAST = "more flows and source ports than anybody needs"
+    VAST = "more flows and source ports than are ever used"
 
 
 class Scene:
-    """What is there now. Each change takes effect when `tables` is asked for the next time."""
+    """The surroundings as they are now. A change takes effect with the next call of `tables`."""
 
     def __init__(self, rng: Random) -> None:
         self.rng: Final = rng
@@ -133,7 +133,7 @@ class Scene:
                             if b.address in self.hops)  # fmt: skip
 
     def change(self) -> None:
-        """Something is different from now on."""
+        """Change one thing, drawn by chance."""
         changes = [
             self.add_service, self.add_service, self.alter_service, self.alter_service,
             self.remove_service, self.toggle_hop, self.toggle_hop, self.toggle_port,
@@ -143,18 +143,18 @@ class Scene:
             self.rng.choice(changes)()
 
     def add_service(self) -> None:
-        """A service where there is none, or another one in its place."""
+        """Add a service, or replace one at the same address."""
         self._put(self._vip(), self.rng.choice((Mode.NAT, Mode.NAT, Mode.DSR, Mode.TUNNEL)))
 
     def add_any(self) -> None:
-        """A service for whatever is forwarded; not where there was none, or seldom."""
+        """Replace the service for anything; where there is none, seldom add it."""
         if not self.services or self.spread or self.rng.random() < 0.5:
             count = self.rng.randint(0, len(INDEXES))
             self.spread = frozenset(self.rng.sample(INDEXES, count))
         self._put(Vip(b""), Mode.DSR)
 
     def alter_service(self) -> None:
-        """Other backends, weights or schedulers; now and then another mode."""
+        """Change the backends, weights and scheduler of a service, now and then its mode."""
         old = self._any_service()
         if old is not None:
             mode = self.rng.choice((old.mode, old.mode, old.mode, *Mode))
@@ -167,25 +167,25 @@ class Scene:
             self._note_removed(old, ())
 
     def alter_removed(self) -> None:
-        """What becomes of somebody's connections is different, or he is forgotten; seldom he is
-        still there, as if control were wrong."""
+        """Change how the flows of a removed backend end, or forget it. Seldom mark one that is a
+        member still, as if control were wrong."""
         old = self._any_service()
         if old is not None and old.members and self.rng.random() < 0.2:
-            self.removed[old.key, self.rng.choice(old.members)] = self._policy()
+            self.removed[old.key, self.rng.choice(old.members)] = self._on_remove()
         for gone in list(self.removed):
             if self.rng.random() < 0.3:
                 del self.removed[gone]
             elif self.rng.random() < 0.3:
-                self.removed[gone] = self._policy()
+                self.removed[gone] = self._on_remove()
 
     def toggle_hop(self) -> None:
-        """The way to a backend is lost, or found, perhaps elsewhere."""
+        """Remove or add the next hop of a backend, perhaps with another MAC."""
         address = self.rng.choice(BACKENDS)
         if self.hops.pop(address, None) is None or self.rng.random() < 0.3:
             self.hops[address] = self._hop(address)
 
     def toggle_port(self) -> None:
-        """An interface is gone, or back, perhaps with another MAC and MTU."""
+        """Remove or add an interface, perhaps with another MAC and MTU."""
         index = self.rng.choice(INDEXES)
         if self.ports.pop(index, None) is None or self.rng.random() < 0.5:
             self.ports[index] = self._port()
@@ -198,12 +198,13 @@ class Scene:
         self.hash_key = self.rng.randbytes(16)
 
     def change_pool(self) -> None:
-        """The engine goes on with the pool it began with, but judges replies by this one."""
+        """Change the pool. A plane allots from the pool of its start, but judges replies by this
+        one."""
         if self.rng.random() < 0.3:
             self.snat = frozenset(self.rng.sample(POOL, self.rng.randint(0, 3)))
 
     def any_end(self) -> tuple[Endpoint, int]:
-        """What somebody may dial, and in which protocol; mostly there is a service."""
+        """An end to dial, and its protocol; mostly there is a service."""
         rng = self.rng
         old = self._any_service()
         known = old is not None and not old.vip.any and rng.random() < 0.95
@@ -221,7 +222,7 @@ class Scene:
         ]
 
     def macs_to(self, index: int, mac: bytes) -> bytes:
-        """The first bytes of a frame from `mac` to the balancer."""
+        """The first 12 bytes of a frame from `mac` to the balancer."""
         port = self.ports.get(index)
         return (port.mac if port else bytes(6)) + mac
 
@@ -259,7 +260,9 @@ class Scene:
             wanted.append(Endpoint(wanted[0].address, 80))  # two servers of one machine
         members = wanted
         if rng.random() < 0.7:
-            wanted = [b for b in wanted if b.address in self.hops]  # as control does it
+            wanted = [
+                b for b in wanted if b.address in self.hops
+            ]  # control leaves out unreachable backends
         if rng.random() < 0.2:
             wanted = [b for b in wanted if rng.random() < 0.7]
         modes = self._modes(vip, mode, wanted)
@@ -282,17 +285,18 @@ class Scene:
             self._note_removed(before, table.members)
 
     def _note_removed(self, before: ServiceTable, members: Sequence[Endpoint]) -> None:
-        """Control says what becomes of the flows of those who left, or has nothing to say."""
+        """Mostly say how the flows of backends that have left end."""
         for backend in before.members:
             self.removed.pop((before.key, backend), None)
             if backend not in members and self.rng.random() < 0.8:
-                self.removed[before.key, backend] = self._policy()
+                self.removed[before.key, backend] = self._on_remove()
 
-    def _policy(self) -> OnRemove:
+    def _on_remove(self) -> OnRemove:
         return self.rng.choice((OnRemove.RESET, OnRemove.RESET, OnRemove.DROP, OnRemove.KEEP))
 
     def _modes(self, vip: Vip, mode: Mode, backends: list[Endpoint]) -> tuple[Mode, ...]:
-        """Seldom each has one of its own; only a tunnel goes to another family."""
+        """The modes of backends; seldom each has one of its own. Only a tunnel goes to the other
+        family."""
         if vip.any or self.rng.random() < 0.8:
             return ()
         return tuple(
@@ -307,7 +311,7 @@ class Scene:
         return tuple((upper, self.rng.randint(0, upper + 1)) for upper in uppers)
 
     def _persistence(self, vip: Vip) -> dict[str, Any]:
-        """Mostly as it was, where there was any."""
+        """The persistence of a service: mostly as it was, where there was one."""
         rng = self.rng
         old = next((each for each in self.services.values() if each.vip == vip), None)
         if old is not None and old.persist_s and rng.random() < 0.8:
@@ -333,7 +337,7 @@ class Scene:
     def _slots(
         self, scheduler: Scheduler, backends: list[Endpoint], weights: tuple[int, ...]
     ) -> Sequence[int]:
-        """The policy as control works it out, mostly with fewer slots, which is quicker."""
+        """Slots as control works them out, mostly fewer of them, which is quicker."""
         if not backends or scheduler in (Scheduler.LC, Scheduler.SED, Scheduler.NQ):
             return ()
         if scheduler in (Scheduler.RR, Scheduler.P2C):

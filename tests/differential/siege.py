@@ -1,4 +1,4 @@
-"""Many frames with one aim: bounds that chance alone does not come to, within one life."""
+"""Many frames with one aim: bounds that random traffic does not reach within one life."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -22,7 +22,7 @@ CLIENTS: Final = {4: packed("10.0.1.2"), 16: packed("2001:db8:1::2")}
 
 
 def steps(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
-    """The one that these surroundings permit."""
+    """The steps of the siege that this scene permits."""
     kinds = []
     roomy = scene.limits.max_flows > CROWD
     if (
@@ -52,7 +52,7 @@ def _arrival(packet: Packet, now: float) -> Arrival:
 
 
 def _take_all_ports(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
-    """A client has all the ports that another connection of it could be given at the backend."""
+    """A client takes all ports that one more of its connections could get at the backend."""
     rng = scene.rng
     port = rng.choice((4000, 65535, 40_000))
     tries = [1024 + (port + step * 997) % 64512 for step in range(1, CLASHES)]
@@ -77,19 +77,20 @@ def _take_all_ports(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
 
 
 def _alike(one: ServiceTable, other: ServiceTable) -> bool:
-    """Whether somebody can dial both in the same way from the same place."""
+    """Whether one client port can dial both services."""
     sizes = len(one.vip.address), len(other.vip.address)
     return sizes[0] == sizes[1] and bool(set(one.vip.protos) & set(other.vip.protos) & PORTED)
 
 
 def _dial(service: ServiceTable) -> tuple[Endpoint, int]:
-    """Its address, a port and a protocol of it."""
+    """The address of a service, a port and a protocol of it."""
     proto = next((each for each in service.vip.protos if each in PORTED), Proto.UDP)
     return Endpoint(service.vip.address, service.vip.low), proto
 
 
 def _dial_the_pool(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
-    """Backends are clients of services at addresses of the pool: it looks like their replies."""
+    """Backends are clients of services at addresses of the pool: their packets look like
+    replies."""
     services = [each for each in scene.nat_services() if talk.proto in each.vip.protos]
     ends = sorted({backend for each in services for backend in each.backends})
     for vip in _in_the_pool(scene):
@@ -106,7 +107,7 @@ def _dial_the_pool(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
 
 
 def _in_the_pool(scene: Scene) -> Iterator[Endpoint]:
-    """What is dialled at addresses that stand in for clients; of ranges, what is given out."""
+    """The ends to dial at addresses of the pool; of ranges of ports, those that are given out."""
     given = list(scene.limits.source_ports[: CLASHES + 6])
     for each in scene.services.values():
         if each.vip.address in scene.snat:
@@ -131,7 +132,8 @@ def _use_up(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
 
 
 def _scatter(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
-    """More packets in fragments than can be remembered, their last ones first; then the first."""
+    """More packets in fragments than can be remembered: all last fragments, then all first
+    ones."""
     whole = bytes(_opening(talk, 4000, now, scene, bytes(64)).build())
     for ident in range(MAX_TRAILS + 6):
         (piece,) = pieces(whole, [(24, 72, False)], ident)
@@ -145,7 +147,7 @@ def _scatter(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
 
 
 def _hoard(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
-    """More bytes in fragments than can be held."""
+    """More bytes of fragments than can be held."""
     whole = bytes(_opening(talk, 4000, now, scene, bytes(60_000)).build())
     for ident in range(90):
         (piece,) = pieces(whole, [(24, 50_024, True)], ident)
@@ -156,7 +158,7 @@ def _hoard(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
 
 
 def _pester(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
-    """More errors are due to one sender than it is sent."""
+    """More frames that are answered with an error than one sender may get."""
     for turn in range(100):
         packet = _opening(talk, 4000 + turn % 2, now, scene)
         packet.ttl = 1
@@ -164,7 +166,7 @@ def _pester(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
 
 
 def _nag(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
-    """More errors about what went through a tunnel than its sender is told."""
+    """More errors about packets of a tunnel than their sender may get."""
     services = [each for each in scene.services.values() if each.mode is Mode.TUNNEL]
     if not services:
         return
@@ -183,7 +185,7 @@ def _nag(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
 
 
 def _go_round(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
-    """Frames that stand for so many that the tunnel's identifications begin anew."""
+    """Frames of so many segments that the identification of outer headers wraps around."""
     kind = GSO_UDP
     if talk.proto == Proto.TCP:
         kind = GSO_TCP4 if len(talk.vip.address) == 4 else GSO_TCP6

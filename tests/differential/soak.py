@@ -1,4 +1,4 @@
-"""Lives out of seeds, each led by both engines to its end."""
+"""Lives out of seeds, each led by both planes to its end."""
 
 from tests.differential.step import Step
 from tests.differential.story import Life
@@ -10,7 +10,8 @@ STEPS = 2000
 
 
 def run(seed: int, pair: Pair, steps: int = STEPS) -> dict[str, int]:
-    """One life; the counts of the reference, or the story of the first difference."""
+    """Lead one life; returns the counts of the reference. Raises `DifferenceError` with the
+    story of the first difference."""
     traffic = Traffic(seed)
     tables, limits = traffic.scene.tables(), traffic.scene.limits
     taken: list[Step] = []
@@ -22,7 +23,8 @@ def run(seed: int, pair: Pair, steps: int = STEPS) -> dict[str, int]:
 
 
 def lead(traffic: Traffic, twins: Twins, taken: list[Step], steps: int) -> dict[str, int]:
-    """So many steps of a life, or a few more; `taken` grows by each, the last one included."""
+    """Take so many steps of a life, or a few more, and append each to `taken` before it is
+    taken."""
     while len(taken) < steps or traffic.busy:
         step = traffic.next(twins.reference.flows)
         taken.append(step)

@@ -1,4 +1,4 @@
-"""One step of a life: a frame arrives, tables are swapped, flows expire, or an engine starts anew.
+"""One step of a life: a frame arrives, tables are swapped, flows expire, or a plane starts anew.
 
 Steps are plain values. A list of them can be replayed by any engine, and some of them left out.
 """
@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 from pktlb.engine.datapath.frame import Frame, Offload
 from pktlb.engine.datapath.keys import FlowKey, address_of, format_key, port_of
-from pktlb.engine.datapath.pipeline import Limits
+from pktlb.engine.datapath.limits import Limits
 from pktlb.engine.datapath.tables import ServiceTable, Tables
 from pktlb.model import HASHES, format_address
 from tests.support.gateway import describe
 
 
 class Arrival(NamedTuple):
-    """A frame, as it arrives."""
+    """A frame arrives."""
 
     now: float
     port: int
@@ -22,33 +22,33 @@ class Arrival(NamedTuple):
     offload: Offload
 
     def frame(self) -> Frame:
-        """A copy that an engine may rewrite."""
+        """A copy that a plane may rewrite."""
         return Frame(self.port, bytearray(self.data), self.offload)
 
 
 class Swap(NamedTuple):
-    """Other tables from now on."""
+    """Tables are swapped for these."""
 
     tables: Tables
 
 
 class Expiry(NamedTuple):
-    """Up to `most` flows may be forgotten."""
+    """Up to `most` flows expire."""
 
     now: float
     most: int
 
 
 class Restart(NamedTuple):
-    """What one engine remembers, a new one goes on with."""
+    """Each plane is replaced by a new one that loads a dump."""
 
     now: float
     crossed: bool
-    "Of the other kind: what both lose at one end only is seen; what one loses at both, else."
+    "Whether each loads the other's dump. That shows other losses than loading its own does."
 
 
 class Kill(NamedTuple):
-    """The flows of these keys are killed."""
+    """An operator kills the flows of these keys."""
 
     keys: tuple[FlowKey, ...]
 
@@ -57,7 +57,7 @@ Step = Arrival | Swap | Expiry | Restart | Kill
 
 
 def tell(step: Step) -> str:
-    """A step for people who read a story."""
+    """A step as text."""
     match step:
         case Arrival():
             return f"at {step.now:.3f} arrives {tell_frame(step.frame())}"
@@ -72,7 +72,7 @@ def tell(step: Step) -> str:
 
 
 def tell_frame(given: Frame) -> str:
-    """As `describe`, also where scapy cannot read it."""
+    """As `describe`, even where scapy cannot read the frame."""
     try:
         return describe(given)
     except Exception as error:  # scapy, on noise
@@ -80,7 +80,7 @@ def tell_frame(given: Frame) -> str:
 
 
 def tell_tables(tables: Tables) -> str:
-    """Tables, a line each; long sequences of slots cut short."""
+    """Tables as text; long sequences of slots are cut short."""
     services = [
         f"{each.vip} {each.mode.name} {each.scheduler.name} {tell_options(each)}"
         f"{' '.join(f'{b}*{w}' for b, w in zip(each.backends, each.weights, strict=True))} "
@@ -105,8 +105,8 @@ def tell_tables(tables: Tables) -> str:
         f"snat {' '.join(map(format_address, sorted(tables.snat)))}",
         f"own {' '.join(map(format_address, sorted(tables.own)))} ports {tables.own_ports}",
         *(
-            f"removed {key.hex()} {gone} {policy.name}"
-            for (key, gone), policy in tables.removed.items()
+            f"removed {key.hex()} {gone} {on_remove.name}"
+            for (key, gone), on_remove in tables.removed.items()
         ),
         f"hash key {tables.hash_key.hex()}",
         f"spread {sorted(tables.spread)} not from {[m.hex() for m in sorted(tables.appliances)]}",
@@ -115,7 +115,7 @@ def tell_tables(tables: Tables) -> str:
 
 
 def tell_options(each: ServiceTable) -> str:
-    """What else there is to a service, with a space behind it."""
+    """The options of a service as text, with a space behind each."""
     on = each.hash_on
     told = [
         *(["one packet"] if each.one_packet else []),

@@ -1,11 +1,11 @@
-"""A life in which two engines part, made as short as it can be, and told."""
+"""A life in which two planes differ, made as short as possible and put in words."""
 
 from collections.abc import Sequence
 from time import monotonic
 from typing import Final
 
+from pktlb.engine.datapath.limits import Limits
 from pktlb.engine.datapath.outcome import Outcome
-from pktlb.engine.datapath.pipeline import Limits
 from pktlb.engine.datapath.tables import Tables
 from tests.differential.step import Step, tell, tell_limits, tell_tables
 from tests.differential.twins import DifferenceError, Pair, Twins
@@ -15,7 +15,7 @@ PATIENCE_S: Final = 15.0
 
 
 class Life:
-    """A beginning, which all the lists of steps here share."""
+    """The start of a life, from which its steps can be taken again: tables, limits and planes."""
 
     def __init__(self, pair: Pair, tables: Tables, limits: Limits) -> None:
         self._pair = pair
@@ -23,7 +23,7 @@ class Life:
         self._limits = limits
 
     def tell(self, steps: Sequence[Step], found: DifferenceError) -> str:
-        """The shortest story that can be found of a difference, step by step."""
+        """The shortest story of a difference that can be found, step by step."""
         short = self.shortened(steps)
         twins = Twins(self._pair, self._tables, self._limits, every=1)
         lines = [f"limits: {tell_limits(self._limits)}", f"first {tell_tables(self._tables)}"]
@@ -38,7 +38,7 @@ class Life:
         return "\n".join([*lines, "this time nothing differed, but before:", str(found)])
 
     def shortened(self, steps: Sequence[Step]) -> list[Step]:
-        """Leave out what is not needed: halves first, single steps in the end."""
+        """Leave out steps that the difference does not need: halves first, single steps last."""
         until = monotonic() + PATIENCE_S
         end = self.parts_at(steps)
         if end is None:
@@ -58,7 +58,7 @@ class Life:
         return kept
 
     def parts_at(self, steps: Sequence[Step]) -> int | None:
-        """After how many of these steps the engines differ, if they do."""
+        """The number of these steps after which the planes differ; None: they do not."""
         twins = Twins(self._pair, self._tables, self._limits, every=1)
         for number, step in enumerate(steps, 1):
             try:

@@ -1,4 +1,4 @@
-"""What is wrong, rare or odd about frames: done to good ones, one thing or several at a time."""
+"""Wrong, rare and odd frames: good ones that are changed in one thing or several."""
 
 from collections.abc import Sequence
 from random import Random
@@ -27,9 +27,9 @@ IP_OPTIONS: Final = (
     b"\x94\4\0\0",  # router alert, copied
     b"\7\7\4\0\0\0\0\0",  # record route, not copied
     b"\x82\x0b\0\1\2\3\4\5\6\7\x08\1",  # security, copied
-    b"\1\x82\4\0\x88\4\0\1\x44\4\5\0",  # copied and not in turn
+    b"\1\x82\4\0\x88\4\0\1\x44\4\5\0",  # copied ones and others in turn
     b"\x94\4\0\0" * 10,
-    b"\x94\0\0\0",  # of no length
+    b"\x94\0\0\0",  # of length 0
     b"\x94\1\0\0",
     b"\x01\x01\x01\x94",  # its length is missing
     b"\x82\x05\0\0",  # beyond the end
@@ -44,22 +44,22 @@ EXTENSIONS: Final = (
     ((HOP_BY_HOP, _PADDED),),
     ((OPTIONS, _PADDED),),
     ((ROUTING, b"\0\2\4\0" + bytes(20)),),
-    ((ROUTING, b"\0\2\4\1" + bytes(20)),),  # not yet at its end
+    ((ROUTING, b"\0\2\4\1" + bytes(20)),),  # segments left
     ((HOP_BY_HOP, b"\0\1\1\14" + bytes(12)), (ROUTING, b"\0\0\4\0" + bytes(4)), (OPTIONS, _PADDED)),
-    ((OPTIONS, _PADDED),) * 8,  # as many as are walked
+    ((OPTIONS, _PADDED),) * 8,  # as many as are skipped
     ((OPTIONS, _PADDED),) * 9,
     ((OPTIONS, b"\0\x0a" + bytes(86)),),  # a long head to segment
     ((OPTIONS, b"\0\x10" + bytes(134)),),  # too long for that
     ((OPTIONS, b"\0\xff" + bytes(2046)),),
-    ((OPTIONS, b"\0\xff" + bytes(6)),),  # a lie
+    ((OPTIONS, b"\0\xff" + bytes(6)),),  # a length beyond the end
     ((OPTIONS, b"\0\1" + bytes(6)),),
-    ((44, b"\0\0\0\0\0\0\0\7"),),  # a fragment that is all of it
+    ((44, b"\0\0\0\0\0\0\0\7"),),  # an atomic fragment
     ((44, b"\0\0\0\0\0\0\0\7"), (44, b"\0\0\0\0\0\0\0\7")),
     ((44, b"\0\0\0\1\0\0\0\7"), (OPTIONS, _PADDED)),
     ((44, b"\0\0\0\1\0\0\0\7"), (44, b"\0\0\0\1\0\0\0\7")),
     ((OPTIONS, _PADDED), (44, b"\0\0\0\1\0\0\0\7"), (OPTIONS, b"\0\xff" + bytes(6))),
     ((59, b""),),
-    ((51, bytes(12)),),  # AH is none that is walked
+    ((51, bytes(12)),),  # AH is not skipped
 )
 "IPv6: their first bytes are filled in."
 TCP_OPTIONS: Final = (b"\2\4\5\xb4", b"\1\1\x08\x0a" + bytes(8), bytes(40))
@@ -83,7 +83,7 @@ SIZES: Final = (0, 1, 2, 3, 7, 8, 100, 536, 1448, 0xFFFF)
 
 
 def load(rng: Random, size: int) -> bytes:
-    """Bytes of no regularity, now and then of none but zeros or ones."""
+    """Random bytes, now and then all zeros or all ones."""
     if rng.random() < 0.05:
         return rng.choice((b"\0", b"\xff")) * size
     at = rng.randrange(1 << 16)
@@ -91,7 +91,7 @@ def load(rng: Random, size: int) -> bytes:
 
 
 def adorn(rng: Random, packet: Packet) -> None:
-    """Gives one field a value that is rare: at its end, odd, or wrong."""
+    """Give one field a rare value: at the end of its range, odd, or wrong."""
     name, values = rng.choice(RARE)
     if name == "flags":
         packet.flags |= rng.choice(values)
@@ -106,7 +106,7 @@ def adorn(rng: Random, packet: Packet) -> None:
 
 
 def offloaded(rng: Random, packet: Packet) -> Offload:
-    """Makes a packet one with a partial checksum; perhaps it stands for many."""
+    """Give a packet a partial checksum; perhaps it stands for many segments."""
     packet.partial = True
     if rng.random() < 0.4:
         return packet.offload()
@@ -126,7 +126,7 @@ def offloaded(rng: Random, packet: Packet) -> Offload:
 
 
 def any_offload(rng: Random, size: int) -> Offload:
-    """An offload that has nothing to do with a frame of so many bytes."""
+    """A random offload for a frame of so many bytes."""
     near_end = min(max(0, size - rng.randrange(6)), 0xFFFF)
     return Offload(
         rng.choice((0, 1, 1, 1, 2, 3, 255)),
@@ -139,7 +139,8 @@ def any_offload(rng: Random, size: int) -> Offload:
 
 
 def spoilt(rng: Random, data: bytearray) -> bytearray:
-    """A byte changed or the end cut off; often the header's checksum is right all the same."""
+    """A frame with a byte changed or its end cut off; often the header's checksum is right all the
+    same."""
     kind = rng.randrange(6)
     if len(data) < 24:
         return data
@@ -161,7 +162,7 @@ def spoilt(rng: Random, data: bytearray) -> bytearray:
 
 
 def _bend_lengths(rng: Random, data: bytearray) -> None:
-    """TCP's header length, or UDP's length, is what it cannot be."""
+    """Give the TCP header length or the UDP length an impossible value."""
     there = layout(data)
     at = there.transport if there else ETHER + 20
     if there and there.proto == Proto.UDP and len(data) >= at + 8:
@@ -173,7 +174,7 @@ def _bend_lengths(rng: Random, data: bytearray) -> None:
 
 
 def noise(rng: Random) -> bytearray:
-    """No packet, or hardly one."""
+    """A frame that holds no packet, or a piece of one."""
     data = bytearray(load(rng, rng.choice((0, 1, 13, 14, 20, 33, 34, 53, 54, 60, 62, 120))))
     kind = rng.random()
     if kind < 0.4:
@@ -187,9 +188,9 @@ def noise(rng: Random) -> bytearray:
 
 
 def aimed(rng: Random, arrived: bytes, left: bytes) -> bytearray:
-    """The frame again, changed so that a checksum in what leaves should come out as nothing.
+    """The frame again, changed so that a checksum in the frame that leaves comes out as zero.
 
-    A sum of 0 is 0xffff as well, and each kind of checksum has its own rule which of them it is.
+    0 and 0xffff are the same sum, and each protocol has its own rule which of them is sent.
     """
     data = bytearray(arrived)
     there, then = layout(data), layout(left)
@@ -215,7 +216,7 @@ def aimed(rng: Random, arrived: bytes, left: bytes) -> bytearray:
 
 
 def other_load(rng: Random, packet: Packet) -> None:
-    """What is behind the IP header of a protocol without ports: enough for its checksum or not."""
+    """Give a protocol without ports a load, with or without room for its checksum."""
     least = LEAST.get(packet.proto, 0)
     size = rng.choice((least, least + 1, least + 40, rng.randrange(8), 600, 1452, 1460, 1472))
     packet.load = load(rng, size)

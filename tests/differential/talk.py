@@ -1,4 +1,4 @@
-"""A conversation of a client with a service, as plausible as chance lets it be."""
+"""A conversation of a client with a service: plausible, with random deviations."""
 
 from random import Random
 from typing import Final
@@ -24,14 +24,14 @@ LIVES: Final = (
     [(CLIENT, SYN), (CLIENT, FA), (BACKEND, SA), (CLIENT, RST)],
     [(CLIENT, ACK), (CLIENT, SYN), (BACKEND, SA)],
 )  # fmt: skip
-"Who sends which flags, in the end as well as on the way there."
+"The side that sends and its flags, up to every state of a connection."
 ODD_FLAGS: Final = (0, SYN, SA, ACK, PA, FIN, FA, RST, RA, SYN | FIN, SYN | RST, SYN | PSH, 0xFF)
 OPENERS: Final = (SYN, SYN | PSH, SYN | 0x40, SYN | 0x80 | 0x40, SYN | 0x20)
 DATAGRAMS: Final = [(CLIENT, 0), (BACKEND, 0), (CLIENT, 0), (CLIENT, 0), (BACKEND, 0)]
 
 
 class Talk:
-    """Both ends, and what has been learnt of the way between them."""
+    """Both ends, and the client's end as the backend sees it."""
 
     __slots__ = ("_left", "_rng", "client", "index", "inside", "mac", "proto", "seq", "vip")
 
@@ -42,16 +42,17 @@ class Talk:
         self.client = client
         self.mac = mac
         self.index = index
-        "Where the client's frames come in."
+        "The port that the client's frames come in at."
         self.vip = vip
         self.proto = proto
         self.seq = rng.choice((1, 1000, 0xFFFFFF00))
         self.inside: tuple[Endpoint, Endpoint] | None = None
-        "The client as the backend sees it, and the backend: read off a frame that was sent."
+        "The client as the backend sees it, and the backend; learnt from a frame that was sent."
         self._left: list[tuple[bool, int]] = []
 
     def next(self) -> tuple[bool, int]:
-        """Who sends now, and with which flags. Over and over: ports are used again."""
+        """The side that sends next (true: the client) and its flags. At the end it begins anew, so
+        that ports are used again."""
         rng = self._rng
         if self.proto != Proto.TCP:
             return rng.choice(DATAGRAMS)

@@ -1,4 +1,4 @@
-"""The comparison itself: each wrong engine is found out, and the story of it is short."""
+"""The comparison itself: it finds each wrong plane, and its story is short."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from tests.differential.traffic import Traffic
 from tests.differential.twins import DifferenceError, Pair, Twins
 
 LIVES = 100
-"Seeds until each mutant has to be found; most are found in the first one."
+"Seeds within which each mutant has to be found; most are found with the first one."
 
 
 def finds(mutant: Mutant, seed: int) -> bool:
@@ -26,11 +26,11 @@ def finds(mutant: Mutant, seed: int) -> bool:
 
 @pytest.mark.load
 @pytest.mark.parametrize("mutant", MUTANTS, ids=str)
-def test_a_wrong_engine_is_found(mutant: Mutant) -> None:
+def test_a_wrong_plane_is_found(mutant: Mutant) -> None:
     assert any(finds(mutant, seed) for seed in range(LIVES))
 
 
-def test_traffic_reaches_every_reason_and_an_engine_equals_itself() -> None:
+def test_traffic_reaches_every_reason_and_the_reference_equals_itself() -> None:
     reached = {reason for seed in range(24) for reason, n in _counts(seed).items() if n}
     assert reached == {reason.name for reason in Reason if reason is not Reason.UNWRAPPED}
 

@@ -1,4 +1,4 @@
-"""Real traffic of each mode, with its times, through both engines."""
+"""Recorded traffic of each mode, with its times, through both planes."""
 
 from collections import Counter
 
@@ -14,7 +14,7 @@ NAMES = ["dsr", "nat", "nat-snat", "tunnel"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_recorded_traffic_leads_both_engines_the_same_way(name: str) -> None:
+def test_recorded_traffic_ends_alike_in_both_planes(name: str) -> None:
     recording = Recording.read(name)
     twins = Twins(ENGINES, recording.tables, recording.limits)
     reasons: Counter[Reason] = Counter()

@@ -1,4 +1,4 @@
-"""Traffic out of a seed: the surroundings, who talks, what is odd about it, and when.
+"""Traffic out of a seed: the scene, conversations, oddities and times.
 
 It looks at what the reference did with a frame, as the machines around a balancer do: backends
 answer what was sent to them, and some frames are timed by flows that are about to be forgotten.
@@ -60,7 +60,7 @@ WAITS: Final = (EIGHTH, EIGHTH, EIGHTH, 2 * EIGHTH, 1.0, 5.0, 10.0, 100.0)
 
 
 class Traffic:
-    """Step after step, without end."""
+    """Steps without end."""
 
     def __init__(self, seed: int) -> None:
         self.rng: Final = Random(seed)
@@ -73,7 +73,7 @@ class Traffic:
             self._sent_again: 120,
             self._complain: 80,
             self._in_parts: 50,
-            self._between_anybody: 100,
+            self._between_any_ends: 100,
             self._expire: 40,
             self._kill: 8,
             self._of_the_doomed: 40,
@@ -84,14 +84,14 @@ class Traffic:
         self._waits = self.rng.choice(((EIGHTH,), WAITS[:4], WAITS))
         self._talks = [self._talk() for _ in range(self.rng.choice((2, 6, 20, 60)))]
         self._sent: deque[tuple[Arrival, bytes]] = deque(maxlen=32)
-        "Frames that were sent on, as they came and as they left."
+        "Frames that were sent on: the step, and the bytes that left."
         self._asked: Talk | None = None
         self._queue: deque[Step] = deque()
         self._oddity = self.rng.choice((0.02, 0.15, 0.4))
         self._unrest = self.rng.choice((0.0, 0.003, 0.05))
 
     def next(self, flows: Iterable[Flow]) -> Step:
-        """What happens now, given the flows that there are."""
+        """The next step, given the flows of the reference."""
         rng = self.rng
         self._asked = None
         if self._queue:
@@ -106,11 +106,11 @@ class Traffic:
 
     @property
     def busy(self) -> bool:
-        """Whether it is in the middle of something that makes sense as a whole."""
+        """Whether it is in a sequence of steps that belong together."""
         return bool(self._queue)
 
     def learn(self, step: Step, outcome: Outcome | None) -> None:
-        """See what was sent on."""
+        """Note the frames that were sent on for a step."""
         if not isinstance(step, Arrival) or outcome is None or not outcome.frames:
             return
         if outcome.reason.verdict is not Verdict.SEND:
@@ -126,7 +126,7 @@ class Traffic:
             self._asked.inside = client, backend
 
     def _begin(self, flows: Iterable[Flow]) -> Step:
-        """Another conversation in place of one."""
+        """Replace a conversation by a new one, and take its first step."""
         self._talks[self.rng.randrange(len(self._talks))] = self._talk()
         return self._continue(flows)
 
@@ -134,7 +134,7 @@ class Traffic:
         return Expiry(self.now, self.rng.choice((0, 1, 1, 2, 3, 1000)))
 
     def _kill(self, flows: Iterable[Flow]) -> Step:
-        """An operator ends some flows, and perhaps one that is not there."""
+        """Kill some flows, and perhaps one that is not there."""
         found = list(islice(flows, 50))
         some = self.rng.sample(found, min(len(found), self.rng.choice((1, 1, 2, 5))))
         keys = [flow.key for flow in some]
@@ -173,14 +173,14 @@ class Traffic:
         return Talk(rng, client, self._mac(), rng.choice(INDEXES), vip, proto)
 
     def _mac(self) -> bytes:
-        """Somebody's; perhaps that of a machine over which everything is spread."""
+        """The MAC of a client, seldom that of a backend of the service for anything."""
         appliances = sorted(self.scene.appliances())
         if appliances and self.rng.random() < 0.1:
             return self.rng.choice(appliances)
         return b"\2" + self.rng.randbytes(5)
 
     def _anywhere(self) -> tuple[Endpoint, int]:
-        """Mostly a service; what is forwarded goes anywhere."""
+        """An end to dial: mostly a service; where anything is spread, any address."""
         rng = self.rng
         if self.scene.spread and rng.random() < 0.3:
             size = rng.choice(self.scene.sizes)
@@ -231,7 +231,7 @@ class Traffic:
         return packet
 
     def _arrival(self, packet: Packet, index: int) -> Arrival:
-        """As it comes in, with what is odd about it."""
+        """The arrival of a packet, perhaps with something odd about it."""
         rng, offload = self.rng, NO_OFFLOAD
         while rng.random() < self._oddity:
             strange.adorn(rng, packet)
@@ -241,15 +241,15 @@ class Traffic:
         if rng.random() < self._oddity / 4:
             offload = strange.any_offload(rng, len(data))
             if rng.random() < 0.3:
-                data[-8:] = bytes(8)  # a sum over nothing
+                data[-8:] = bytes(8)  # a sum over zeros
         while rng.random() < self._oddity / 4:
             data = strange.spoilt(rng, data)
         if rng.random() < self._oddity / 10:
             index = rng.choice((*INDEXES, NO_INDEX))
         return Arrival(self.now, index, bytes(data), offload)
 
-    def _between_anybody(self, flows: Iterable[Flow]) -> Arrival:
-        """From any end to any other: a service, a backend, an address of our own."""
+    def _between_any_ends(self, flows: Iterable[Flow]) -> Arrival:
+        """A packet from any end to any other: a service, a backend, an address of our own."""
         rng = self.rng
         ports = (*CLIENT_PORTS, *BACKEND_PORTS)
         vip, proto = self._anywhere()
@@ -257,7 +257,7 @@ class Traffic:
         here = Endpoint(rng.choice(clients), rng.choice(ports))
         there = rng.choice((vip, Endpoint(rng.choice(clients), rng.choice(ports))))
         if rng.random() < 0.2:
-            here, there = vip, here  # a backend that answers in its name
+            here, there = vip, here  # a backend that answers in the VIP's name
         if rng.random() < 0.1:
             proto = ICMPS[len(vip.address)]
         index = rng.choice(INDEXES)
@@ -266,7 +266,7 @@ class Traffic:
         return self._arrival(packet, index)
 
     def _sent_again(self, flows: Iterable[Flow]) -> Step:
-        """Something that was sent comes back, or comes again, the same or nearly so."""
+        """A frame that was sent on comes back or comes again, the same or slightly changed."""
         rng = self.rng
         if not self._sent:
             return self._continue(flows)
@@ -283,7 +283,7 @@ class Traffic:
         return step._replace(now=self.now, port=rng.choice(INDEXES), data=back)
 
     def _complain(self, flows: Iterable[Flow]) -> Step:
-        """An ICMP error about a packet of a flow, or anything that was sent."""
+        """An ICMP error about a packet of a flow, or about any frame that was sent."""
         rng = self.rng
         index = rng.choice(INDEXES)
         macs = self.scene.macs_to(index, self._mac())
@@ -300,12 +300,12 @@ class Traffic:
         return self._continue(flows) if packet is None else self._arrival(packet, index)
 
     def _live_flow(self, flows: Iterable[Flow]) -> Flow | None:
-        """One of those that are not about to be forgotten."""
+        """A flow that does not expire soon."""
         live = [each for each in islice(flows, 100) if self._end_of(each) > self.now]
         return self.rng.choice(live) if live else None
 
     def _end_of(self, flow: Flow) -> float:
-        """When it is forgotten."""
+        """The time at which a flow expires."""
         times = self.scene.limits.timeouts
         return flow.seen + {
             State.SYN_SENT: times.syn, State.SYN_RECEIVED: times.syn, State.CLOSED: times.fin,
@@ -335,7 +335,7 @@ class Traffic:
         return self._queue.popleft() if self._queue else packet
 
     def _at_the_last_moment(self, flows: Iterable[Flow]) -> Step:
-        """A flow is about to be forgotten, or has just been: who comes by at this moment?"""
+        """A packet at the moment at which a flow expires, or just before or after it."""
         rng = self.rng
         flow = next(islice(flows, rng.randrange(8), None), None)
         if flow is None:
@@ -346,7 +346,7 @@ class Traffic:
         return self._of_flow(flow)
 
     def _of_flow(self, flow: Flow) -> Arrival:
-        """A packet of it, from either side."""
+        """A packet of a flow, from either side."""
         rng = self.rng
         key = flow.key if flow.reverse is None or rng.random() < 0.5 else flow.reverse
         index = rng.choice(INDEXES)

@@ -1,4 +1,4 @@
-"""Packets that are about others: ICMP errors that quote one, and the fragments of one."""
+"""Packets made of other packets: ICMP errors that quote one, and fragments of one."""
 
 from collections.abc import Mapping
 from random import Random
@@ -102,7 +102,7 @@ def nested(rng: Random, frame: bytes, here: bytes, there: bytes) -> bytes:
 
 
 def parts(rng: Random, data: bytes, ident: int) -> list[bytes]:
-    """A packet's fragments in any order: mostly all of it, sometimes too much of it."""
+    """The fragments of a packet in any order; sometimes some are missing or overlap."""
     there = layout(data)
     if there is None:
         return []
@@ -128,18 +128,19 @@ def parts(rng: Random, data: bytes, ident: int) -> list[bytes]:
 
 
 def _cuts(rng: Random, length: int) -> list[tuple[int, int, bool]]:
-    """First byte, the one behind, and whether more follow, in order."""
+    """The fragments to cut, in order: first byte, the byte behind the last, and whether more
+    follow."""
     step = rng.choice((8, 16, 24, 64, 512, 1480, max(8, length // 2 & ~7)))
     step = max(step, length // 40 & ~7, 8)
     starts = range(0, length, step) or range(1)
     cuts = [(at, min(at + step, length), at + step < length) for at in starts]
     if rng.random() < 0.1:
-        return cuts[::2]  # so that parts stay apart from each other
+        return cuts[::2]  # with gaps between the fragments
     return cuts
 
 
 def _contradict(rng: Random, cuts: list[tuple[int, int, bool]], length: int) -> None:
-    """Add something that does not go with the rest."""
+    """Add a fragment that contradicts the others."""
     start, stop, more = rng.choice(cuts)
     end = (length + 7) & ~7
     cuts.insert(
@@ -163,7 +164,7 @@ def _contradict(rng: Random, cuts: list[tuple[int, int, bool]], length: int) -> 
 
 
 def _with_other_proto(rng: Random, piece: bytes) -> bytes:
-    """A part that says that it belongs to another protocol's packet; IPv6 does not mind."""
+    """A fragment that names another protocol; in IPv6 it belongs to the packet all the same."""
     data = bytearray(piece)
     if data[12:14] == TYPES[4] and len(data) > 24:
         data[23] = rng.choice((Proto.TCP, Proto.UDP, Proto.GRE))

@@ -1,38 +1,40 @@
-"""Two engines, led through the same life, and everything about them compared on the way."""
+"""Two planes that take the same steps, and the comparison of all that they do and remember."""
 
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from pktlb.engine.datapath.frame import Frame
 from pktlb.engine.datapath.keys import format_key
+from pktlb.engine.datapath.limits import Limits
 from pktlb.engine.datapath.outcome import Outcome
-from pktlb.engine.datapath.pipeline import Dataplane, Limits
+from pktlb.engine.datapath.pipeline import Dataplane
 from pktlb.engine.datapath.tables import Tables
 from pktlb.engine.datapath.tcp import State
+from pktlb.engine.plane import Plane
 from pktlb.model import Reason
 from tests.differential.step import Arrival, Expiry, Kill, Restart, Step, Swap, tell_frame
-from tests.support.gateway import MakePlane, Plane
+from tests.support.gateway import MakePlane
 
 LOOK_EVERY: Final = 64
 "Steps between two comparisons of all flows and counts, which cost more than a frame."
 
 CLOCK: Final = 1 << 32
-"Milliseconds after which a clock of 32 bits begins anew."
+"Milliseconds after which a clock of 32 bits wraps around."
 
 
 class Pair(NamedTuple):
-    """The engines that ought to be equal: the one that is right, and the other."""
+    """Makers of planes that must be equal: the reference, and the other."""
 
     reference: Callable[[Tables, Limits], Dataplane]
     other: MakePlane
 
 
 class DifferenceError(AssertionError):
-    """What the two did, where it is not the same."""
+    """The two planes differ; the message says in what."""
 
 
 class Twins:
-    """An engine of each kind, with the same tables and limits."""
+    """Both planes, with the same tables and limits."""
 
     def __init__(self, pair: Pair, tables: Tables, limits: Limits, every: int = LOOK_EVERY) -> None:
         self._pair, self._tables, self._limits = pair, tables, limits
@@ -61,7 +63,7 @@ class Twins:
         return outcome
 
     def _start_anew(self, step: Restart) -> None:
-        """Each is followed by one that goes on from what it, or the other, has handed over."""
+        """Replace each plane by a new one that has loaded its dump, or that of the other."""
         now = step.now
         ours, theirs = self.reference.dump(now), self._other.dump(now)
         if step.crossed:
@@ -74,7 +76,7 @@ class Twins:
         self.look()
 
     def look(self) -> None:
-        """Compare what the engines remember."""
+        """Compare what the planes remember."""
         self._compare("counts", told_counts(self.reference), told_counts(self._other))
         self._compare("number of pins", self.reference.pin_count, self._other.pin_count)
         self._compare("tallies", told_tallies(self.reference), told_tallies(self._other))
@@ -94,7 +96,7 @@ Result = Outcome | int | Exception | None
 
 
 def act(engine: Plane, step: Step) -> Result:
-    """What an engine makes of a step; what it raises is a result as well."""
+    """Let a plane take a step; returns its result, or the exception that it raised."""
     try:
         match step:
             case Arrival():
@@ -124,7 +126,7 @@ def plain(sent: Frame) -> tuple[int, bytes, tuple[int, ...]]:
 
 
 def result(given: Result) -> str:
-    """A result for people."""
+    """A result as text."""
     if not isinstance(given, Outcome):
         return repr(given)
     frames = [f"  {tell_frame(sent)} ({len(sent.data)} bytes)" for sent in given.frames]
@@ -146,7 +148,7 @@ def told_tallies(engine: Plane) -> list[str]:
 
 
 def told_flows(engine: Plane) -> set[tuple[Any, ...]]:
-    """Every flow with all that can be asked of it; when it was seen, as far as the clock goes."""
+    """All fields of every flow; the time at which it was seen, in ms modulo `CLOCK`."""
     return {
         (
             bytes(flow.key),
@@ -163,7 +165,7 @@ def told_flows(engine: Plane) -> set[tuple[Any, ...]]:
 
 
 def tell_flow(flow: tuple[Any, ...]) -> str:
-    """A flow for people."""
+    """A flow as text."""
     key, reverse, mode, backend, state, seen, mac, port = flow
     replies = f" replies {format_key(reverse)}" if reverse else ""
     return (

@@ -1,4 +1,4 @@
-"""Frames from a template and struct: as many a second as the engines can take, and wrong ones too.
+"""Frames made with struct: as many a second as the planes can take, and wrong ones too.
 
 The builders of `tests.support.packets` are the independent opinion on what is right; these are only
 fast.
@@ -42,16 +42,16 @@ def sum_of(data: bytes | bytearray) -> int:
 
 @dataclass(slots=True)
 class Packet:
-    """Any protocol's packet in IP and Ethernet; the family is that of the addresses."""
+    """A packet of any protocol in IP and Ethernet; its family is that of the addresses."""
 
     source: Endpoint
     target: Endpoint
     proto: int
     macs: bytes
-    "Destination and source, as they stand in a frame."
+    "Destination and source MAC, the first 12 bytes of the frame."
     flags: int = 0
     load: bytes = b""
-    "Of ICMP, the whole message, with a place for its checksum."
+    "The data; of ICMP the whole message, with room for its checksum."
     seq: int = 1000
     ttl: int = 64
     tos: int = 0
@@ -60,18 +60,18 @@ class Packet:
     fragment: int = DONT_FRAGMENT
     "The word of flags and offset; IPv4 only."
     ip_options: bytes = b""
-    "Of whole words; IPv4 only."
+    "A multiple of 4 bytes; IPv4 only."
     extensions: tuple[tuple[int, bytes], ...] = ()
-    "Numbers and headers, whose first byte is filled in; IPv6 only."
+    "Extension headers: number, and bytes, of which the first is filled in; IPv6 only."
     tcp_options: bytes = b""
-    "Of whole words."
+    "A multiple of 4 bytes."
     check: int | None = None
-    "The transport's checksum, where it is not the right one."
+    "A wrong checksum of the transport; None: the right one."
     partial: bool = False
-    "Only the sum over the pseudo-header, for a device to complete."
+    "The checksum is the sum over the pseudo-header, for a device to complete."
     padding: bytes = b""
     nothing: bool = False
-    "The load makes the transport's whole sum nothing, for which there are two ways to write."
+    "The load makes the sum of the transport zero, which is written as 0 or as 0xffff."
 
     @property
     def size(self) -> int:
@@ -80,7 +80,7 @@ class Packet:
 
     @property
     def transport(self) -> int:
-        """Offset of what is behind the IP header and its extensions."""
+        """Offset of the transport header."""
         if self.size == 4:
             return ETHER + 20 + len(self.ip_options)
         return ETHER + 40 + sum(len(header) for _, header in self.extensions)
@@ -135,7 +135,7 @@ class Packet:
         return bytearray(head + self.tcp_options + self.load)
 
     def _sum_up(self, body: bytearray) -> None:
-        """The transport's checksum, where it has one."""
+        """Fill in the checksum of the transport, where it has one."""
         at = CHECK_AT.get(self.proto)
         if at is None or len(body) < at + 2:
             return
@@ -159,14 +159,14 @@ class Packet:
         body[at : at + 2] = check.to_bytes(2, "big")
 
     def offload(self, gso_type: int = 0, segment_size: int = 0) -> Offload:
-        """What a sender with offloads says of a partial packet."""
+        """The offload of a packet with a partial checksum."""
         length = self.payload if gso_type else 0
         return Offload(NEEDS_CHECKSUM, gso_type, length, segment_size, self.transport,
                        CHECK_AT.get(self.proto, 0))  # fmt: skip
 
 
 class Layout(NamedTuple):
-    """Where things are in a frame that was built here, or was one before it was spoilt."""
+    """Offsets in a frame that was built here, even if it was spoilt since."""
 
     size: int
     proto: int
@@ -176,7 +176,7 @@ class Layout(NamedTuple):
 
 
 def layout(data: bytes | bytearray) -> Layout | None:
-    """Extension headers, a fragment's as well, are in front of the transport."""
+    """The layout of a frame; extension headers, fragment headers as well, are skipped."""
     kind = bytes(data[12:14])
     if kind == TYPES[4] and len(data) >= ETHER + 20:
         return Layout(4, data[23], ETHER + (data[ETHER] & 15) * 4, 23)
@@ -190,7 +190,7 @@ def layout(data: bytes | bytearray) -> Layout | None:
 
 
 def mended(data: bytearray) -> bytearray:
-    """The IPv4 header checksum made right, as far as there is a header."""
+    """The frame with the right IPv4 header checksum, as far as there is a header."""
     end = ETHER + (data[ETHER] & 15) * 4 if len(data) > ETHER else 0
     if data[12:14] != TYPES[16] and ETHER + 12 <= end <= len(data):
         data[ETHER + 10 : ETHER + 12] = b"\0\0"
@@ -200,7 +200,7 @@ def mended(data: bytearray) -> bytearray:
 
 
 def ends(data: bytes | bytearray) -> tuple[Endpoint, Endpoint]:
-    """Who sends a frame to whom."""
+    """Source and destination of a frame."""
     there = layout(data)
     assert there is not None
     at, size = ENDS[there.size], there.size
@@ -212,7 +212,7 @@ def ends(data: bytes | bytearray) -> tuple[Endpoint, Endpoint]:
 
 
 def mirrored(data: bytes | bytearray) -> bytearray:
-    """A frame sent back: ends exchanged, which no checksum notices."""
+    """A frame in the other direction: both ends exchanged, which leaves all checksums right."""
     back = bytearray(data)
     back[0:12] = data[6:12] + data[0:6]
     there = layout(data)
@@ -229,7 +229,8 @@ def mirrored(data: bytes | bytearray) -> bytearray:
 def pieces(
     data: bytes | bytearray, cuts: list[tuple[int, int, bool]], ident: int
 ) -> list[bytes]:  # fmt: skip
-    """Fragments of a whole packet: first byte of each, the one behind, and whether more follow."""
+    """The fragments of a whole packet. `cuts`: first byte, the byte behind the last, and whether
+    more follow."""
     there = layout(data)
     if there is None:
         return []

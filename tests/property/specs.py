@@ -1,4 +1,4 @@
-"""Any packet: what hypothesis draws, apart from where the packet comes from and goes to.
+"""Any packet, drawn by hypothesis; its ends are drawn apart.
 
 A `Spec` can be built between any two peers, so that what a mode should make of it is the same spec
 built between others: the expectation owes nothing to the engine.
@@ -85,7 +85,7 @@ class Spec:
         return udp(source, target, self.load, check=None if self.summed else 0, **fields)
 
     def frame(self, source: Peer, target: Peer, ttl: int | None = None) -> Frame:
-        """As it arrives: with its checksum perhaps only begun, and padded."""
+        """The frame as it arrives, perhaps with a partial checksum and padding."""
         packet = self.build(source, target, ttl)
         made = partial(packet) if self.begun else frame(packet)
         return Frame(made.port, made.data + bytes(Padding(b"\xaa" * self.padding)), made.offload)
@@ -96,7 +96,7 @@ class Spec:
 
     @property
     def whole(self) -> bool:
-        """Whether nobody on the way may fragment it."""
+        """Whether no router may fragment it."""
         return self.df or self.world is not V4
 
 
@@ -147,5 +147,5 @@ def clients(world: World) -> st.SearchStrategy[Peer]:
 
 
 def specs_and_clients() -> st.SearchStrategy[tuple[Spec, Peer]]:
-    """A packet, and who sends it."""
+    """A packet and its sender."""
     return specs().flatmap(lambda spec: st.tuples(st.just(spec), clients(spec.world)))

@@ -1,4 +1,4 @@
-"""An ICMP error about a packet that was changed here is, changed back, about the original."""
+"""An ICMP error about a packet that was rewritten here is told as one about the original."""
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ outers = st.sampled_from(WORLDS)
 
 
 def plain(spec: Spec) -> Spec:
-    """As it is on a wire, and small enough for every link."""
+    """The packet without offloads, and small enough for every link."""
     return replace(
         spec, load=spec.load[:900], ttl=max(spec.ttl, 3), padding=0, begun=False, df=True
     )  # fmt: skip
@@ -45,7 +45,7 @@ def router(world: World, wire: int) -> Peer:
 
 def enough(packet: Packet, data: st.DataObject) -> int:
     """How much of a packet is quoted: 8 bytes of its transport header at least. Not half of TCP's
-    checksum, which nobody can translate."""
+    checksum, which cannot be translated."""
     whole = ip_bytes(packet)
     there = layout(whole)
     most = min(len(whole), QUOTED[4 if whole[0] >> 4 == 4 else 6])
@@ -57,7 +57,7 @@ def enough(packet: Packet, data: st.DataObject) -> int:
     both=specs_and_clients(), snat=st.booleans(), trouble=troubles, mtu=st.integers(0, 65535),
     data=st.data(),
 )  # fmt: skip
-def test_nat_forth(
+def test_any_error_about_a_packet_to_a_nat_backend_reaches_its_client(
     engine: MakePlane,
     both: tuple[Spec, Peer],
     snat: bool,
@@ -65,7 +65,7 @@ def test_nat_forth(
     mtu: int,
     data: st.DataObject,
 ) -> None:
-    """About what the backend was sent: the client hears that it is about what it sent."""
+    """The client gets an error about the packet as it sent it."""
     spec, who = plain(both[0]), both[1]
     world, vip = spec.world, spec.world.vip()
     gateway = Gateway(engine, laid_out(Mode.NAT, world, 1500, snat), source_ports=[5000])
@@ -82,7 +82,7 @@ def test_nat_forth(
     both=specs_and_clients(), snat=st.booleans(), trouble=troubles, mtu=st.integers(0, 65535),
     data=st.data(),
 )  # fmt: skip
-def test_nat_back(
+def test_any_error_about_a_nat_reply_reaches_its_backend(
     engine: MakePlane,
     both: tuple[Spec, Peer],
     snat: bool,
@@ -90,7 +90,7 @@ def test_nat_back(
     mtu: int,
     data: st.DataObject,
 ) -> None:
-    """About what the client was sent: the backend hears that it is about what it sent."""
+    """The backend gets an error about the packet as it sent it."""
     spec, who = plain(both[0]), both[1]
     world, vip, there = spec.world, spec.world.vip(), spec.world.backend()
     gateway = Gateway(engine, laid_out(Mode.NAT, world, 1500, snat), source_ports=[5000])
@@ -109,7 +109,7 @@ def test_nat_back(
     both=specs_and_clients(), outer=outers, mtu=st.integers(1300, 1499), trouble=troubles,
     data=st.data(),
 )  # fmt: skip
-def test_tunnel(
+def test_any_error_about_a_tunnel_s_packet_reaches_the_client_of_the_inner_one(
     engine: MakePlane,
     both: tuple[Spec, Peer],
     outer: World,
@@ -117,7 +117,7 @@ def test_tunnel(
     trouble: Trouble,
     data: st.DataObject,
 ) -> None:
-    """About an outer packet: the client hears of the inner one, and of a size that fits both."""
+    """The client gets an error about the inner packet, with an MTU that fits both."""
     spec, who = plain(both[0]), both[1]
     world, vip = spec.world, spec.world.vip()
     gateway = Gateway(engine, laid_out(Mode.TUNNEL, world, 1500, outer=outer))
@@ -145,7 +145,7 @@ def test_tunnel(
     both=specs_and_clients(), mode=st.sampled_from([Mode.DSR, Mode.TUNNEL]), outer=outers,
     trouble=troubles, data=st.data(),
 )  # fmt: skip
-def test_direct(
+def test_any_error_about_an_answer_in_the_vip_s_name_reaches_its_backend(
     engine: MakePlane,
     both: tuple[Spec, Peer],
     mode: Mode,
@@ -153,7 +153,7 @@ def test_direct(
     trouble: Trouble,
     data: st.DataObject,
 ) -> None:
-    """About what the backend sent in the VIP's name: it gets it as it is, perhaps wrapped."""
+    """The backend gets the error as it is, wrapped where it has a tunnel."""
     spec, who = plain(both[0]), both[1]
     world, vip = spec.world, spec.world.vip()
     gateway = Gateway(engine, laid_out(mode, world, 1500, outer=outer))
@@ -173,7 +173,7 @@ def test_direct(
 
 
 @given(both=specs_and_clients(), data=st.data())
-def test_too_little_is_nobody_s(
+def test_an_error_that_quotes_too_little_is_not_ours(
     engine: MakePlane, both: tuple[Spec, Peer], data: st.DataObject
 ) -> None:
     spec, who = plain(both[0]), both[1]

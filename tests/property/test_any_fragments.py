@@ -70,7 +70,7 @@ def test_fragments_in_any_order_become_what_the_packet_would_have_become(
     frames = [sent for piece in pieces for sent in gateway.receive(piece).frames]
     assert len(frames) == len(pieces)
     if len(pieces) == 1:
-        return  # whole: another test's
+        return  # not cut
     assert arrived(frames, mode) == expected(spec, who, mode, snat)
     counts = gateway.plane.counts
     assert counts[Reason.HELD] == 0
@@ -79,7 +79,9 @@ def test_fragments_in_any_order_become_what_the_packet_would_have_become(
 
 
 @given(drawn=fragmenting(), mtu=st.integers(200, 1500))
-def test_they_may_be_cut_further(engine: MakePlane, drawn: Drawn, mtu: int) -> None:
+def test_fragments_that_are_cut_further_become_what_the_packet_would_have_become(
+    engine: MakePlane, drawn: Drawn, mtu: int
+) -> None:
     spec, who, pieces = drawn.spec, drawn.who, drawn.pieces()
     if spec.world.family == 6 or len(pieces) == 1:
         return
@@ -109,7 +111,7 @@ def test_replies_in_fragments_become_what_the_reply_would_have_become(
 
 
 @given(drawn=fragmenting(), data=st.data())
-def test_what_waits_in_vain_is_counted_and_forgotten(
+def test_fragments_that_wait_in_vain_are_counted_and_forgotten(
     engine: MakePlane, drawn: Drawn, data: st.DataObject
 ) -> None:
     spec, pieces = drawn.spec, drawn.pieces()

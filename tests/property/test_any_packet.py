@@ -66,13 +66,13 @@ def whole_packet(frames: list[Frame], mode: Mode) -> bytes:
     outer=outers,
     mtu=st.integers(68, 2100) | st.just(9000) | st.integers(1280, 1400),
 )
-def test_any_packet_reaches_the_backend_whole_or_its_sender_hears_of_it(
+def test_any_packet_reaches_the_backend_whole_or_its_sender_gets_an_error(
     engine: MakePlane, both: tuple[Spec, Peer], mode: Mode, snat: bool, outer: World, mtu: int
 ) -> None:
     spec, who = both
     world = spec.world
     far = outer if mode is Mode.TUNNEL else world
-    mtu = mtu if far is V4 else max(mtu, 1280)  # no link of IPv6 is narrower
+    mtu = mtu if far is V4 else max(mtu, 1280)  # the least MTU of IPv6
     gateway = Gateway(engine, laid_out(mode, world, mtu, snat, outer), source_ports=[5000])
     given_frame = spec.frame(who, world.vip())
     outcome = gateway.receive(given_frame)
@@ -94,7 +94,7 @@ def test_any_packet_reaches_the_backend_whole_or_its_sender_hears_of_it(
 def check_error(
     reason: Reason, frames: list[Frame], arrived: Frame, world: World, room: int
 ) -> None:
-    """Too big: told to the sender, with the size that fits and the packet quoted."""
+    """Check the error "too big": it has the size that fits and quotes the packet."""
     assert reason is Reason.TOO_BIG
     (sent,) = frames
     error = parsed(sent).payload.payload
@@ -137,7 +137,7 @@ def test_there_and_back_through_nat_is_the_identity(
 
 
 def mirrored(given: Frame) -> Frame:
-    """A frame with MACs, addresses and ports exchanged, which no checksum notices."""
+    """A frame with MACs, addresses and ports exchanged, which leaves all checksums right."""
     data = bytearray(given.data)
     data[0:12] = data[6:12] + data[0:6]
     size, ends = (4, 26) if data[12] == 8 else (16, 22)

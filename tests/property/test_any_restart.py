@@ -1,4 +1,4 @@
-"""A life in which engines start anew, from what one of their own or of the other kind remembers."""
+"""Lives in which planes start anew, from their own dump or from that of the other kind."""
 
 import pytest
 
@@ -15,23 +15,23 @@ STEPS = 900
 EVERY = 150
 "Steps from one start to the next."
 SEEDS = (*range(4), 19, 50, 54)
-"The last three meet full backends and pins of flows that are over."
+"The last three meet full backends, and pins whose flows have ended."
 LIVES = 60
-"Seeds until each wrong engine has to be found."
+"Seeds within which each wrong plane has to be found."
 
 WRONG = [
     Mutant("no client stays with its backend", pin.Pins, "restore", lambda *all: None),
     Mutant("pins do not know their flows", pin.Pins, "refer", lambda self, pin: None),
     Mutant("endpoints in use are given out", snat.SourcePorts, "settle", lambda self: None),
     Mutant("no endpoint is known again", snat.SourcePorts, "claim", lambda *all: False),
-    Mutant("all flows have just been seen", memory.Loader, "_age", lambda self, seen: 0),
+    Mutant("all loaded flows have just been seen", memory.Loader, "_age", lambda self, seen: 0),
     Mutant("single datagrams are flows for good", memory, "SINGLE", 0),
 ]
-"Each in what it hands over or takes over."
+"Each dumps or loads something wrong."
 
 
 def run(seed: int, pair: Pair, tell: bool = True) -> None:
-    """One life; the story of the first difference, if there is one."""
+    """Lead one life; returns the story of the first difference, if there is one."""
     traffic = Traffic(seed)
     tables, limits = traffic.scene.tables(), traffic.scene.limits
     twins = Twins(pair, tables, limits)
@@ -53,7 +53,7 @@ def run(seed: int, pair: Pair, tell: bool = True) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_engines_that_start_anew_go_the_same_way(seed: int) -> None:
+def test_both_engines_go_the_same_way_over_restarts(seed: int) -> None:
     run(seed, ENGINES)
 
 
@@ -66,5 +66,5 @@ def finds(mutant: Mutant, seed: int) -> bool:
 
 
 @pytest.mark.parametrize("mutant", WRONG, ids=str)
-def test_an_engine_that_remembers_wrongly_is_found(mutant: Mutant) -> None:
+def test_a_plane_that_dumps_or_loads_wrongly_is_found(mutant: Mutant) -> None:
     assert any(finds(mutant, seed) for seed in range(LIVES))

@@ -1,4 +1,4 @@
-"""Whatever is changed one after the other, what comes of it is what would be made anew."""
+"""After any chain of changes the result is the same as one made anew."""
 
 import copy
 import gc
@@ -86,7 +86,7 @@ def sets(held: guard.Guard) -> dict[str, set[str]]:
 
 
 def carry_out(script: str, there: dict[str, set[str]]) -> None:
-    """As nft does: to delete what is not there is refused."""
+    """Apply commands as nft does: it refuses to delete what is not there."""
     for line in script.splitlines():
         found = re.fullmatch(r"(add|delete) element netdev pktlb (\w+) \{ (.*) \}", line)
         assert found, line

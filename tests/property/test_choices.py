@@ -1,4 +1,4 @@
-"""Schedulers agree with the slow ones, and tables of policy keep their promises."""
+"""Schedulers agree with the slow ones, and slots keep to the weights."""
 
 from collections import Counter
 from fractions import Fraction
@@ -45,7 +45,7 @@ def test_a_cycle_agrees_with_the_slow_round_robin(shares: list[int]) -> None:
 
 
 @given(st.lists(st.integers(1, 65535), min_size=1, max_size=5))
-def test_a_cycle_is_never_far_from_anyones_share(shares: list[int]) -> None:
+def test_a_cycle_is_never_far_from_each_backend_s_share(shares: list[int]) -> None:
     cycle = weighted_cycle(shares)
     total = Counter(cycle)
     assert set(total) == set(range(len(shares)))
@@ -56,9 +56,7 @@ def test_a_cycle_is_never_far_from_anyones_share(shares: list[int]) -> None:
 
 
 @given(triples, st.integers(1, 40))
-def test_picks_in_turn_follow_the_cycle_again_and_again(
-    shares: tuple[int, int, int], picks: int
-) -> None:
+def test_picks_follow_the_cycle_round_after_round(shares: tuple[int, int, int], picks: int) -> None:
     table, schedulers = abc(shares, Scheduler.RR), Schedulers()
     chosen = [schedulers.pick(table, KEY, HASH_KEY) for _ in range(picks)]
     places = [table.backends.index(pick[0]) for pick in chosen if pick]
@@ -100,7 +98,7 @@ def test_the_least_loaded_agrees_with_the_slow_one(
 def test_of_two_choices_it_is_never_the_worst_of_all(
     shares: tuple[int, int, int], life: list[int]
 ) -> None:
-    """Two differ, so of three at most one is worse than both; unless it is equal to another."""
+    """Of three backends at most one is worse than both others; two different ones are compared."""
     table, schedulers = abc(shares, Scheduler.P2C), Schedulers()
     active = [0, 0, 0]
     tallies: dict[int, Tally] = {}
@@ -128,7 +126,7 @@ addresses = st.binary(min_size=4, max_size=4) | st.binary(min_size=16, max_size=
     here=addresses, there=st.binary(min_size=16, max_size=16), ports=st.tuples(words, words),
     proto=st.integers(0, 255), prefix=st.integers(1, 128),
 )  # fmt: skip
-def test_what_is_hashed_is_what_was_asked_for(
+def test_the_hashed_bytes_are_those_of_the_configured_fields(
     here: bytes, there: bytes, ports: tuple[int, int], proto: int, prefix: int
 ) -> None:
     there = there[: len(here)]
@@ -168,7 +166,7 @@ def test_removing_one_of_few_moves_few_others(data: st.DataObject, count: int, k
 
 
 def moved(names: list[bytes], gone: int, key: bytes, slots: int) -> int:
-    """Slots of others that change hands when one leaves."""
+    """Slots of other backends that change when one leaves."""
     left = [name for place, name in enumerate(names) if place != gone]
     before = maglev_table(names, [1] * len(names), key, slots)
     after = maglev_table(left, [1] * len(left), key, slots)
@@ -179,7 +177,7 @@ def moved(names: list[bytes], gone: int, key: bytes, slots: int) -> int:
 @settings(max_examples=8)
 @given(gone=st.integers(0, 99), key=st.binary(min_size=16, max_size=16))
 def test_removing_one_of_a_hundred_moves_next_to_none(gone: int, key: bytes) -> None:
-    """At most 0.6 % of the flows of the others, of all that a table of full size tells apart."""
+    """At most 0.6 % of the slots of the others change, in a table of full size."""
     names = [f"10.0.{number // 250}.{number % 250}".encode() for number in range(100)]
     others = MAGLEV_SLOTS * 99 / 100
     assert moved(names, gone, key, MAGLEV_SLOTS) <= 0.006 * others

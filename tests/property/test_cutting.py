@@ -1,4 +1,4 @@
-"""What is cut can be put together again: segments of long frames, fragments of packets."""
+"""Segments of long frames and fragments of packets can be put together again."""
 
 from dataclasses import replace
 from itertools import chain
@@ -63,7 +63,7 @@ def joined(pieces: list[Packet]) -> tuple[bytes, str]:
     size=st.integers(500, 9000),
     ident=st.integers(0, 65535),
 )
-def test_segments_make_up_the_long_frame_again(
+def test_the_segments_of_a_long_frame_make_it_up_again(
     spec: Spec, load: bytes, flags: str, size: int, ident: int
 ) -> None:
     whole = replace(spec, load=load, flags=flags, ident=ident, padding=0, summed=True)
@@ -90,7 +90,7 @@ def test_segments_make_up_the_long_frame_again(
 
 
 def check_headers(piece: Packet, packet: Packet, view: View, number: int) -> None:
-    """Nothing changes but lengths, the identification and checksums."""
+    """Only lengths, the identification and checksums change."""
     ours, theirs = bytearray(bytes(piece)), bytearray(bytes(packet))
     if packet.type == 0x0800:
         assert piece.id == (packet.id + number) % 65536
@@ -104,7 +104,7 @@ def check_headers(piece: Packet, packet: Packet, view: View, number: int) -> Non
 
 
 @given(spec=only_v4, mtu=st.integers(68, 1600))
-def test_fragments_make_up_the_packet_again(spec: Spec, mtu: int) -> None:
+def test_the_fragments_of_a_packet_reassemble_to_it(spec: Spec, mtu: int) -> None:
     packet = frame(built(replace(spec, df=False, padding=0, begun=False)))
     pieces = fragments(packet, mtu, 0)
     for piece in pieces:
@@ -119,7 +119,7 @@ def test_fragments_make_up_the_packet_again(spec: Spec, mtu: int) -> None:
 
 
 @given(spec=only_v4, mtu=st.integers(600, 1600), smaller=st.integers(68, 599))
-def test_fragments_of_fragments_make_up_the_packet_again(
+def test_fragments_of_fragments_reassemble_to_the_packet(
     spec: Spec, mtu: int, smaller: int
 ) -> None:
     packet = frame(built(replace(spec, df=False, padding=0, begun=False)))
@@ -131,7 +131,7 @@ def test_fragments_of_fragments_make_up_the_packet_again(
 
 
 @given(spec=specs(), mtu=st.integers(1280, 2000), ident=st.integers(0, 2**32 - 1))
-def test_fragments_of_an_outer_ipv6_packet_make_it_up_again(
+def test_the_fragments_of_an_outer_ipv6_packet_reassemble_to_it(
     spec: Spec, mtu: int, ident: int
 ) -> None:
     packet = frame(wrapped(V6.backend(), parsed(frame(built(replace(spec, padding=0))))))
@@ -146,8 +146,10 @@ def test_fragments_of_an_outer_ipv6_packet_make_it_up_again(
 
 
 @given(world=st.sampled_from(WORLDS), size=st.integers(1, 400), load=long_loads)
-def test_the_slow_reassembly_agrees_with_who_cuts(world: World, size: int, load: bytes) -> None:
-    """scapy cuts, the oracle joins: neither knows of pktlb."""
+def test_the_slow_reassembly_undoes_scapy_s_fragmentation(
+    world: World, size: int, load: bytes
+) -> None:
+    """scapy cuts, the oracle reassembles; neither uses pktlb."""
     packet = udp(world.client(), world.vip(), load[:3000], df=False)
     pieces = [ip_bytes(piece) for piece in fragmented(packet, size * 8)]
     joined_again = slow_reassembly(pieces[::-1])

@@ -1,4 +1,4 @@
-"""Whatever comes off a wire, nothing is raised and every frame ends in exactly one Reason."""
+"""For any bytes off a wire nothing is raised, and every frame ends in exactly one Reason."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scapy.layers.inet6 import IPv6ExtHdrDestOpt, IPv6ExtHdrHopByHop
 
 from pktlb.engine.datapath.frame import NO_OFFLOAD, Frame, Offload
-from pktlb.engine.datapath.pipeline import Limits
+from pktlb.engine.datapath.limits import Limits
 from pktlb.engine.datapath.tables import Tables
 from pktlb.model import Mode, Proto, Reason, Scheduler, Verdict, Vip
 from tests.support.gateway import ANY, TIMEOUTS, Gateway, MakePlane, service, tables
@@ -41,7 +41,7 @@ POOL = ["10.0.2.9", "2001:db8:2::9"]
 
 
 def seeds_of(world: World) -> list[Frame]:
-    """Valid frames of all kinds, to be spoilt."""
+    """Valid frames of all kinds."""
     client, vip, inside, backend = world.client, world.vip(), world.inside, world.backend()
     router = Peer(world.address(7, 7), 0, "02:00:00:00:01:77")
     long = udp(client(), vip, bytes(400), df=False)
@@ -77,7 +77,7 @@ SEEDS = [*(seed for world in WORLDS for seed in seeds_of(world)), frame(SIX)]
 
 
 def each(mode: Mode, weights: dict[str, int] | None = None, **rest: Any) -> Tables:
-    """Both protocols in both families."""
+    """Services of both protocols in both families."""
     pairs = [(world, proto) for world in WORLDS for proto in BOTH]
     return tables(
         *(service(mode, weights, at=w.vip(), proto=p, **rest) for w, p in pairs), mtu=MTU
@@ -85,7 +85,7 @@ def each(mode: Mode, weights: dict[str, int] | None = None, **rest: Any) -> Tabl
 
 
 def whole(mode: Mode) -> Tables:
-    """All of each address."""
+    """Services of whole addresses."""
     vips = [Vip(packed(world.vip().address)) for world in WORLDS]
     return tables(*(service(mode, at=vip, port=0, pick_up=True) for vip in vips), mtu=MTU)
 
@@ -119,7 +119,7 @@ offloads = st.just(NO_OFFLOAD) | st.builds(
 
 
 def mended(data: bytearray) -> bytearray:
-    """The header checksum made right, so that more than the first check is reached."""
+    """The frame with the right header checksum, so that it gets past the first check."""
     if data[12:13] == b"\x86":
         return data
     length = ETHER + (data[ETHER] & 15) * 4 if len(data) > ETHER else 0
@@ -162,7 +162,7 @@ intact = st.sampled_from(SEEDS)
     steps=st.lists(st.floats(0, 60), min_size=12, max_size=12),
     room=st.integers(1, 4),
 )
-def test_nothing_raises_and_each_frame_has_one_reason(
+def test_no_frame_raises_and_each_has_one_reason(
     engine: MakePlane, mode: str, frames: list[Frame], steps: list[float], room: int
 ) -> None:
     plane = engine(MODES[mode], Limits(room, TIMEOUTS, range(5000, 5002)))
@@ -190,10 +190,10 @@ def test_nothing_raises_and_each_frame_has_one_reason(
     steps=st.lists(st.sampled_from([0.0, 0.0, 0.25, 5.0, 20.0]), min_size=20, max_size=20),
     room=st.integers(1, 4) | st.just(100),
 )
-def test_what_is_sound_stays_so(
+def test_a_sound_packet_is_sent_on_sound(
     engine: MakePlane, mode: str, frames: list[tuple[Frame, int]], steps: list[float], room: int
 ) -> None:
-    """Whatever comes in whatever order: `Gateway` looks at each frame that leaves."""
+    """Frames of any kind in any order: `Gateway` checks each frame that leaves."""
     limits = {"max_flows": room, "source_ports": range(5000, 5002)}
     gateway = Gateway(engine, MODES[mode], **limits)
     now = 0.0
@@ -205,13 +205,13 @@ def test_what_is_sound_stays_so(
 
 
 def fits(sent: Frame, reason: Reason) -> bool:
-    """Whether a frame towards the backends fits their link, whatever it was before."""
+    """Whether a frame towards the backends fits their link."""
     towards = reason in (Reason.OPENED, Reason.FORWARDED)
     return not towards or bool(sent.offload.gso_type) or len(sent.data) - ETHER <= MTU
 
 
 @given(data=st.binary(max_size=200), offload=offloads)
-def test_bytes_that_are_no_packet_are_no_business_of_ours(
+def test_bytes_that_are_no_packet_are_not_ours(
     engine: MakePlane, data: bytes, offload: Offload
 ) -> None:
     plane = engine(MODES["nat"], Limits())

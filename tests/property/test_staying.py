@@ -1,4 +1,4 @@
-"""Clients that come, stay and leave, while backends fill up and tables change: as a list says."""
+"""Persistence and thresholds agree with a list of flows, while tables change."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pktlb.engine.datapath.frame import Frame
-from pktlb.engine.datapath.pipeline import Limits
+from pktlb.engine.datapath.limits import Limits
 from pktlb.engine.datapath.tables import Tables
 from pktlb.model import Mode, Reason, Scheduler, Timeouts
 from tests.support.gateway import MakePlane, service, tables
@@ -39,7 +39,7 @@ class SlowFlow:
 
 @dataclass
 class SlowPin:
-    """Where a client stays."""
+    """The backend that a client stays with."""
 
     backend: str
     seen: float
@@ -47,7 +47,7 @@ class SlowPin:
 
 @dataclass
 class Slow:
-    """A list of flows, who stays where, and who was full."""
+    """A list of flows, the backends that clients stay with, and the full ones."""
 
     flows: list[SlowFlow] = field(default_factory=list)
     pins: dict[int, SlowPin] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Slow:
         return upper > 0 and (active >= upper or (active >= lower and self.was_full[name]))
 
     def change(self, flow: SlowFlow, *, add: bool = False, close: bool = False) -> None:
-        """A flow comes, closes or goes."""
+        """Count a flow that opens, closes or is forgotten."""
         self.was_full[flow.backend] = self.full(flow.backend)
         if add:
             self.flows.append(flow)
@@ -75,7 +75,7 @@ class Slow:
         self.was_full[flow.backend] = self.full(flow.backend)
 
     def sweep(self, now: float) -> None:
-        """Those that were idle for too long go, the open ones first."""
+        """Forget the flows that were idle for too long, the open ones first."""
         over = [flow for flow in self.flows if flow.end <= now]
         for flow in sorted(over, key=lambda flow: (flow.closed, flow.seen)):
             self.leave(flow)
@@ -108,7 +108,7 @@ def laid_out(scheduler: Scheduler, taking: str, thresholds: Pairs) -> Tables:
 
 
 class Both:
-    """An engine and the list, to whom the same happens."""
+    """A plane and the list; the same happens to both."""
 
     def __init__(self, engine: MakePlane, scheduler: Scheduler) -> None:
         self._scheduler = scheduler

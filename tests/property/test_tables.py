@@ -1,4 +1,4 @@
-"""Clever tables agree with the slow ones, whatever is done to them and when."""
+"""Clever tables agree with the slow ones over any operations at any time."""
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from pktlb.engine.datapath import checksum
 from pktlb.engine.datapath.flow import Flow, FlowTable
 from pktlb.engine.datapath.keys import FlowKey, destination, endpoint_key, flow_key
+from pktlb.engine.datapath.schedule import Chosen
 from pktlb.engine.datapath.snat import SourcePorts
 from pktlb.engine.datapath.tally import Tally
 from pktlb.engine.datapath.tcp import State
@@ -37,7 +38,7 @@ def keys(number: int) -> tuple[FlowKey, FlowKey | None]:
 
 
 class Pair:
-    """The flow table and the slow one, led through the same life."""
+    """The flow table and the slow one, through the same operations."""
 
     def __init__(self) -> None:
         self.left: list[Flow] = []
@@ -79,11 +80,12 @@ class Pair:
         self.bury(dead)
         assert full or not self.left
         if len(self.slow.flows) < CAPACITY:
-            self.fast.add(Flow(forth, back, Mode.NAT, backend().endpoint, Tally()), state, self.now)
+            chosen = Chosen(backend().endpoint, Tally(), Mode.NAT)
+            self.fast.add(Flow(forth, back, chosen), state, self.now)
             self.slow.add((forth, back), LASTS[state], self.now)
 
     def bury(self, dead: list[SlowFlow]) -> None:
-        """What the fast table forgot was dead, every one of it."""
+        """Check that all flows which the fast table forgot had expired."""
         gone = [flow.key for flow in self.left]
         assert set(gone) <= {flow.keys[0] for flow in dead}
         for flow in dead:
@@ -100,7 +102,9 @@ def test_the_flow_table_agrees_with_the_slow_one(life: list[Step]) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.integers(0, 9)), max_size=80))
-def test_no_source_port_is_allotted_twice_nor_withheld(life: list[tuple[int, bool, int]]) -> None:
+def test_each_source_port_is_allotted_once_and_none_is_withheld(
+    life: list[tuple[int, bool, int]],
+) -> None:
     addresses, ports = [packed("10.0.2.8"), packed("10.0.2.9")], range(7000, 7003)
     fast, slow = SourcePorts(addresses, ports), SlowSourcePorts(len(addresses) * len(ports))
     held: dict[int, list[Endpoint]] = {0: [], 1: [], 2: []}
@@ -129,7 +133,7 @@ def test_sums_agree_with_the_slow_ones(data: bytes, before: bytes) -> None:
 
 @given(st.binary(min_size=24, max_size=24), st.binary(min_size=8, max_size=8))
 def test_an_update_by_difference_is_a_sum_made_anew(data: bytes, new: bytes) -> None:
-    assume(any(data[:8] + data[16:]))  # a packet of nothing but zeros there is not
+    assume(any(data[:8] + data[16:]))  # a packet is never all zeros
     changed = data[:8] + new + data[16:]
     by = checksum.delta(data[8:16], new)
     assert 0 <= by < 0xFFFF

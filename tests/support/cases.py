@@ -1,4 +1,4 @@
-"""A case: one sentence, a scene, a packet, and what must become of it."""
+"""A case: one sentence, tables, a packet, and the outcome that it must have."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ class Case:
     reason: Reason
     expect: Sequence[Packet | Frame] = ()
     before: Sequence[Packet | Frame] = ()
-    "Packets that came by before, whatever became of them."
+    "Packets that arrive before; their outcomes are not compared."
     limits: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:

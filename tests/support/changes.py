@@ -1,4 +1,4 @@
-"""Chains of random changes of a configuration, of few addresses, so that they meet often."""
+"""Chains of random changes of a configuration. Addresses are few, so that services share them."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -47,7 +47,7 @@ _ALL: Final = [
 
 
 def chain(random: Random, length: int) -> Iterator[Config]:
-    """So many configurations, each a change of the one before; what is the same is the same
+    """So many configurations, each a change of the one before; what did not change is the same
     object."""
     config = Config(())
     for _ in range(length):

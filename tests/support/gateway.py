@@ -1,22 +1,19 @@
-"""A gateway for tests: an engine with tables, that checks of every frame what holds for all.
+"""A gateway for tests: a plane with tables, and checks of every frame that goes through it.
 
-Whatever a case is about, each frame that goes through a `Gateway` is also checked for these: just
-one reason is counted, a verdict has the frames it should, what leaves is sound (`assert_sound`).
+Beside what a test is about, a `Gateway` checks each frame: exactly one reason is counted, the
+outcome has the frames that its verdict demands, and what leaves is sound (`assert_sound`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from pktlb.engine.datapath.frame import Frame
-from pktlb.engine.datapath.keys import FlowKey
+from pktlb.engine.datapath.limits import Limits
 from pktlb.engine.datapath.outcome import Outcome
-from pktlb.engine.datapath.pipeline import Limits
-from pktlb.engine.datapath.tables import NextHop, PortInfo, ServiceKey, ServiceTable, Tables
-from pktlb.engine.datapath.tally import Count, Tally
-from pktlb.engine.datapath.tcp import State
+from pktlb.engine.datapath.tables import NextHop, PortInfo, ServiceTable, Tables
+from pktlb.engine.plane import Plane
 from pktlb.model import (
     HASHES,
-    Endpoint,
     HashOn,
     Mode,
     Proto,
@@ -47,60 +44,8 @@ from tests.support.packets import (
 )
 from tests.support.sound import assert_sound, is_fragment, is_unsummed
 
-
-class AnyFlow(Protocol):
-    """What every engine tells of a flow."""
-
-    @property
-    def key(self) -> FlowKey: ...
-    @property
-    def reverse(self) -> FlowKey | None: ...
-    @property
-    def backend(self) -> Endpoint: ...
-    @property
-    def tally(self) -> Tally: ...
-    @property
-    def state(self) -> State: ...
-    @property
-    def mode(self) -> Mode: ...
-    @property
-    def seen(self) -> float: ...
-    @property
-    def client_mac(self) -> bytes: ...
-    @property
-    def client_port(self) -> int: ...
-    @property
-    def killed(self) -> bool: ...
-
-
-class Flows(Protocol):
-    """A look at a flow table."""
-
-    def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[AnyFlow]: ...
-
-
-class Plane(Protocol):
-    """The datapath of any engine."""
-
-    @property
-    def flows(self) -> Flows: ...
-    @property
-    def counts(self) -> dict[Reason, int]: ...
-    @property
-    def pin_count(self) -> int: ...
-    def tallies(self) -> dict[tuple[ServiceKey, Endpoint], Count]: ...
-    def swap(self, tables: Tables) -> None: ...
-    def kill(self, keys: Iterable[FlowKey]) -> int: ...
-    def dump(self, now: float, with_ports: bool = True) -> bytes: ...
-    def expect(self, flows: int) -> None: ...
-    def load(self, data: bytes, now: float) -> int: ...
-    def expire(self, now: float, most: int = 256) -> int: ...
-    def handle(self, frame: Frame, now: float) -> Outcome: ...
-
-
 MakePlane = Callable[[Tables, Limits], Plane]
-"What makes a datapath; every engine must pass the same tests."
+"Makes a plane; that of every engine must pass the same tests."
 
 HASH_KEY = bytes(range(16))
 TIMEOUTS = Timeouts(syn=10, tcp=100, fin=20, udp=50)
@@ -109,11 +54,11 @@ SLOTS = 251
 
 
 ANY: Final = Vip(b"")
-"Whatever is forwarded at all."
+"The VIP of the service for anything that would be forwarded."
 
 
 def dialled(at: Peer, *protos: int, high: int | None = None) -> Vip:
-    """An address and a port, or a range of them; of TCP if nothing is said."""
+    """A VIP: an address and a port, or a range of ports; of TCP unless protocols are given."""
     return Vip(packed(at.address), at.port, high or at.port, protos or (Proto.TCP,))
 
 
@@ -134,11 +79,11 @@ def service(
     persist_s: int = 0,
     persist: tuple[int, int] = (32, 128),
 ) -> ServiceTable:
-    """A service over backends named by letter, its policy worked out as control does it.
+    """A service over backends named by letter, with slots as control works them out.
 
-    Backends are of the VIP's family, or of that of `world`. They have `port` in NAT mode; in the
-    other modes they hold the VIP, port and all. Port 0 is the one that was dialled. Those without
-    weight are members only.
+    Backends are of the family of `world`, else of the VIP's. In NAT mode they have `port`, in the
+    other modes the VIP's port, or 0 (the one dialled) where that is a range. Backends of weight 0
+    are members that take no flows.
     """
     chosen = at or vip()
     dial = chosen if isinstance(chosen, Vip) else dialled(chosen, proto)
@@ -183,7 +128,7 @@ def hop_to(name: str, mtu: int = MTU, world: World = V4) -> NextHop:
 
 
 def reply_ends(each: ServiceTable) -> Iterator[Vip]:
-    """Who sends replies that have to be translated."""
+    """The ends that send replies which have to be translated."""
     dial = each.vip
     for place, backend in enumerate(each.backends):
         if each.mode_at(place) is not Mode.NAT:
@@ -204,8 +149,8 @@ def tables(
     lan_mtu: int = MTU,
     **rest: Any,
 ) -> Tables:
-    """The tables of the drawing in `tests.support.packets`; `mtu` is that of the backends' side. A
-    service for anything spreads what arrives on the clients' side over the backends."""
+    """The tables of the drawing in `tests.support.packets`. `mtu` is that of the backends' side,
+    `lan_mtu` that of the clients' side. A service for anything spreads what arrives there."""
     spreading = [each for each in services if each.vip.any]
     if spreading:
         macs = {mac_bytes(V4.backend(name).mac) for name in V4.backends}
@@ -226,24 +171,24 @@ def tables(
 
 
 OWN: Final = frozenset(packed(w.gateway(wire).address) for w in WORLDS for wire in (LAN, DMZ))
-"Addresses of the balancer but for the VIPs."
+"Addresses of the balancer that are no VIPs."
 
 
 class Gateway:
-    """An engine under test, and the checks that go with each frame."""
+    """A plane under test, and the checks of each frame."""
 
     def __init__(self, engine: MakePlane, given: Tables, **limits: Any) -> None:
         self.plane = engine(given, Limits(**({"timeouts": TIMEOUTS} | limits)))
         self._handled = 0
         self._held: list[Frame] = []
-        "Frames that the engine has kept, as they came."
+        "Frames that the plane has held, as they came."
 
     def goes_on(self, earlier: "Gateway") -> None:
-        """The engine has taken over what another one remembers, its counts as well."""
+        """Note that the plane has loaded what another one remembers, its counts as well."""
         self._handled = earlier._handled
 
     def receive(self, given: Packet | Frame, now: float = 0.0) -> Outcome:
-        """Let the engine handle a packet; `given` itself is left as it is."""
+        """Let the plane handle a packet; `given` itself is left as it is."""
         arrived = given if isinstance(given, Frame) else frame(given)
         before = self.plane.counts
         copy = Frame(arrived.port, bytearray(arrived.data), arrived.offload)
@@ -254,7 +199,8 @@ class Gateway:
         return outcome
 
     def _check_counts(self, before: dict[Reason, int], arrived: Frame, reason: Reason) -> None:
-        """Each frame in one reason; those that were held end in another when a fragment comes."""
+        """Each frame is counted in one reason. Held ones may move to another when a fragment
+        comes."""
         counts = self.plane.counts
         assert sum(counts.values()) == self._handled
         by = {each: counts[each] - before[each] for each in Reason}
@@ -276,7 +222,7 @@ class Gateway:
         if verdict is Verdict.DROP:
             assert not frames
         if verdict is Verdict.ANSWER:
-            # What follows the answer to a packet that is reset goes on to the other end.
+            # The frames behind the answer are the RST for the other end.
             answers = frames[:1] if outcome.reason is Reason.RESET else frames
             assert all(answer.port == arrived.port for answer in answers)
         if verdict is Verdict.PASS:
@@ -291,14 +237,14 @@ class Gateway:
         return self.receive(given, now).reason
 
     def sends(self, given: Packet | Frame, now: float = 0.0) -> Packet:
-        """The one packet that a packet becomes, read by scapy."""
+        """The one packet that is sent for a packet, read by scapy."""
         outcome = self.receive(given, now)
         assert outcome.reason.verdict is Verdict.SEND, outcome.reason
         (sent,) = outcome.frames
         return parsed(sent)
 
     def sends_all(self, *given: Packet | Frame, now: float = 0.0) -> list[Packet]:
-        """Whatever leaves towards backends or clients when these come in one after the other."""
+        """The packets that are sent when these come in one after the other."""
         outcomes = [self.receive(each, now) for each in given]
         sending = (Verdict.SEND, Verdict.HOLD)
         assert all(o.reason.verdict in sending for o in outcomes), [o.reason for o in outcomes]
@@ -307,7 +253,7 @@ class Gateway:
     def expect(
         self, given: Packet | Frame, reason: Reason, *frames: Packet | Frame, now: float = 0.0
     ) -> None:
-        """`given` ends in `reason` and in exactly these frames, byte for byte."""
+        """Check that `given` ends in `reason` and in exactly these frames, byte for byte."""
         outcome = self.receive(given, now)
         wanted = [each if isinstance(each, Frame) else frame(each) for each in frames]
         assert outcome.reason is reason
@@ -317,6 +263,6 @@ class Gateway:
 
 
 def describe(given: Frame) -> str:
-    """A frame for people who read a failed assertion."""
+    """A frame as text for a failed assertion."""
     text = parsed(given).command()
     return f"port {given.port}, {given.offload}: {text[:600]}\n  {given.data[:120].hex(' ')}"

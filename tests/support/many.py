@@ -15,7 +15,7 @@ _FIRST_PORT: Final = 8000
 
 
 def build(lab: Lab) -> Host:
-    """That of NAT, where host a is all the machines; returns the balancer."""
+    """Build the laboratory of NAT, in which host a is all machines; returns the balancer."""
     nat.build(lab)
     gw = lab.hosts["gw"]
     gw.address("wan", "10.1.0.254/16")
@@ -33,7 +33,7 @@ def vip(number: int) -> str:
 
 
 def port(number: int) -> int:
-    """Where the backends of a service serve."""
+    """The port of a service's backends."""
     return _FIRST_PORT + number
 
 

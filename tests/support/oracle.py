@@ -40,7 +40,7 @@ class SlowFlowTable:
         self.flows: list[SlowFlow] = []
 
     def find(self, key: object, now: float) -> SlowFlow | None:
-        """The flow of this key; if it has died, it is buried now."""
+        """The flow of this key. Forgets it instead if it has expired."""
         for flow in self.flows:
             if key in flow.keys:
                 if now >= flow.dies_at:
@@ -64,7 +64,7 @@ class SlowFlowTable:
 
 
 def slow_round_robin(weights: Sequence[int], picks: int) -> list[int]:
-    """Each time the party furthest behind its share, by the rule of Webster.
+    """The cycle: each time the backend furthest behind its share, by the method of Webster.
 
     Places of equal weight are one party and take turns; of two parties, the first place wins.
     """
@@ -84,7 +84,8 @@ def slow_round_robin(weights: Sequence[int], picks: int) -> list[int]:
 
 
 def slow_least(active: Sequence[int], weights: Sequence[int], turns: Sequence[int]) -> int:
-    """Fewest connections a weight, then the longest not chosen, then the first."""
+    """The backend with the fewest connections by weight; of equals the one not chosen for longest,
+    then the first."""
     load = [
         (Fraction(count, weight), turn)
         for count, weight, turn in zip(active, weights, turns, strict=True)
@@ -93,12 +94,13 @@ def slow_least(active: Sequence[int], weights: Sequence[int], turns: Sequence[in
 
 
 def slow_shortest(active: Sequence[int], weights: Sequence[int], turns: Sequence[int]) -> int:
-    """The same, with the connection that is to come counted in."""
+    """As `slow_least`, with the new connection counted."""
     return slow_least([count + 1 for count in active], weights, turns)
 
 
 def slow_never_queue(active: Sequence[int], weights: Sequence[int], turns: Sequence[int]) -> int:
-    """One that has nothing to do, the longest not chosen first; if all have, as `slow_shortest`."""
+    """An idle backend, the one not chosen for longest first; if there is none, as
+    `slow_shortest`."""
     idle = [place for place, count in enumerate(active) if not count]
     if idle:
         return min(idle, key=lambda place: (turns[place], place))
@@ -106,7 +108,7 @@ def slow_never_queue(active: Sequence[int], weights: Sequence[int], turns: Seque
 
 
 def slow_prefix(address: bytes, bits: int) -> bytes:
-    """An address of which only the first bits are left."""
+    """An address with only its first bits kept."""
     text = "".join(f"{byte:08b}" for byte in address)
     kept = text[:bits].ljust(len(text), "0")
     return bytes(int(kept[at : at + 8], 2) for at in range(0, len(kept), 8))
@@ -138,7 +140,7 @@ def slow_maglev(starts: Sequence[int], skips: Sequence[int], slots: int) -> list
 
 
 def slow_reassembly(packets: Sequence[bytes]) -> bytes:
-    """Fragments, header included, put together again as a receiver does (RFC 791, RFC 8200, 4.5).
+    """The packet that a receiver reassembles from fragments (RFC 791; RFC 8200, section 4.5).
 
     A packet that is whole is returned as it is."""
     if packets[0][0] >> 4 == 6:
@@ -161,7 +163,7 @@ def _slow_reassembly6(packets: Sequence[bytes]) -> bytes:
     pieces = {}
     for packet in packets:
         before, at = 6, 40
-        "Where the number of the header at `at` stands."
+        "Offset of the byte with the number of the header at `at`."
         while packet[before] != 44:
             if packet[before] not in (0, 43, 60):
                 assert len(packets) == 1, "a whole packet among fragments"
@@ -178,7 +180,7 @@ def _slow_reassembly6(packets: Sequence[bytes]) -> bytes:
 
 
 def _joined(pieces: dict[int, tuple[bytes, bool]]) -> bytes:
-    """Loads in the order of their offsets, of which all but the last say that there is more."""
+    """The data of all fragments; checks that offsets and "more fragments" fit together."""
     load = b""
     for offset in sorted(pieces):
         assert offset == len(load), "a hole or an overlap"
@@ -189,14 +191,14 @@ def _joined(pieces: dict[int, tuple[bytes, bool]]) -> bytes:
 
 
 class SlowSourcePorts:
-    """Which endpoints are in use towards each backend: a set each, and no more."""
+    """The endpoints in use towards each backend, as a set."""
 
     def __init__(self, total: int) -> None:
         self.total = total
         self.used: dict[object, set[object]] = {}
 
     def take(self, backend: object, endpoint: object | None) -> None:
-        """Judge an allotment: none while one is free and a used one are both wrong."""
+        """Check an allotment: it must be a free endpoint, or None where none is free."""
         used = self.used.setdefault(backend, set())
         if endpoint is None:
             assert len(used) == self.total, "refused while one was free"

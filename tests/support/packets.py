@@ -92,7 +92,7 @@ class World(NamedTuple):
 
     family: int
     pattern: str
-    "An address, by its wire and its host."
+    "Makes an address from a wire and a host."
 
     def __str__(self) -> str:
         return f"IPv{self.family}"
@@ -111,7 +111,7 @@ class World(NamedTuple):
         return Peer(address or self.address(LAN, 2), port, mac)
 
     def vip(self, port: int = 80, address: str = "") -> Peer:
-        """What clients dial: on their wire it has the balancer's MAC."""
+        """The end that clients dial; on their wire it has the balancer's MAC."""
         return Peer(address or self.address(LAN, 100), port, GATEWAY_MAC[LAN])
 
     def backend(self, name: str = "a", port: int = 8080) -> Peer:
@@ -216,19 +216,19 @@ def tcp(
 def udp(
     source: Peer, target: Peer, load: bytes = b"", *, check: int | None = None, **fields: Any
 ) -> Packet:
-    """A UDP datagram in a packet as `ip` makes it; `check=0` is one that was not summed."""
+    """A UDP datagram in a packet as `ip` makes it; `check=0`: without a checksum."""
     datagram = UDP(sport=source.port, dport=target.port, chksum=check)
     return ip(source, target, datagram / Raw(load) if load else datagram, **fields)
 
 
 def echo(source: Peer, target: Peer, load: bytes = b"", **fields: Any) -> Packet:
-    """A ping."""
+    """An ICMP echo request."""
     kind = ICMP() if source.family == 4 else ICMPv6EchoRequest()
     return ip(source, target, kind / Raw(load) if load else kind, **fields)
 
 
 class Trouble(Enum):
-    """What an ICMP error is about: type and code in IPv4, and in IPv6."""
+    """An ICMP error: type and code in IPv4, and in IPv6."""
 
     HOST = ((3, 1), (1, 3))
     PORT = ((3, 3), (1, 4))
@@ -321,7 +321,7 @@ def fragmented(packet: Packet, size: int, ident: int = 7) -> list[Packet]:
 
 
 def frame(packet: Packet, offload: Offload = NO_OFFLOAD, port: int | None = None) -> Frame:
-    """`packet` as the engine takes it; the port is the one whose MAC it bears."""
+    """`packet` as a plane takes it, at the port that has its destination MAC."""
     data = bytearray(bytes(packet))
     if port is None:
         port = next((p for p, mac in GATEWAY_MAC.items() if mac in (packet.src, packet.dst)), LAN)
@@ -334,7 +334,7 @@ def parsed(given: Frame) -> Packet:
 
 
 def partial(packet: Packet) -> Frame:
-    """`packet` as a sender with checksum offload leaves it: the pseudo-header's sum, no more."""
+    """`packet` with a partial checksum, as a sender with offload leaves it."""
     made = frame(packet)
     there = layout(bytes(made.data[ETHER:]))
     start, offset = ETHER + there.transport, CHECK_AT[there.proto]
@@ -359,7 +359,8 @@ def gso(packet: Packet, segment_size: int) -> Frame:
 
 
 def completed(given: Frame) -> Frame:
-    """What a network card makes of a partial checksum: the sum from its start on, inverted."""
+    """The frame with a partial checksum completed as by a network card: the sum from its start on,
+    inverted."""
     if not given.offload.flags & NEEDS_CHECKSUM:
         return given
     start = given.offload.checksum_start

@@ -1,4 +1,4 @@
-"""Backends that were removed, and the resets that their connections get."""
+"""Backends that were removed, and the RSTs that their connections get."""
 
 from typing import Any
 
@@ -18,22 +18,22 @@ def before(mode: Mode, proto: Proto = Proto.TCP, world: World = V4) -> Tables:
 
 
 def after(
-    policy: OnRemove, mode: Mode, proto: Proto = Proto.TCP, world: World = V4
+    on_remove: OnRemove, mode: Mode, proto: Proto = Proto.TCP, world: World = V4
 ) -> Tables:  # fmt: skip
-    """Backend a was removed, b has come."""
+    """Tables in which backend a was removed and b was added."""
     was = service(mode, {"a": 1}, proto=proto, at=world.vip())
-    gone = {(was.key, was.backends[0]): policy}
+    gone = {(was.key, was.backends[0]): on_remove}
     return tables(service(mode, {"b": 1}, proto=proto, at=world.vip()), removed=gone)
 
 
 def removed(
-    engine: MakePlane, policy: OnRemove, mode: Mode = Mode.NAT, world: World = V4
+    engine: MakePlane, on_remove: OnRemove, mode: Mode = Mode.NAT, world: World = V4
 ) -> Gateway:
-    """There is a connection to a backend that was removed."""
+    """A gateway with a connection to a backend that was removed."""
     gateway = Gateway(engine, before(mode, world=world))
     gateway.sends(tcp(world.client(), world.vip(), "S"))
     gateway.sends(tcp(world.client(), world.vip(), "A"))
-    gateway.plane.swap(after(policy, mode, world=world))
+    gateway.plane.swap(after(on_remove, mode, world=world))
     return gateway
 
 
@@ -45,7 +45,7 @@ def segment(
 
 
 def rst(source: Peer, target: Peer, seq: int, ack: int | None = None) -> Packet:
-    """The reset as it should be: nothing in it that is not needed."""
+    """The RST as it should be: without options and data."""
     made = TCP(
         sport=source.port, dport=target.port, flags="R" if ack is None else "RA", seq=seq,
         ack=ack or 0, window=0,
@@ -55,7 +55,7 @@ def rst(source: Peer, target: Peer, seq: int, ack: int | None = None) -> Packet:
 
 
 def on_the_way(packet: Packet) -> Packet:
-    """As it looks when the balancer has sent it on."""
+    """The packet with the TTL that it has behind the balancer."""
     at_ip = packet.payload
     if isinstance(at_ip, IPv6):
         at_ip.hlim -= 1

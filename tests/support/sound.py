@@ -1,6 +1,6 @@
 """Whether a packet is sound: every length fits and every checksum is right, outer and inner alike.
 
-Read with nothing of pktlb's, and without scapy where it would mend what it reads.
+It uses nothing of pktlb, and scapy only where that does not correct what it reads.
 """
 
 from typing import Final, NamedTuple
@@ -17,15 +17,15 @@ _TUNNELS: Final = (4, 41)
 
 
 class Layout(NamedTuple):
-    """Where things are in an IP packet."""
+    """Offsets and ends of an IP packet."""
 
     ends: bytes
     proto: int
     transport: int
     cut: int
-    "Where the data of a fragment begins; 0 of a packet that is whole."
+    "Offset of a fragment's data; 0 where the packet is whole."
     start: int
-    "Of a fragment: the first byte of the packet that it has."
+    "The first byte of its packet's data that a fragment has."
     more: bool
 
     def pseudo(self, length: int) -> bytes:
@@ -36,7 +36,7 @@ class Layout(NamedTuple):
 
 
 def layout(data: bytes) -> Layout:
-    """Of an IP packet of either family."""
+    """The layout of an IP packet of either family."""
     if data[0] >> 4 == 4:
         word = int.from_bytes(data[6:8], "big")
         at = (data[0] & 15) * 4
@@ -55,7 +55,7 @@ def layout(data: bytes) -> Layout:
 
 
 def assert_sound(data: bytes | bytearray, unsummed: bool = False) -> None:
-    """Of a frame whose checksums are complete; `unsummed`: a datagram of IPv6 may have none."""
+    """Check a frame whose checksums are complete; `unsummed`: a datagram of IPv6 may have none."""
     assert data[12:14] in (b"\x08\x00", b"\x86\xdd"), "neither IPv4 nor IPv6"
     packet = bytes(data[ETHER:])
     assert packet[0] >> 4 == (4 if data[12] == 8 else 6), "version"
@@ -63,7 +63,7 @@ def assert_sound(data: bytes | bytearray, unsummed: bool = False) -> None:
 
 
 def assert_sound_ip(data: bytes, unsummed: bool = False) -> None:
-    """As `assert_sound`, of an IP packet."""
+    """As `assert_sound`, for an IP packet."""
     if data[0] >> 4 == 4:
         size = (data[0] & 15) * 4
         assert 20 <= size <= len(data)
@@ -76,7 +76,7 @@ def assert_sound_ip(data: bytes, unsummed: bool = False) -> None:
     there = layout(data)
     load = data[there.transport :]
     if there.cut:
-        # What it carries can be judged when it is whole again.
+        # The data of a fragment is checked when the packet is reassembled.
         length = len(data) - there.cut
         assert length, "an empty fragment"
         assert length % 8 == 0 or not there.more, "not of whole words"
@@ -106,7 +106,7 @@ def _assert_sound_transport(there: Layout, load: bytes, unsummed: bool) -> None:
 
 
 def is_unsummed(data: bytes | bytearray) -> bool:
-    """Whether a frame holds a datagram that its sender did not sum."""
+    """Whether a frame holds a datagram without a checksum."""
     packet = bytes(data[ETHER:])
     if data[12:14] not in (b"\x08\x00", b"\x86\xdd") or len(packet) < 28:
         return False
@@ -115,7 +115,7 @@ def is_unsummed(data: bytes | bytearray) -> bool:
 
 
 def is_fragment(data: bytes | bytearray) -> bool:
-    """Whether a frame may hold one."""
+    """Whether a frame may hold a fragment."""
     if data[12:14] not in (b"\x08\x00", b"\x86\xdd") or len(data) < ETHER + 20:
         return False
     return data[ETHER] >> 4 not in (4, 6) or bool(layout(bytes(data[ETHER:])).cut)

@@ -1,4 +1,4 @@
-"""Packets in fragments, and what a receiver makes of those that arrive."""
+"""Packets in fragments, and the packet that a receiver reassembles."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,13 +28,13 @@ def query(world: World, **fields: Any) -> Packet:
 
 
 def expected(mode: Mode, world: World, **fields: Any) -> bytes:
-    """The whole packet as the backend should see it."""
+    """The whole packet as the backend should receive it."""
     target = world.backend() if mode is Mode.NAT else world.vip()
     return ip_bytes(udp(world.inside, target, DATA, df=False, ttl=63, **fields))
 
 
 def arrived(frames: Sequence[Frame], mode: Mode) -> bytes:
-    """What a receiver makes of fragments, each of which may be wrapped."""
+    """The packet that a receiver reassembles from fragments; those of a tunnel are wrapped."""
     packets = [bytes(sent.data[ETHER:]) for sent in frames]
     if mode is Mode.TUNNEL:
         packets = [packet[layout(packet).transport :] for packet in packets]

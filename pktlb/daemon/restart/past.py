@@ -14,7 +14,7 @@ from pktlb.engine.choose import make_plane
 from pktlb.engine.datapath.dump import FLOW, Memory, StateError, unpack
 from pktlb.engine.datapath.limits import SOURCE_PORTS, Limits
 from pktlb.engine.datapath.tables import Tables
-from pktlb.engine.engine import Plane
+from pktlb.engine.plane import Plane
 from pktlb.host.machine import Machine
 from pktlb.plan.leaving import Leaver
 from pktlb.plan.placement import NOTHING_BEFORE, Before

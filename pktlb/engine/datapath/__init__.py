@@ -1,5 +1,4 @@
-"""The reference engine: frames and times in, frames and reasons out.
+"""The reference plane: frames and times in, frames and reasons out.
 
-No sockets, no clock, no netlink. It imports nothing of control, host or wire; it is the
-specification that every other engine has to match.
+It has no sockets, no clock and no netlink. It is the specification of the native plane.
 """

@@ -1,22 +1,23 @@
-"""What an address, packed in 4 or 16 bytes, can stand for."""
+"""What an address, packed in 4 or 16 bytes, can stand for (RFC 6890)."""
 
 
 def is_host(address: bytes) -> bool:
-    """No this-network, loopback, multicast or reserved address."""
+    """Whether it can be one host's: no unspecified, loopback, multicast or reserved address."""
     if len(address) == 4:
         return address[0] not in (0, 127) and address[0] < 224
     return address[0] != 0xFF and address[:15] != bytes(15)  # also :: and ::1
 
 
 def is_forwardable(address: bytes) -> bool:
-    """A host that is not on the link itself by definition (RFC 3927, RFC 4291)."""
+    """Whether a router forwards to it: a host's address, and not link-local (RFC 3927, section
+    7; RFC 4291, section 2.5.6)."""
     if len(address) == 4:
         return is_host(address) and address[:2] != b"\xa9\xfe"
     return is_host(address) and not (address[0] == 0xFE and address[1] & 0xC0 == 0x80)
 
 
 def masked(address: bytes, prefix: int) -> bytes:
-    """An address with only its first `prefix` bits kept."""
+    """The address with only its first `prefix` bits kept, the others 0."""
     bits = 8 * len(address)
     kept = int.from_bytes(address, "big") >> (bits - prefix) << (bits - prefix)
     return kept.to_bytes(len(address), "big")

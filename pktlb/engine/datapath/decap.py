@@ -1,7 +1,7 @@
 """Unwrap a tunnel's packets on a backend: which inner packets are let out (RFC 2003, 2473, 4213).
 
-Given what is behind the outer header, as raw IP sockets hand it over: reassembled, perhaps several
-TCP segments that the kernel merged on reception (GRO), whose checksum is then partial.
+The input is what a raw IP socket hands over: the payload of the outer packet, reassembled. It may
+be several TCP segments that the kernel has merged (GRO); their checksum is then partial.
 """
 
 from collections.abc import Container
@@ -16,7 +16,7 @@ _CHECKSUM_AT: Final[dict[int, int]] = {Proto.TCP: 16, Proto.UDP: 6}
 
 
 class Unwrapped(NamedTuple):
-    """An inner packet and what is still to be done to it; no packet where it is dropped."""
+    """An inner packet, from its IP header on, and its offloads; no packet where it is dropped."""
 
     reason: Reason
     packet: bytes | None = None
@@ -24,8 +24,8 @@ class Unwrapped(NamedTuple):
 
 
 def unwrap(data: bytes, proto: int, vips: Container[bytes]) -> Unwrapped:
-    """The packet in `data`, the payload of protocol IPIP or IPV6, if it is whole and for one of
-    `vips`. Never raises."""
+    """The packet in `data`, the payload of protocol IPIP or IPV6 (`proto`), if it is whole and to
+    one of `vips` (packed addresses). Never raises."""
     size = TUNNELLED[proto]
     if len(data) < HEADER[size]:
         return Unwrapped(Reason.TRUNCATED)
@@ -47,7 +47,8 @@ def unwrap(data: bytes, proto: int, vips: Container[bytes]) -> Unwrapped:
 
 
 def _offload(packet: bytes, size: int, header: int) -> Offload:
-    """Whether the transport checksum is only the pseudo-header's sum, as after GRO."""
+    """The offload of a packet whose IP header has `header` bytes: a partial checksum, where the
+    field holds the sum over the pseudo-header alone."""
     proto = packet[9] if size == 4 else packet[6]
     at = _CHECKSUM_AT.get(proto)
     if at is None or len(packet) < header + at + 2:
@@ -60,5 +61,5 @@ def _offload(packet: bytes, size: int, header: int) -> Offload:
     if int.from_bytes(packet[header + at : header + at + 2], "big") != pseudo:
         return NO_OFFLOAD
     if checksum.checksum(packet[header:], pseudo) == 0:
-        return NO_OFFLOAD  # complete, and by chance of the same value
+        return NO_OFFLOAD  # a complete checksum that has the same value
     return Offload(NEEDS_CHECKSUM, GSO_NONE, 0, 0, header, at)

@@ -1,8 +1,9 @@
-"""An engine's memory as bytes, to be handed to the next process: any engine, this version or not.
+"""The memory of a plane as bytes, for the next process: of any engine, of this version or another.
 
-A first line of JSON describes what follows it: records of flows and pins, with the fields that the
-writer knew. A reader takes those that it knows, too, and gives the rest their defaults. Backends
-and services are named in the first line; records refer to them by place.
+The first line is JSON and describes what follows: records of flows and pins, with the fields that
+the writer knew. A reader takes the fields that it knows as well, and gives its others their
+defaults. The first line names backends and services; records refer to them by place. Which record
+can be a flow is decided by the plane that loads it.
 """
 
 import json
@@ -17,11 +18,12 @@ from pktlb.model import Endpoint, Mode, Reason, Scheduler, Vip
 
 FORMAT: Final = 1
 NOTHING: Final = 0xFFFFFFFF
-"Of a record: it refers to none."
+"The place in a record that refers to no tally, pin or standing."
 _MOST: Final = 1 << 30
+"Records of a kind, at most."
 _LONGEST_LINE: Final = 256 << 20
 _BEYOND: Final = 1 << 63
-"Of all numbers: a counter of 64 bits that goes on from one below does not overflow."
+"All numbers are smaller: a counter of 64 bits that goes on from one of them does not overflow."
 
 _FLOW: Final = (
     ("client", "16s"), ("vip", "16s"), ("seen_as", "16s"), ("client_port", "2s"),
@@ -40,17 +42,17 @@ PIN: Final = struct.Struct("=" + "".join(code for _, code in _PIN))
 "struct pk_saved_pin."
 MODES: Final = (Mode.NAT, Mode.DSR, Mode.TUNNEL)
 KILLED, ANY, SINGLE, ALLOTTED, PARTS = 0x08, 0x10, 0x20, 0x40, 0x80
-"Flags beside the number of a flow's mode."
+"Flags in the field `mode` of a flow's record."
 MODE: Final = 0x07
-"Of what holds both."
+"Mask of that field: the place of the mode in `MODES`."
 
 
 class StateError(ValueError):
-    """This is nobody's memory; says what is wrong with it."""
+    """The bytes are no memory of a plane; the message says what is wrong with them."""
 
 
 class TallyState(NamedTuple):
-    """What was counted of a backend of a service."""
+    """What was counted for a backend of a service, and when it was last chosen (`turn`)."""
 
     service: Vip
     backend: Endpoint
@@ -65,25 +67,25 @@ class TallyState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Everything that is handed over."""
+    """Everything that a plane hands over."""
 
     time: int
-    "Milliseconds: the clock by which flows and pins were seen."
+    "Now, in ms, by the clock that flows and pins were seen at; 32 bits."
     tallies: Sequence[TallyState | None] = ()
     standings: Sequence[tuple[Vip, int] | None] = ()
-    "Services, and how often each has picked. None: nobody has this place."
+    "Services, and how often each has picked. None: the place is empty."
     counts: Mapping[str, int] = field(default_factory=dict)
     "Frames by the name of their reason."
     ports: Sequence[int] = ()
     "Ports of translated clients, in the order in which they are given out."
     flows: bytes = b""
-    "Records: `FLOW`, those of a state one behind the other, the idlest first."
+    "Records (`FLOW`), state by state, within a state the idlest first."
     pins: bytes = b""
-    "Records: `PIN`, the idlest first."
+    "Records (`PIN`), the idlest first."
 
 
 def pack(memory: Memory) -> bytes:
-    """As bytes."""
+    """The bytes that `unpack` reads."""
     head = {
         "format": FORMAT,
         "time": memory.time,
@@ -102,7 +104,8 @@ def pack(memory: Memory) -> bytes:
 
 
 def unpack(data: bytes) -> Memory:
-    """What `pack` has written; `StateError` where it is not that."""
+    """The memory that `pack` has written. Raises `StateError` where the bytes are something
+    else."""
     end = data.find(b"\n", 0, _LONGEST_LINE)
     try:
         head = json.loads(data[: max(end, 0)])
@@ -133,7 +136,8 @@ def unpack(data: bytes) -> Memory:
 
 
 def widened(tables: Tables, memory: Memory) -> Tables:
-    """Tables in which everybody belongs to his service whose flows or pins are handed over."""
+    """The same tables, in which each backend that `memory` names is a member of its service;
+    services that `tables` lack are added without backends that take new flows."""
     of_service: dict[Vip, dict[Endpoint, None]] = {s[0]: {} for s in memory.standings if s}
     for tally in filter(None, memory.tallies):
         of_service.setdefault(tally.service, {})[tally.backend] = None
@@ -196,7 +200,8 @@ def _number(value: object) -> int:
 def _cut(
     data: bytes, count: int, said: Sequence[Sequence[str]], own: Sequence[tuple[str, str]]
 ) -> tuple[bytes, bytes]:
-    """So many records as this version has them, and what is behind them."""
+    """The first `count` records, with the fields (`own`) of this version, and the bytes behind
+    them. `said` are the fields that the writer knew."""
     names, codes = [name for name, _ in said], [code for _, code in said]
     known = set(zip(names, codes, strict=True))
     layout = struct.Struct("=" + "".join(code for _, code in said))
@@ -216,7 +221,8 @@ def _cut(
 
 
 def _renumbered(flows: bytes, states: Iterable[str], modes: Iterable[str]) -> bytes:
-    """States and modes by the numbers that they have here; `MODE` and 255: there is none."""
+    """Records with the numbers that states and modes have here. A state that does not exist here
+    becomes 255, a mode `MODE`."""
     of_state = [State[name] if name in State.__members__ else 255 for name in states]
     values = [mode.value for mode in MODES]
     of_mode = [values.index(name) if name in values else MODE for name in modes]

@@ -1,8 +1,8 @@
 """The flow table: what was decided for each 5-tuple, for as long as it is in use.
 
-Both directions of a NAT flow are found in the same dictionary. Flows queue by state, the idlest
-first, so whatever has expired stands at the head of a queue: expiry takes off as many as it is
-allowed to and never scans. It does not know how a backend is chosen or where ports come from.
+One dictionary finds both directions of a NAT flow. Flows queue by state, the idlest first, so the
+expired ones stand at the head of a queue: expiry takes off as many as it is allowed to and never
+scans. The table does not know how a backend is chosen or where ports come from.
 """
 
 from collections import OrderedDict
@@ -12,9 +12,9 @@ from typing import Final
 from pktlb.engine.datapath import checksum
 from pktlb.engine.datapath.keys import EndpointKey, FlowKey
 from pktlb.engine.datapath.pin import Pin
-from pktlb.engine.datapath.tally import Tally
+from pktlb.engine.datapath.schedule import Chosen
 from pktlb.engine.datapath.tcp import State
-from pktlb.model import Endpoint, Mode, Timeouts
+from pktlb.model import Timeouts
 
 
 class Flow:
@@ -44,33 +44,33 @@ class Flow:
         self,
         key: FlowKey,
         reverse: FlowKey | None,
-        mode: Mode,
-        backend: Endpoint,
-        tally: Tally,
+        chosen: Chosen,
         *,
         any: bool = False,
         reply_only: bool = False,
         parts: bool = False,
         pool: EndpointKey | None = None,
     ) -> None:
+        """A flow to the `chosen` backend, port and all; it is in no table yet. `reply_only`: it is
+        found by its reply alone."""
         self.key: Final = key
         "The 5-tuple as the client sends it."
         self.reverse: Final = reverse
         "NAT: the 5-tuple of the backend's replies, before translation."
-        self.mode: Final = mode
-        self.backend: Final = backend
-        self.tally: Final = tally
+        self.backend: Final = chosen.backend
+        self.tally: Final = chosen.tally
+        self.mode: Final = chosen.mode
         self.any: Final = any
-        "Its destination is not ours: nothing can be said in its name."
+        "The flow is of the service `any`: its destination is not ours to speak for."
         self.parts: Final = parts
-        "Only fragments belong to it: each whole datagram of its client is a flow of its own."
+        "Only fragments belong to it: each whole datagram of its client is another flow."
         self.name: Final = reverse if reply_only and reverse is not None else key
-        """What it is found by: of a single datagram, whose sender's next one is another flow, only
-        by the reply."""
+        """The key that the table files it under. The flow of a single datagram is filed under that
+        of its reply: the sender's next datagram is another flow."""
         self.pool: Final = pool
-        "Where the client's stand-in came from."
+        "The pool that the client's source port was taken from, if any."
         self.pin: Pin | None = None
-        "What keeps its client at a backend, where the service persists."
+        "The pin of its client, where the service persists."
         self.killed = False
         "TCP: an operator has ended it."
         self.state = State.SYN_SENT
@@ -78,15 +78,16 @@ class Flow:
         "Seconds: when its last packet came by."
         self.client_mac = b""
         self.client_port = 0
-        "Where the client's last packet came from: the way back to it."
+        "Source MAC and port (interface index) of the client's last packet: the way back to it."
         self.address_delta, self.transport_delta = _deltas(key, reverse) if reverse else (0, 0)
 
 
 def _deltas(key: FlowKey, reverse: FlowKey) -> tuple[int, int]:
-    """What translation towards the backend adds to a sum over addresses, and over ports as well.
+    """What translation towards the backend adds to a sum over addresses, and to one over addresses
+    and ports, modulo 0xffff.
 
-    The translated packet has the reversed ends of `reverse`, and a sum does not see the order of
-    words. On the way back it is the same with the sign turned.
+    The translated packet has the ends of `reverse` in reversed order; a sum does not depend on the
+    order of words. Translation towards the client adds the negative of it.
     """
     addresses = checksum.delta(key[:-5], reverse[:-5])
     return addresses, (addresses + checksum.delta(key[-5:-1], reverse[-5:-1])) % 0xFFFF
@@ -121,7 +122,8 @@ class FlowTable:
             yield from queue.values()
 
     def find(self, key: FlowKey, now: float) -> Flow | None:
-        """The flow that has this key in either direction; one whose time is over is forgotten."""
+        """The flow that has this key in either direction. Forgets it instead where its time is
+        over."""
         flow = self._flows.get(key)
         if flow is not None and flow.seen + self._timeouts[flow.state] <= now:
             self.remove(flow)
@@ -129,7 +131,7 @@ class FlowTable:
         return flow
 
     def of_client(self, key: FlowKey) -> Flow | None:
-        """The flow whose client sends packets of this key, also one whose time is over."""
+        """The flow whose client sends packets of this key, even where its time is over."""
         flow = self._flows.get(key)
         return flow if flow is not None and flow.key == key else None
 
@@ -147,7 +149,8 @@ class FlowTable:
         self._idle[state][flow.name] = flow
 
     def restore(self, flow: Flow, state: State, seen: float, now: float) -> bool:
-        """Take in a flow of an earlier process; False where it is over, or there is no place."""
+        """Take in a flow of an earlier process. False, and not taken in, where its time is over, a
+        key of it is in use, or the table is full."""
         keys = {flow.name, flow.reverse} - {None}
         taken = any(self.find(key, now) for key in keys if key)
         over = seen + self._timeouts[state] <= now
@@ -157,14 +160,14 @@ class FlowTable:
         return True
 
     def touch(self, flow: Flow, now: float) -> None:
-        """A packet of the flow came by."""
+        """Note that a packet of the flow came by."""
         if flow.seen == now:
-            return  # its place among those of the same moment is as good as another
+            return  # the order among flows seen at the same moment does not matter
         flow.seen = now
         self._idle[flow.state].move_to_end(flow.name)
 
     def move(self, flow: Flow, state: State) -> None:
-        """The flow is in another state from now on; call it with `touch`, in either order."""
+        """Put the flow in another state; to be called together with `touch`, in either order."""
         del self._idle[flow.state][flow.name]
         if state is State.CLOSED:
             flow.tally.add(-1)
@@ -183,13 +186,13 @@ class FlowTable:
         self._on_end(flow)
 
     def make_room(self, now: float) -> bool:
-        """Whether there is room for one more, after forgetting the idlest if they have expired."""
+        """Whether there is room for one more flow; a full table forgets two expired ones first."""
         if len(self) >= self.capacity:
             self.expire(now, 2)
         return len(self) < self.capacity
 
     def expire(self, now: float, most: int) -> int:
-        """Forget up to `most` flows that were idle for too long; returns how many it forgot."""
+        """Forget up to `most` flows that were idle for too long; returns how many."""
         left = most
         for queue, timeout in zip(self._idle, self._timeouts, strict=True):
             while queue and left:

@@ -1,4 +1,7 @@
-"""Cut a packet into fragments that fit a link (RFC 791, section 3.2; RFC 8200, section 4.5)."""
+"""Cut a packet into fragments that fit a link (RFC 791, section 3.2; RFC 8200, section 4.5).
+
+Whether a packet may be cut is decided in `forward`.
+"""
 
 import struct
 from collections.abc import Iterator
@@ -10,18 +13,18 @@ from pktlb.engine.datapath.packet import ETHERTYPE, HEADER, IP
 _MORE = 0x2000
 _OFFSET = 0x1FFF
 _COPIED = 0x80
-"Bit of an option's type: it goes into every fragment, not only the first."
+"Bit of an option's type: every fragment carries the option, not only the first."
 _END, _NOP = 0, 1
 _FRAGMENT = 44
 _FRAGMENT_HEADER = struct.Struct(">BBHI")
 
 
 def fragments(frame: Frame, mtu: int, ident: int) -> list[Frame]:
-    """`frame` itself where it fits, else its fragments in order.
+    """The frame itself where its packet has at most `mtu` bytes, else its fragments in order.
 
-    IPv4: DF must be clear; a packet that is a fragment already is cut further. IPv6: the packet is
-    our own, without extension headers, and its fragments get the 32 bits of `ident`. Checksums
-    inside must be complete.
+    Checksums inside must be complete. IPv4: DF must be clear; a packet that is a fragment already
+    is cut further. IPv6: the packet must be our own and without extension headers; its fragments
+    get the identification `ident` (32 bits).
     """
     if len(frame.data) - IP <= mtu:
         return [frame]
@@ -64,12 +67,13 @@ def _ipv6_pieces(data: bytearray, mtu: int, ident: int) -> Iterator[bytearray]:
 
 
 def _room(bytes_left: int) -> int:
-    """Bytes of load a fragment: whole words of 8, and one of them on the narrowest link."""
+    """Bytes of data in a fragment: a multiple of 8, and 8 at least, however small the MTU."""
     return max(8, bytes_left & ~7)
 
 
 def _copied_options(options: bytearray) -> bytearray:
-    """Those options that every fragment carries, padded to whole words; stops at nonsense."""
+    """The options that every fragment carries, padded to a multiple of 4 bytes. A malformed option
+    ends the list."""
     kept = bytearray()
     at = 0
     while at < len(options) and options[at] != _END:

@@ -1,8 +1,8 @@
 """A frame as it comes off the wire, with what the kernel says about its offloads.
 
 `Offload` is `struct virtio_net_hdr` (Virtual I/O Device specification 1.2, section 5.1.6), which
-AF_PACKET puts in front of each frame with PACKET_VNET_HDR: a frame may be up to 64 KiB long, to be
-cut into segments later (GSO), and its transport checksum may be only begun.
+AF_PACKET puts in front of each frame with PACKET_VNET_HDR. A frame may be up to 64 KiB long and has
+to be cut into segments later (GSO), and its transport checksum may be partial.
 """
 
 import struct
@@ -26,13 +26,13 @@ GSO_ECN: Final = 0x80
 
 
 class Offload(NamedTuple):
-    """What is still to be done to a frame; offsets count from its first byte."""
+    """What is still to be done to a frame; offsets count in bytes from its first one."""
 
     flags: int
     gso_type: int
     header_length: int
     segment_size: int
-    "Payload bytes a segment."
+    "Bytes of payload in a segment."
     checksum_start: int
     checksum_offset: int
 
@@ -56,7 +56,7 @@ class Frame:
     """One Ethernet frame, from or for one port."""
 
     port: int
-    "Interface index where it came in, or shall go out."
+    "Interface index: where it came in, or where it goes out."
     data: bytearray
     "The frame from the destination MAC on."
     offload: Offload = NO_OFFLOAD

@@ -1,7 +1,7 @@
-"""ICMP errors that pktlb itself sends (RFC 792, RFC 4443), under the restraint of RFC 1812, section
-4.3.2.7, and RFC 4443, section 2.4 (e).
+"""ICMP errors that pktlb itself sends: which packets may be answered, and what the error holds.
 
-They go back to the MAC that the offending frame came from.
+RFC 792 and RFC 4443 give the format, RFC 1812, section 4.3.2.7, and RFC 4443, section 2.4 (e), the
+restraint. How often a receiver may be told is decided in `limiter`.
 """
 
 import struct
@@ -22,8 +22,8 @@ class Kind(NamedTuple):
     code: int
 
 
-class Problem(Enum):
-    """What is wrong with a packet: in IPv4, in IPv6, and what pktlb counts it as."""
+class IcmpError(Enum):
+    """What is wrong with a packet: in IPv4, in IPv6, and the reason that pktlb counts."""
 
     HOST_UNREACHABLE = (Kind(3, 1), Kind(1, 3), Reason.NO_BACKEND)
     PORT_UNREACHABLE = (Kind(3, 3), Kind(1, 4), Reason.NO_BACKEND)
@@ -37,7 +37,8 @@ class Problem(Enum):
 
 
 _QUOTE: Final = {4: 576 - 20 - 8, 16: 1280 - 40 - 8}
-"As much as fits 576 bytes (RFC 1812, section 4.3.2.3), and the least MTU (RFC 4443, section 2.4)."
+"""Bytes quoted at most, by the length of an address: the error fits 576 bytes (RFC 1812, section
+4.3.2.3), or the least MTU of IPv6 (RFC 4443, section 2.4)."""
 _TTL: Final = 64
 _IPV4: Final = struct.Struct(">BBHHHBBH4s4s")
 _IPV6: Final = struct.Struct(">IHBB16s16s")
@@ -45,8 +46,11 @@ _ICMP: Final = struct.Struct(">BBHI")
 
 
 def may_answer(frame: Frame, view: View) -> bool:
-    """Never to an address that is not one host's, nor about a frame that was sent to many, about an
-    error, or about a later fragment."""
+    """Whether the sender of a frame as it arrived may be sent an ICMP error or an RST about it.
+
+    False where the sender's address is not that of one host, and where the frame was sent to many
+    stations, holds an ICMP error, or holds a later fragment.
+    """
     data = frame.data
     if view.quote or view.is_later or (data[0] | data[6]) & 1:
         return False
@@ -54,26 +58,30 @@ def may_answer(frame: Frame, view: View) -> bool:
 
 
 def sender(frame: Frame, view: View) -> bytes:
-    """Whom an answer goes to."""
+    """The source address of a frame as it arrived, 4 or 16 bytes: the receiver of an answer."""
     at = IP + ADDRESSES[view.size]
     return bytes(frame.data[at : at + view.size])
 
 
-def answer(frame: Frame, view: View, problem: Problem, source: bytes, mtu: int = 0) -> Frame:
-    """The error about `frame` as it arrived, which must permit one; `mtu` is what fits (RFC 1191,
-    section 4)."""
+def answer(frame: Frame, view: View, error: IcmpError, source: bytes, mtu: int = 0) -> Frame:
+    """The error about a frame as it arrived, to the MAC that it came from; `may_answer` must hold.
+
+    `source` is the address in whose name it speaks, `mtu` the bytes that fit, for `TOO_BIG` (RFC
+    1191, section 4).
+    """
     data = frame.data
     quoted = data[IP : min(view.end, IP + _QUOTE[view.size])]
-    message = error(problem, source, sender(frame, view), quoted, mtu)
-    return Frame(frame.port, data[6:12] + data[0:6] + ETHERTYPE[view.size] + message)
+    packet = error_packet(error, source, sender(frame, view), quoted, mtu)
+    return Frame(frame.port, data[6:12] + data[0:6] + ETHERTYPE[view.size] + packet)
 
 
-def error(
-    problem: Problem, source: bytes, receiver: bytes, quoted: bytes | bytearray, mtu: int
+def error_packet(
+    error: IcmpError, source: bytes, receiver: bytes, quoted: bytes | bytearray, mtu: int
 ) -> bytearray:
-    """The IP packet of an error that quotes a packet of the same family."""
+    """The IP packet of an error, from its header on. It quotes the first bytes of a packet of the
+    same family, from its IP header on."""
     size = len(source)
-    kind = problem.kinds[size]
+    kind = error.kinds[size]
     icmp = bytearray(_ICMP.size) + quoted[: _QUOTE[size]]
     _ICMP.pack_into(icmp, 0, kind.type, kind.code, 0, mtu)
     start = icmp_pseudo_sum(source + receiver, len(icmp))

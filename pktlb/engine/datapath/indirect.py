@@ -1,54 +1,40 @@
-"""Packets that do not tell their flow by themselves: fragments, and ICMP errors."""
+"""Packets that do not tell their flow themselves: fragments (RFC 791, RFC 8200), ICMP errors.
 
-from abc import ABC, abstractmethod
+A later fragment has no ports: the first fragment of its packet tells where it goes. An ICMP error
+belongs to the flow of the packet that it quotes. How a flow is opened or followed is decided in
+`direct`.
+"""
 
 from pktlb.engine.datapath import icmp
-from pktlb.engine.datapath.flow import Flow, FlowTable
-from pktlb.engine.datapath.forward import Forwarder
+from pktlb.engine.datapath.direct import Direct
+from pktlb.engine.datapath.flow import Flow
 from pktlb.engine.datapath.frame import Frame
 from pktlb.engine.datapath.keys import FlowKey, destination, source
+from pktlb.engine.datapath.limits import Limits
 from pktlb.engine.datapath.outcome import Outcome
 from pktlb.engine.datapath.packet import View, address_key
 from pktlb.engine.datapath.tables import Tables
 from pktlb.engine.datapath.trail import Trail, Trails
-from pktlb.engine.datapath.ways import Ways
 from pktlb.model import Mode, Reason, Verdict
 
 
-class Indirect(Ways, ABC):
-    """Finds the flow that they belong to, and sends them its way."""
+class Indirect(Direct):
+    """Decides on fragments and ICMP errors."""
 
-    def __init__(self, tables: Tables, forwarder: Forwarder, flows: FlowTable) -> None:
-        super().__init__(tables, forwarder)
-        self._flows = flows
+    def __init__(self, tables: Tables, limits: Limits) -> None:
+        super().__init__(tables, limits)
+        self._counts = dict.fromkeys(Reason, 0)
+        "Frames by the reason they ended in; `HELD`: fragments that wait now."
         self._trails = Trails(self._recount)
 
-    @abstractmethod
     def _recount(self, reason: Reason, frames: int = 1) -> None:
-        """So many fragments that were held have met their fate."""
-
-    @abstractmethod
-    def _packet(self, frame: Frame, view: View, now: float) -> Outcome:
-        """A packet that tells its flow."""
-
-    @abstractmethod
-    def _of_flow(self, frame: Frame, view: View, flow: Flow, now: float) -> Outcome:
-        """One whose flow is known."""
-
-    @abstractmethod
-    def _answered(self, key: FlowKey, now: float) -> Flow | None:
-        """The flow whose backend answers clients itself with packets of this key; none of NAT."""
-
-    @abstractmethod
-    def _is_to_spread(self, frame: Frame, view: View) -> bool:
-        """Whether the kernel would forward it, on a port where that is our business."""
-
-    @abstractmethod
-    def _was_there(self, frame: Frame) -> bool:
-        """It comes from one of those whom it would be spread over."""
+        """Count so many fragments, held until now, in the reason they have ended in."""
+        self._counts[Reason.HELD] -= frames
+        self._counts[reason] += frames
 
     def _is_held(self, frame: Frame, view: View) -> bool:
-        """Whether the kernel is kept from later fragments of this packet, so that we decide."""
+        """Whether the guard keeps later fragments of this packet from the kernel: then we decide on
+        all of them."""
         tables = self._tables
         here, there = source(view.key).address, destination(view.key).address
         return (
@@ -59,7 +45,7 @@ class Indirect(Ways, ABC):
         )
 
     def _fragment(self, frame: Frame, view: View, now: float) -> Outcome:
-        """A part of a packet: the first one tells where all of them go."""
+        """Decide on a fragment: the first one of its packet tells where all of them go."""
         assert view.fragment is not None
         name = view.fragment.of
         trail = self._trails.of(name, now)
@@ -86,7 +72,7 @@ class Indirect(Ways, ABC):
         for held in self._trails.release(trail):
             outcome = self._follow_first(held.frame, held.view, trail.first, now)
             if reason.verdict is Verdict.SEND and outcome.reason.verdict is Verdict.PASS:
-                outcome = Outcome(Reason.FRAGMENT_LOST)  # it did not come the same way
+                outcome = Outcome(Reason.FRAGMENT_LOST)  # it came another way than the first
             self._recount(outcome.reason)
             waited += outcome.frames
         return Outcome(reason, [*frames, *waited])
@@ -100,7 +86,7 @@ class Indirect(Ways, ABC):
     def _follow_first(
         self, frame: Frame, view: View, first: FlowKey | Reason, now: float
     ) -> Outcome:
-        """A later fragment whose first one is known."""
+        """Decide on a later fragment by what became of the `first` one: its key, or its reason."""
         if isinstance(first, Reason):
             return Outcome(first, (frame,) if first.verdict is Verdict.PASS else ())
         flow = self._flows.find(first, now)
@@ -111,7 +97,7 @@ class Indirect(Ways, ABC):
         return self._of_flow(frame, view._replace(key=first), flow, now)
 
     def _error(self, frame: Frame, view: View, now: float) -> Outcome:
-        """An ICMP error: of use to whom sent the packet that it quotes."""
+        """Send an ICMP error to the sender of the packet that it quotes."""
         assert view.quote is not None
         if view.quote.around is not None:
             flow = self._flows.find(view.key, now)
@@ -131,18 +117,20 @@ class Indirect(Ways, ABC):
 
     @staticmethod
     def _is_tunnel(flow: Flow, around: FlowKey) -> bool:
-        """Whether the packets of a flow are wrapped in such that are answered with this key."""
+        """Whether the flow goes through the tunnel whose packets are answered with the key
+        `around`."""
         return flow.mode is Mode.TUNNEL and source(around).address == flow.backend.address
 
     def _about_tunnel(self, frame: Frame, view: View, flow: Flow, now: float) -> Outcome:
-        """An error about a packet that we wrapped: its sender is the client of the one inside."""
+        """Tell the client of the flow about an error that met a packet which we wrapped."""
         hop = self._hop_to_client(flow)
         if hop is None:
             return Outcome(Reason.NO_NEXT_HOP)
         return self._forwarder.relay(frame, view, flow, hop, now)
 
     def _unrelated(self, frame: Frame, view: View, now: float) -> Outcome:
-        """An error about nothing that we know: a packet like others, where all are spread."""
+        """Decide on an error about no flow: where every packet is spread, it is a packet like
+        others."""
         key = address_key(frame.data, view)
         if not self._is_to_spread(frame, view._replace(key=key)):
             return Outcome(Reason.NOT_OURS)

@@ -1,8 +1,8 @@
 """Keys: what flows and their ends are found by, packed.
 
-Bytes, because Python's hash of them is SipHash with a secret of the process, which a sender who
-chooses addresses and ports cannot aim at (of integers it is the integer). The length of the
-addresses, 4 or 16, tells the family.
+Keys are bytes because Python hashes bytes with SipHash and a secret of the process: a sender that
+chooses addresses and ports cannot aim at collisions. (The hash of an integer is the integer.) The
+length of the addresses, 4 or 16, tells the family.
 """
 
 from typing import NewType
@@ -29,7 +29,7 @@ def flow_key(proto: int, source: Endpoint, destination: Endpoint) -> FlowKey:
 
 
 def reversed_key(key: FlowKey) -> FlowKey:
-    """The key of packets the other way."""
+    """The key of packets in the other direction."""
     size = (len(key) - 5) // 2
     return FlowKey(key[size : 2 * size] + key[:size] + key[-3:-1] + key[-5:-3] + key[-1:])
 
@@ -41,23 +41,23 @@ def endpoint_key(proto: int, endpoint: Endpoint) -> EndpointKey:
 
 
 def address_of(end: EndpointKey) -> bytes:
-    """The address in it."""
+    """The address of an end, 4 or 16 bytes."""
     return end[:-3]
 
 
 def port_of(end: EndpointKey) -> int:
-    """The port in it."""
+    """The port of an end."""
     return int.from_bytes(end[-3:-1], "big")
 
 
 def source_key(key: FlowKey) -> EndpointKey:
-    """Who sent it."""
+    """The sender's end: address, port and protocol."""
     size = (len(key) - 5) // 2
     return EndpointKey(key[:size] + key[-5:-3] + key[-1:])
 
 
 def destination_key(key: FlowKey) -> EndpointKey:
-    """Whom it is sent to."""
+    """The receiver's end: address, port and protocol."""
     size = (len(key) - 5) // 2
     return EndpointKey(key[size : 2 * size] + key[-3:])
 
@@ -75,5 +75,5 @@ def destination(key: FlowKey) -> Endpoint:
 
 
 def format_key(key: FlowKey) -> str:
-    """A flow for people: "tcp 10.0.1.2:40312 > 10.0.1.100:80"."""
+    """A flow as people read it: "tcp 10.0.1.2:40312 > 10.0.1.100:80"."""
     return f"{format_proto(key[-1])} {source(key)} > {destination(key)}"

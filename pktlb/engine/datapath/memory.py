@@ -1,6 +1,10 @@
-"""What the reference engine remembers, to and from the form in which it is handed over."""
+"""What the reference plane remembers, to and from the records that `dump` writes and reads.
 
-from collections.abc import Sequence
+Decides which record can be a flow or a pin here; a record that cannot is left out. It knows neither
+the bytes of the format nor how a record of another version is read.
+"""
+
+from dataclasses import dataclass
 from typing import Final
 
 from pktlb.engine.datapath.dump import (
@@ -20,7 +24,7 @@ from pktlb.engine.datapath.dump import (
 from pktlb.engine.datapath.flow import Flow, FlowTable
 from pktlb.engine.datapath.keys import EndpointKey, destination, flow_key, source
 from pktlb.engine.datapath.pin import Pin, Pins
-from pktlb.engine.datapath.schedule import Schedulers
+from pktlb.engine.datapath.schedule import Chosen, Schedulers
 from pktlb.engine.datapath.snat import SourcePorts
 from pktlb.engine.datapath.tables import ServiceKey, Tables, service_key
 from pktlb.engine.datapath.tally import Tally
@@ -32,18 +36,30 @@ _SIZE: Final = {4: 4, 6: 16}
 _WRAP: Final = 1 << 32
 
 
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The parts of a plane that hold what it remembers."""
+
+    flows: FlowTable
+    pins: Pins
+    schedulers: Schedulers
+    ports: SourcePorts
+
+
 def milliseconds(seconds: float) -> int:
-    """Time as records have it: 32 bits, compared modulo 2**32."""
+    """Time in ms as records have it: 32 bits, compared modulo 2**32."""
     return round(seconds * 1000) % _WRAP
 
 
-def save(flows: FlowTable, pins: Pins, schedulers: Schedulers, vips: dict[ServiceKey, Vip],
-         ports: Sequence[int], counts: dict[str, int], now: float) -> Memory:  # fmt: skip
-    """Everything; `vips` are those of all services that the schedulers know."""
+def save(
+    contents: Contents, vips: dict[ServiceKey, Vip], counts: dict[str, int], now: float
+) -> Memory:
+    """All that is remembered at `now` (seconds), with the order of the source ports. `vips` has all
+    services that the schedulers know, `counts` the frames by the name of their reason."""
     tallies: list[TallyState] = []
     places: dict[Tally, int] = {}
     standings = {}
-    for key, standing in schedulers.standings.items():
+    for key, standing in contents.schedulers.standings.items():
         standings[vips[key]] = standing.picks
         for tally in standing.tallies.values():
             places[tally] = len(tallies)
@@ -54,15 +70,15 @@ def save(flows: FlowTable, pins: Pins, schedulers: Schedulers, vips: dict[Servic
                 )
             )  # fmt: skip
     of_standing = {service_key(vip): place for place, vip in enumerate(standings)}
-    each = pins.in_order()
+    each = contents.pins.in_order()
     of_pin = {pin: place for place, pin in enumerate(each)}
     return Memory(
         milliseconds(now),
         tallies,
         list(standings.items()),
         counts,
-        ports,
-        b"".join(_flow_record(flow, places, of_pin) for flow in flows),
+        contents.ports.ports,
+        b"".join(_flow_record(flow, places, of_pin) for flow in contents.flows),
         b"".join(_pin_record(pin, of_standing, places) for pin in each),
     )
 
@@ -95,25 +111,26 @@ def _pin_record(pin: Pin, of_standing: dict[ServiceKey, int], places: dict[Tally
 
 
 class Loader:
-    """Takes over what was saved, record by record; what cannot be a flow here is left out."""
+    """Takes over what was saved, record by record."""
 
-    def __init__(self, memory: Memory, tables: Tables, flows: FlowTable, pins: Pins,
-                 schedulers: Schedulers, ports: SourcePorts, now: float) -> None:  # fmt: skip
+    def __init__(self, memory: Memory, tables: Tables, contents: Contents, now: float) -> None:
+        """Takes over the pins. `tables` have every backend of `memory`, see `dump.widened`."""
         self._memory = memory
-        self._flows = flows
-        self._ports = ports
+        self._flows = contents.flows
+        self._ports = contents.ports
         self._now = now
+        schedulers = contents.schedulers
         self._tables = {table.key: table for table in tables.all_services}
         self._tallies = [
             t and schedulers.tally(service_key(t.service), t.backend) for t in memory.tallies
         ]
-        self._all_pins = pins
-        self._pins = [self._pin(record, pins) for record in PIN.iter_unpack(memory.pins)]
+        self._all_pins = contents.pins
+        self._pins = [self._pin(record) for record in PIN.iter_unpack(memory.pins)]
         for standing in filter(None, memory.standings):
             schedulers.resume(service_key(standing[0]), standing[1])
 
     def load(self) -> int:
-        """The flows; how many could be taken over."""
+        """Takes over the flows, those seen last where there is less room; returns how many."""
         records = list(FLOW.iter_unpack(self._memory.flows))
         room = self._flows.capacity
         if len(records) > room:
@@ -135,7 +152,7 @@ class Loader:
     def _seen(self, seen: int) -> float:
         return self._now - self._age(seen) / 1000
 
-    def _pin(self, record: tuple[bytes, int, int, int, int, int, bytes], pins: Pins) -> Pin | None:
+    def _pin(self, record: tuple[bytes, int, int, int, int, int, bytes]) -> Pin | None:
         client, standing, tally, seen, life, family, _ = record
         standings = self._memory.standings
         named = standings[standing] if standing < len(standings) else None
@@ -145,7 +162,7 @@ class Loader:
         key = service_key(named[0]), client[: _SIZE[family]]
         if holder.service != key[0] or client[_SIZE[family] :].strip(b"\0") or life % 1000:
             return None
-        return pins.restore(key, holder, self._seen(seen), life // 1000)
+        return self._all_pins.restore(key, holder, self._seen(seen), life // 1000)
 
     def _flow(self, record: tuple[bytes, bytes, bytes, bytes, bytes, bytes, int, int, int, int,
                                   bytes, int, int, int, int, int, int, bytes]) -> bool:  # fmt: skip
@@ -168,7 +185,7 @@ class Loader:
         pool = None
         if mode & ALLOTTED and self._ports.claim(self._pool(tally), stand_in):
             pool = self._pool(tally)
-        flow = Flow(key, reverse, MODES[mode & MODE], backend, tally, any=bool(mode & ANY),
+        flow = Flow(key, reverse, Chosen(backend, tally, MODES[mode & MODE]), any=bool(mode & ANY),
                     reply_only=bool(mode & SINGLE), parts=bool(mode & PARTS),
                     pool=pool)  # fmt: skip
         flow.client_mac, flow.client_port, flow.killed = mac, port, bool(mode & KILLED)
@@ -186,7 +203,7 @@ class Loader:
 
 
 def _is_sound(mode: int, state: int, proto: int, family: int, tally: Tally) -> bool:
-    """Whether there could be such a flow."""
+    """Whether flags, mode, state and protocol of a record go together."""
     if mode & MODE >= len(MODES) or state >= len(State):
         return False
     if (state == State.DATAGRAMS) == (proto == Proto.TCP) or (mode & KILLED and proto != Proto.TCP):

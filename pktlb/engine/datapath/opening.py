@@ -1,4 +1,8 @@
-"""New flows: NAT must find ends for them that nobody else has."""
+"""New flows, and for NAT the ends that the backend sees: no other flow may have the same ones.
+
+Decides the client's address and port towards the backend. It neither chooses the backend nor puts
+flows in the table.
+"""
 
 from typing import Final
 
@@ -11,10 +15,11 @@ from pktlb.engine.datapath.tables import ServiceTable
 from pktlb.model import Endpoint, Mode
 
 _CLASH_TRIES: Final = 64
+"Ends that are tried for one flow."
 
 
 class Opening:
-    """Makes flows; they are not in the table yet."""
+    """Makes flows, by what is in the flow table and which source ports are free."""
 
     def __init__(self, flows: FlowTable, ports: SourcePorts) -> None:
         self._flows = flows
@@ -30,43 +35,42 @@ class Opening:
         single: bool = False,
         parts: bool = False,
     ) -> Flow | None:
-        """A flow to the backend that was `chosen`, or None where no source port is free towards it.
+        """A flow to the `chosen` backend; None where no source port is free towards it.
 
         A `single` one is found by its reply only; one of `parts` is for fragments only.
         """
-        configured, tally, mode = chosen
-        backend = _dialled(configured, key)
-        if mode is not Mode.NAT:
-            any = service.vip.any
-            return Flow(key, None, mode, backend, tally, any=any, parts=parts)
+        there = _dialled(chosen, key)
+        backend = there.backend
+        if chosen.mode is not Mode.NAT:
+            return Flow(key, None, there, any=service.vip.any, parts=parts)
         pool = None
         if not self._ports.addresses(len(backend.address)):
             client = self._unclaimed(key, backend, now)
         elif key[-1] in PORTED:
-            pool = service.pool(configured)
+            pool = service.pool(chosen.backend)
             client = self._allotted(key, backend, pool, now)
         else:
             client = self._address_allotted(key, backend, now)
         if client is None:
             return None
         reverse = flow_key(key[-1], backend, client)
-        return Flow(
-            key, reverse, Mode.NAT, backend, tally, reply_only=single, parts=parts, pool=pool
-        )
+        return Flow(key, reverse, there, reply_only=single, parts=parts, pool=pool)
 
     def single(self, key: FlowKey, chosen: Chosen, now: float) -> Flow | None:
-        """The flow of an earlier datagram from the same client to the same backend."""
-        reply = flow_key(key[-1], _dialled(chosen.backend, key), source(key))
+        """The NAT flow of an earlier single datagram from this client to this backend, if there is
+        one."""
+        reply = flow_key(key[-1], _dialled(chosen, key).backend, source(key))
         flow = self._flows.find(reply, now)
         return flow if flow is not None and flow.key == key else None
 
     def _allotted(
         self, key: FlowKey, backend: Endpoint, pool: EndpointKey, now: float
     ) -> Endpoint | None:
-        """A source endpoint from the pool.
+        """A source endpoint from the pool; None where none is free.
 
-        The pool knows only what it gave out: where a service is dialled at an address of the pool,
-        the backend may be a client of its own service, and such a packet looks like a reply.
+        An endpoint may be in use though the pool has not given it out: where a service is dialled
+        at an address of the pool and a backend is a client of it, that client's packets have the
+        key of a reply.
         """
         for _ in range(_CLASH_TRIES):
             client = self._ports.take(pool)
@@ -76,7 +80,8 @@ class Opening:
         return None
 
     def _address_allotted(self, key: FlowKey, backend: Endpoint, now: float) -> Endpoint | None:
-        """Without ports, an address that nobody else has towards this backend."""
+        """For protocols without ports: an address of the pool that no other flow to this backend
+        has."""
         for address in self._ports.addresses(len(backend.address))[:_CLASH_TRIES]:
             client = Endpoint(address, 0)
             if self._is_free(flow_key(key[-1], backend, client), key, now):
@@ -84,10 +89,10 @@ class Opening:
         return None
 
     def _unclaimed(self, key: FlowKey, backend: Endpoint, now: float) -> Endpoint | None:
-        """The client as the backend may see it: itself, but for a port that is in use there.
+        """The client's own address and port, with another port where that one is in use there.
 
-        Two services with one backend: the same client port may dial both at the same time, and
-        the backend must be able to tell them apart. So must we, when it replies.
+        The same client port may dial two services with one backend at the same time. The backend
+        must tell the two connections apart, and so must we when it replies.
         """
         client = source(key)
         for step in range(_CLASH_TRIES if key[-1] in PORTED else 1):
@@ -98,10 +103,13 @@ class Opening:
         return None
 
     def _is_free(self, reply: FlowKey, key: FlowKey, now: float) -> bool:
-        """Whether replies with this key would be taken for nothing else than replies to `key`."""
+        """Whether no other flow has the key `reply` that replies to `key` would have."""
         return reply != key and self._flows.find(reply, now) is None
 
 
-def _dialled(backend: Endpoint, key: FlowKey) -> Endpoint:
-    """A backend without a port gets what was dialled."""
-    return backend if backend.port else Endpoint(backend.address, destination(key).port)
+def _dialled(chosen: Chosen, key: FlowKey) -> Chosen:
+    """The same with the backend's port; where none is configured, with the port dialled."""
+    backend, tally, mode = chosen
+    if backend.port:
+        return chosen
+    return Chosen(Endpoint(backend.address, destination(key).port), tally, mode)

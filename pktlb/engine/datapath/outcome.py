@@ -8,9 +8,10 @@ from pktlb.model import Reason
 
 
 class Outcome(NamedTuple):
-    """Why, and which frames that makes."""
+    """The reason of a frame's fate, and the frames that come of it."""
 
     reason: Reason
     frames: Sequence[Frame] = ()
-    """SEND and ANSWER: what goes out, each with its port. PASS: what the kernel has to be given,
-    which is nothing where it has the frame already; and fragments that waited for this one."""
+    """SEND, ANSWER: the frames that go out, each with its port. PASS: the frames that the kernel
+    has to be given; none where it has the frame already. Fragments that waited for this one
+    follow."""

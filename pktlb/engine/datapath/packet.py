@@ -1,8 +1,8 @@
 """Parse one Ethernet frame into one `View`; decide nothing about it.
 
 Everything read here comes from outside and may lie: each length is checked against the one around
-it before a byte behind it is touched. IPv4 and IPv6 give the same `Header`, from there on there is
-one path; addresses sit in the key with their own length, which tells the family.
+it before a byte behind it is read. IPv4 (RFC 791) and IPv6 (RFC 8200) give the same `_Header`; from
+there on there is one path. The length of the addresses in the key tells the family.
 """
 
 import struct
@@ -36,7 +36,7 @@ CWR: Final = 0x80
 
 _HOP_BY_HOP, _ROUTING, _FRAGMENT, _OPTIONS = 0, 43, 44, 60
 _EXTENSIONS: Final = frozenset({_HOP_BY_HOP, _ROUTING, _FRAGMENT, _OPTIONS})
-"Extension headers of IPv6 that are walked (RFC 8200, section 4)."
+"Extension headers of IPv6 that are skipped (RFC 8200, section 4)."
 MAX_EXTENSIONS: Final = 8
 
 PORTED: Final = frozenset({Proto.TCP, Proto.UDP})
@@ -47,23 +47,24 @@ CHECK_AT: Final[dict[int, int]] = {
     Proto.DCCP: 6,
     Proto.UDPLITE: 6,
 }
-"Offset of a checksum that covers the addresses, in the transport header."
+"Offset in the transport header of a checksum that covers the addresses."
 TUNNELLED: Final[dict[int, int]] = {Proto.IPIP: 4, Proto.IPV6: 16}
-"Length of the addresses inside, by the protocol of the packet around it."
+"Length of the inner packet's addresses, by the protocol of the outer packet."
 ICMP_ERRORS: Final = {4: (Proto.ICMP, frozenset({3, 11, 12})), 16: (Proto.ICMPV6, range(1, 5))}
-"Protocol, and types of errors that quote a packet (RFC 792, RFC 4443), by the address's length."
+"""Protocol, and types of errors that quote a packet (RFC 792, RFC 4443), by the length of an
+address."""
 
 
 class Fragment(NamedTuple):
     """A part of a packet."""
 
     of: bytes
-    "What all parts of the packet have in common: addresses and identification, IPv4 the protocol."
+    "Common to all fragments of a packet: addresses, identification, and with IPv4 the protocol."
     start: int
     stop: int
-    "Bytes of the packet that it has."
+    "It has the bytes from `start` up to, not including, `stop` of the packet's data."
     more: bool
-    "It is not the last one."
+    "It is not the last fragment."
 
 
 class Quote(NamedTuple):
@@ -73,32 +74,32 @@ class Quote(NamedTuple):
     "Offset of its IP header."
     transport: int
     end: int
-    "Offset behind what is quoted of it."
+    "Offset behind the quoted bytes."
     around: FlowKey | None = None
-    """Where it is IP in IP: the key of the way back of the packet around it. All else is about the
-    one inside."""
+    """Where the quoted packet is IP in IP: the key of a reply to the outer packet. All other fields
+    are those of the inner packet."""
 
 
 class View(NamedTuple):
     """Where things are in a frame, and the few values every step needs. Offsets in bytes."""
 
     key: FlowKey
-    """Of the flow. Of an ICMP error, that of a packet the other way than the one it quotes; of the
-    one inside where it quotes a tunnel's."""
+    """The 5-tuple. Of an ICMP error: the key of a reply to the packet that it quotes; where that is
+    IP in IP, the key of the inner packet itself."""
     transport: int
     "Offset of what follows the IP header and its extensions."
     payload: int
-    "Offset of what follows the TCP or UDP header; else the same."
+    "Offset of what follows the TCP or UDP header; of other protocols the same as `transport`."
     end: int
     "Offset behind the IP packet: the rest of the frame is Ethernet padding."
     proto: int
     ttl: int
     tcp_flags: int
-    "0 but for TCP."
+    "0 of all protocols but TCP."
     check: int
     "Offset of the checksum that covers the addresses; 0 where there is none."
     dont_fragment: bool
-    "IPv6: always, for only senders fragment."
+    "IPv6: always true, for routers never fragment."
     fragment: Fragment | None = None
     quote: Quote | None = None
 
@@ -108,7 +109,7 @@ class View(NamedTuple):
         return (len(self.key) - 5) // 2
 
     def around(self) -> "View":
-        """Of an ICMP error that quotes IP in IP: the same, about the packet around."""
+        """The view of an ICMP error that quotes IP in IP, as one about the outer packet."""
         quote = self.quote
         assert quote is not None
         assert quote.around is not None
@@ -117,12 +118,12 @@ class View(NamedTuple):
 
     @property
     def is_later(self) -> bool:
-        """Whether it is a fragment that does not tell its flow."""
+        """Whether it is a fragment without a transport header, which tells no ports."""
         return self.fragment is not None and self.fragment.start > 0
 
     @property
     def ported(self) -> bool:
-        """Whether the ports in the key are those in the packet."""
+        """Whether the packet has ports: then they are in the key."""
         return self.proto in PORTED and not self.is_later
 
 
@@ -140,7 +141,8 @@ class _Header(NamedTuple):
 
 
 def parse(data: bytearray) -> View | Reason:
-    """The view of a frame, or why there is none. Never raises, whatever the bytes."""
+    """The view of a frame, from its destination MAC on, or the reason why there is none. Never
+    raises, whatever the bytes."""
     size = len(data)
     kind = data[12:14]
     if kind == ETHERTYPE[4]:
@@ -157,7 +159,8 @@ def parse(data: bytearray) -> View | Reason:
 
 
 def _ipv4(data: bytearray, at: int, size: int, quoted: bool = False) -> _Header | Reason:
-    """The header at `at` of a packet that may be `quoted`, that is: cut off at `size`."""
+    """The header at offset `at`. `size` is the end of the bytes that may be read; a `quoted` packet
+    may be longer than that."""
     if size < at + 20:
         return Reason.TRUNCATED
     version, _, total, ident, word, ttl, proto = _IPV4.unpack_from(data, at)
@@ -179,8 +182,8 @@ def _ipv4(data: bytearray, at: int, size: int, quoted: bool = False) -> _Header 
 
 
 def _ipv6(data: bytearray, at: int, size: int, quoted: bool = False) -> _Header | Reason:
-    """As `_ipv4`; extension headers are walked up to the first that is none, or a later fragment's
-    data (RFC 8200, section 4)."""
+    """As `_ipv4`. Extension headers are skipped up to the transport header, or to the data of a
+    later fragment (RFC 8200, section 4)."""
     if size < at + 40:
         return Reason.TRUNCATED
     word, length, proto, ttl = _IPV6.unpack_from(data, at)
@@ -197,14 +200,14 @@ def _ipv6(data: bytearray, at: int, size: int, quoted: bool = False) -> _Header 
         return walked
     transport, proto, fragment = walked
     if fragment and not fragment.start and not fragment.more:
-        fragment = None  # all of it: RFC 6946
+        fragment = None  # an atomic fragment: RFC 6946
     return _Header(ends, transport, end, proto, ttl, True, fragment)
 
 
 def _walk(
     data: bytearray, transport: int, end: int, proto: int, ends: bytes
 ) -> tuple[int, int, Fragment | None] | Reason:
-    """Past the extension headers: where the transport begins, its protocol, and the fragment."""
+    """Skip the extension headers: the offset behind them, the protocol there, and the fragment."""
     fragment = None
     seen = 0
     while proto in _EXTENSIONS and not (fragment and fragment.start):
@@ -215,7 +218,7 @@ def _walk(
         if end < transport + 8:
             return short
         if proto == _ROUTING and data[transport + 3]:
-            return Reason.BAD_HEADER  # not yet where it shall go (RFC 8200, section 4.4)
+            return Reason.BAD_HEADER  # segments left: not at its end yet (RFC 8200, section 4.4)
         past = transport + 8
         if proto == _FRAGMENT:
             fragment = _fragment_header(data, transport, end, ends)
@@ -235,7 +238,7 @@ def _fragment_header(data: bytearray, at: int, end: int, ends: bytes) -> Fragmen
 
 
 def _view(data: bytearray, header: _Header) -> View | Reason:
-    """What is behind the IP header."""
+    """The view of a packet, by what is behind its IP header."""
     ends, transport, end, proto, ttl, dont_fragment, fragment = header
     ports, payload, tcp_flags = bytes(4), transport, 0
     check = 0
@@ -260,7 +263,8 @@ def _view(data: bytearray, header: _Header) -> View | Reason:
 
 
 def _is_bad(fragment: Fragment) -> bool:
-    """Empty, beyond the end of any packet, or not of whole words though more are to follow."""
+    """Whether a fragment is empty, ends behind the longest packet, or has a length that is no
+    multiple of 8 though more fragments follow."""
     length = fragment.stop - fragment.start
     return not length or fragment.stop > _LONGEST or (fragment.more and length % 8 != 0)
 
@@ -268,8 +272,11 @@ def _is_bad(fragment: Fragment) -> bool:
 def _measure(
     data: bytearray, transport: int, end: int, proto: int, first: bool
 ) -> tuple[int, int] | Reason:
-    """Offset of the payload, and the flags of TCP. The `first` fragment has all of the header, or
-    a filter could be deceived (RFC 1858), and less than the length in a UDP header."""
+    """Offset of the payload, and the flags of TCP.
+
+    The `first` fragment must hold the whole transport header, or it could deceive a filter (RFC
+    1858). It may hold less than the length that its UDP header says.
+    """
     short = Reason.BAD_FRAGMENT if first else Reason.TRUNCATED
     if proto == Proto.UDP:
         if end - transport < 8:
@@ -291,7 +298,7 @@ def _measure(
 
 
 def _error(data: bytearray, header: _Header) -> View | Reason | None:
-    """The view of an ICMP error that quotes a packet of a flow; None where it is none."""
+    """The view of an ICMP error; None where the packet is none, or does not tell what it quotes."""
     size = len(header.ends) // 2
     proto, types = ICMP_ERRORS[size]
     at, end = header.transport, header.end
@@ -307,13 +314,15 @@ def _error(data: bytearray, header: _Header) -> View | Reason | None:
 
 
 def icmp_checksum_is_valid(data: bytearray, ends: bytes, at: int, end: int) -> bool:
-    """Of the message from `at` to `end`; ICMPv6 covers a pseudo-header (RFC 4443, section 2.3)."""
+    """Whether the checksum of the message from `at` to `end` is right. `ends` are both addresses:
+    ICMPv6 covers a pseudo-header (RFC 4443, section 2.3)."""
     message = bytes(data[at:end])
     return checksum.checksum(message, icmp_pseudo_sum(ends, end - at)) == 0
 
 
 def icmp_pseudo_sum(ends: bytes, length: int) -> int:
-    """The sum that an ICMP checksum begins with, for a message of `length` bytes."""
+    """The sum over the pseudo-header, which the checksum of an ICMP message of `length` bytes
+    begins with; 0 for IPv4. `ends` are both addresses."""
     if len(ends) == 8:
         return 0
     return checksum.word_sum(ends + length.to_bytes(4, "big") + bytes([0, 0, 0, Proto.ICMPV6]))
@@ -322,8 +331,11 @@ def icmp_pseudo_sum(ends: bytes, length: int) -> int:
 def _quoted(
     data: bytearray, at: int, end: int, receiver: bytes
 ) -> tuple[FlowKey, Quote] | None:  # fmt: skip
-    """The key of the way back of the packet quoted at `at`, and where it is; of IP in IP the key of
-    the one inside. Whoever sent that packet is the `receiver` of an error, or it is none."""
+    """The key of an error (see `View.key`) that quotes a packet at `at`, and where that packet is.
+
+    None where the packet does not tell its flow, and where its sender is not the `receiver` (an
+    address) of the error.
+    """
     size = len(receiver)
     header = _quoted_header(data, at, end, size)
     if header is None or header.ends[:size] != receiver:
@@ -342,7 +354,8 @@ def _quoted(
 
 
 def _quoted_header(data: bytearray, at: int, end: int, size: int) -> _Header | None:
-    """A header that is not a later fragment's: that one does not tell its flow."""
+    """The IP header of a quoted packet; None where it is malformed, or a later fragment's, which
+    tells no ports."""
     header = (_ipv4 if size == 4 else _ipv6)(data, at, end, quoted=True)
     if isinstance(header, Reason) or (header.fragment and header.fragment.start):
         return None
@@ -359,7 +372,7 @@ def _quoted_key(data: bytearray, header: _Header) -> FlowKey | None:
 
 
 def address_key(data: bytearray, view: View) -> FlowKey:
-    """The key of a packet by its addresses alone: of an ICMP error, not of what it quotes."""
+    """The key of an ICMP error as a packet of its own, by its addresses and without ports."""
     size = 4 if view.proto == Proto.ICMP else 16
     at = IP + ADDRESSES[size]
     return FlowKey(bytes(data[at : at + 2 * size]) + bytes(4) + bytes([view.proto]))

@@ -1,8 +1,9 @@
 """Persistence: which backend a client stays with.
 
-A pin outlives the flows that refer to it. As long as there are some it does not age; then it queues
-behind the others without any, and is forgotten when nobody asked for it for its service's time, or
-when there are too many: the one that has waited longest makes way.
+A pin outlives the flows that refer to it. It does not age while it has flows. When its last flow
+ends, it joins a queue of pins without flows. It is forgotten after its service's time without a new
+flow, or when there are too many pins: then the one that joined the queue first makes way. Whether
+the backend still takes flows is decided elsewhere.
 """
 
 from collections import OrderedDict
@@ -13,11 +14,11 @@ from pktlb.engine.datapath.tables import ServiceKey, ServiceTable
 from pktlb.engine.datapath.tally import Tally
 
 _Key = tuple[ServiceKey, bytes]
-"A service, and as much of an address as is one client to it."
+"A service, and the prefix of a client's address that is one client to it."
 
 
 class Pin:
-    """Where a client of a service stays."""
+    """The backend that a client of a service stays with."""
 
     __slots__ = ("key", "life_s", "refs", "seen", "tally")
 
@@ -25,15 +26,15 @@ class Pin:
         self.key: Final = key
         self.tally = tally
         self.refs = 0
-        "Flows of the client, those to other backends as well."
+        "Flows of the client, to whatever backend."
         self.seen = 0.0
-        "Seconds: when it last got a flow, or the last packet of its last one came by."
+        "Seconds: when it last got a flow, or when the last packet of its last flow came by."
         self.life_s = 0
-        "How long it lasts after that."
+        "Seconds that it lasts after `seen`."
 
 
 class Pins:
-    """At most `capacity` of them, which is no less than flows may refer to."""
+    """At most `capacity` pins. The flow table must not hold more flows than that."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
@@ -44,7 +45,7 @@ class Pins:
         return len(self._pins)
 
     def find(self, table: ServiceTable, client: bytes, now: float) -> Pin | None:
-        """The pin of a client; one whose time is over is forgotten."""
+        """The pin of a client (its address). Forgets it instead where its time is over."""
         pin = self._pins.get(_key(table, client))
         if pin is not None and _is_over(pin, now):
             self._forget(pin)
@@ -52,7 +53,8 @@ class Pins:
         return pin
 
     def hold(self, table: ServiceTable, client: bytes, tally: Tally, now: float) -> Pin:
-        """The client's new flow goes to this backend: so do those to come, until told otherwise."""
+        """Note that a new flow of the client goes to a backend (its tally): later ones go there
+        too, until this is called with another."""
         key = _key(table, client)
         pin = self._pins.get(key)
         if pin is None:
@@ -68,19 +70,20 @@ class Pins:
         return pin
 
     def release(self, pin: Pin, seen: float) -> None:
-        """A flow of it is over, whose last packet was `seen` then."""
+        """Note that a flow of the pin has ended, whose last packet was `seen` then (seconds)."""
         pin.refs -= 1
         if not pin.refs:
             pin.seen = max(pin.seen, seen)
             self._idle[pin.key] = pin
 
     def in_order(self) -> list[Pin]:
-        """All of them, those without flows first, in the order of their queue."""
+        """All pins: first those without flows in the order of their queue, then the others."""
         held = [pin for pin in self._pins.values() if pin.refs]
         return [*self._idle.values(), *held]
 
     def restore(self, key: _Key, tally: Tally, seen: float, life_s: int) -> Pin | None:
-        """One of an earlier process, without flows so far; None where there is no room."""
+        """Take in a pin of an earlier process, without flows so far. None where the client has
+        one, or there are too many."""
         if key in self._pins or len(self._pins) >= self._capacity:
             return None
         pin = self._make(key, tally)
@@ -89,7 +92,7 @@ class Pins:
         return pin
 
     def refer(self, pin: Pin) -> None:
-        """A flow more belongs to it."""
+        """Note that one more flow refers to the pin."""
         if not pin.refs:
             del self._idle[pin.key]
         pin.refs += 1

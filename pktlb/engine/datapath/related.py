@@ -1,8 +1,8 @@
-"""ICMP errors about the packets of a flow: to be understood, they must quote what was sent.
+"""ICMP errors about the packets of a flow: an error must quote the packet as its receiver sent it.
 
-NAT: the quotation is translated like a packet, as much of it as there is (RFC 5508, section 4). A
-tunnel: what happened to the outer packet is told about the inner one (RFC 2003, section 4; RFC
-2473, section 8).
+NAT: as much of the quoted packet as there is gets translated back (RFC 5508, section 4). Tunnel: an
+error about the outer packet becomes one about the inner packet (RFC 2003, section 4; RFC 2473,
+section 8). Which flow an error belongs to is decided in `indirect`.
 """
 
 from typing import Final
@@ -10,7 +10,7 @@ from typing import Final
 from pktlb.engine.datapath import checksum, icmp
 from pktlb.engine.datapath.flow import Flow
 from pktlb.engine.datapath.frame import Frame
-from pktlb.engine.datapath.icmp import Problem
+from pktlb.engine.datapath.icmp import IcmpError
 from pktlb.engine.datapath.keys import FlowKey, destination, source
 from pktlb.engine.datapath.packet import (
     ADDRESSES,
@@ -24,28 +24,31 @@ from pktlb.engine.datapath.packet import (
 )
 from pktlb.engine.datapath.rewrite import MIN_IPV6_MTU, route
 from pktlb.engine.datapath.tables import NextHop
+from pktlb.engine.datapath.way import Way
 from pktlb.model import Proto
 
 _MIN_IPV4_MTU: Final = 68
 _MTU_UNKNOWN: Final = 576
-"What a router means that does not say (RFC 1191, section 5): any that every host takes."
+"The MTU that is meant by an error without one (RFC 1191, section 5): every host takes as much."
 
 
-def translate(frame: Frame, view: View, hop: NextHop, flow: Flow, becomes: FlowKey) -> None:
-    """NAT: the error gets the ends of `becomes` reversed, and what it quotes those of `becomes`."""
-    data, size = frame.data, view.size
+def translate(frame: Frame, view: View, way: Way) -> None:
+    """NAT: give the packet that the error quotes the ends of `way.becomes`, and send the error to
+    the source of those."""
+    data, size, becomes = frame.data, view.size, way.becomes
+    assert becomes is not None
     at = IP + ADDRESSES[size]
-    to_client = becomes is flow.key
-    if to_client:
-        data[at : at + size] = becomes[size : 2 * size]  # routers inside are nobody's business
+    if becomes is way.flow.key:
+        # The VIP is the source towards the client: routers behind it stay hidden.
+        data[at : at + size] = becomes[size : 2 * size]
     data[at + size : at + 2 * size] = becomes[:size]
-    _translate_quoted(data, view, flow, becomes)
+    _translate_quoted(data, view, way.flow, becomes)
     _finish(data, view)
-    route(frame, view, hop)
+    route(frame, view, way.hop)
 
 
 def _translate_quoted(data: bytearray, view: View, flow: Flow, becomes: FlowKey) -> None:
-    """The quoted packet comes from where the error goes to."""
+    """Give the quoted packet the ends of `becomes`, and correct its checksums by difference."""
     quote, size = view.quote, view.size
     assert quote is not None
     by, by_transport = flow.address_delta, flow.transport_delta
@@ -70,7 +73,7 @@ def _translate_quoted(data: bytearray, view: View, flow: Flow, becomes: FlowKey)
 
 
 def _finish(data: bytearray, view: View) -> None:
-    """Checksums of the error itself: taken anew, for much has changed."""
+    """Compute the checksums of the error itself anew."""
     at, size = IP + ADDRESSES[view.size], view.size
     icmp_at, end = view.transport, view.end
     data[icmp_at + 2 : icmp_at + 4] = b"\0\0"
@@ -84,26 +87,30 @@ def _finish(data: bytearray, view: View) -> None:
 
 
 def client_of(flow: Flow) -> tuple[bytes, bytes]:
-    """Whom the client of a flow knows, and the client."""
+    """The address that the client of a flow dialled, and the client's own."""
     return destination(flow.key).address, source(flow.key).address
 
 
 def about_inside(
     frame: Frame, view: View, hop: NextHop, vip: bytes, client: bytes
 ) -> Frame:  # fmt: skip
-    """The error for the client, about its packet that went through a tunnel."""
+    """The error for the client about its packet, made of an error about the tunnel's packet.
+
+    `frame` and `view` are the latter. "Too big" is told with what fits inside the tunnel, all else
+    as "host unreachable", in the name of `vip`.
+    """
     data, quote, at = frame.data, view.quote, view.transport
     assert quote is not None
     outer = 4 if view.proto == Proto.ICMP else 16
     kind = icmp.Kind(data[at], data[at + 1])
-    too_big = kind == Problem.TOO_BIG.kinds[outer]
+    too_big = kind == IcmpError.TOO_BIG.kinds[outer]
     mtu = 0
     if too_big:
         field = data[at + (6 if outer == 4 else 4) : at + 8]
         mtu = min(int.from_bytes(field, "big") or _MTU_UNKNOWN, 0xFFFF) - HEADER[outer]
         mtu = max(mtu, _MIN_IPV4_MTU if len(client) == 4 else MIN_IPV6_MTU)
-    problem = Problem.TOO_BIG if too_big else Problem.HOST_UNREACHABLE
-    message = icmp.error(problem, vip, client, data[quote.ip : quote.end], mtu)
+    error = IcmpError.TOO_BIG if too_big else IcmpError.HOST_UNREACHABLE
+    message = icmp.error_packet(error, vip, client, data[quote.ip : quote.end], mtu)
     return Frame(hop.port, bytearray(hop.macs) + ETHERTYPE[len(client)] + message)
 
 

@@ -1,4 +1,8 @@
-"""The end of TCP connections that are cut: whom that concerns, and the RSTs that tell both ends."""
+"""The end of TCP connections that are cut: which flows that concerns, and the RSTs for both ends.
+
+RFC 9293, section 3.10.7, says what an RST must hold, RFC 5961, section 3.2, which one a receiver
+believes.
+"""
 
 import struct
 from enum import Enum, auto
@@ -31,17 +35,19 @@ _TCP: Final = struct.Struct(">4sIIBBHHH")
 
 
 class Course(Enum):
-    """What a packet of a flow does when it comes."""
+    """What becomes of a packet of a flow that may have been killed or lost its backend."""
 
     GOES_ON = auto()
     MOVES = auto()
-    "Its flow is forgotten: another backend can take over."
+    "The flow is forgotten and the packet opens another one."
     IS_CUT = auto()
+    "The packet is dropped."
     IS_RESET = auto()
+    "Both ends are sent an RST."
 
 
 def fate(flow: Flow, tables: Tables) -> OnRemove | None:
-    """How its connection is to end, if it is: it was killed, or its backend removed."""
+    """How the flow is to end: it was killed, or its backend was removed. None: it is not."""
     if flow.killed:
         return OnRemove.RESET
     if not tables.removed:
@@ -50,17 +56,17 @@ def fate(flow: Flow, tables: Tables) -> OnRemove | None:
 
 
 def course(flow: Flow, view: View, tables: Tables) -> Course:
-    """Where a packet of a flow stands that may have such a fate."""
-    policy = fate(flow, tables)
-    if policy is None:
+    """What becomes of a packet of the flow by the flow's `fate`."""
+    on_remove = fate(flow, tables)
+    if on_remove is None:
         return Course.GOES_ON
     if flow.state is State.DATAGRAMS or (flow.any and not flow.killed):
-        moves = flow.state is State.DATAGRAMS or policy is not OnRemove.KEEP
+        moves = flow.state is State.DATAGRAMS or on_remove is not OnRemove.KEEP
         from_client = view.key == flow.key
         return Course.MOVES if moves and from_client and not view.is_later else Course.GOES_ON
-    if policy is OnRemove.KEEP:
+    if on_remove is OnRemove.KEEP:
         return Course.GOES_ON
-    if policy is OnRemove.DROP or view.is_later:
+    if on_remove is OnRemove.DROP or view.is_later:
         return Course.IS_CUT
     return Course.IS_RESET
 
@@ -68,8 +74,7 @@ def course(flow: Flow, view: View, tables: Tables) -> Course:
 def answer(frame: Frame, view: View) -> Frame:
     """The RST for a TCP packet as it arrived (RFC 9293, section 3.10.7.1).
 
-    It stands in for the one whom the packet was sent to, and goes back to the MAC that it came
-    from.
+    It is sent in the name of the packet's receiver, to the MAC that the packet came from.
     """
     data, size, at = frame.data, view.size, view.transport
     sequence, acknowledged = struct.unpack_from(">II", data, at + 4)
@@ -89,8 +94,11 @@ def answer(frame: Frame, view: View) -> Frame:
 
 
 def instead(frame: Frame, view: View) -> tuple[Frame, View]:
-    """The RST that the sender of a TCP packet might have sent instead of it. If the packet is the
-    next one that its receiver expects, so is this (RFC 5961, section 3.2)."""
+    """An RST in place of a TCP packet as it arrived, in the name of its sender, and its view.
+
+    It has the packet's sequence number: where the receiver expects that one next, it believes the
+    RST (RFC 5961, section 3.2).
+    """
     data, size, at = frame.data, view.size, view.transport
     sequence, acknowledged = struct.unpack_from(">II", data, at + 4)
     flags = RST | (view.tcp_flags & ACK)
@@ -107,7 +115,8 @@ def instead(frame: Frame, view: View) -> tuple[Frame, View]:
 def _packet(
     addresses: bytes, ports: bytes, sequence: int, acknowledged: int, flags: int
 ) -> bytearray:  # fmt: skip
-    """A segment with nothing in it that is not needed."""
+    """The IP packet of a segment without options and data. `addresses` are source and destination,
+    `ports` as well."""
     tcp = bytearray(_TCP.pack(ports, sequence, acknowledged, 0x50, flags, 0, 0, 0))
     pseudo = addresses + struct.pack(">HH", Proto.TCP, len(tcp))
     tcp[16:18] = checksum.checksum(tcp, checksum.word_sum(pseudo)).to_bytes(2, "big")

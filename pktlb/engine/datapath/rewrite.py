@@ -1,4 +1,4 @@
-"""What each mode does to a frame. Which backend, and whether it fits the link, is decided before.
+"""What each mode does to a frame. The backend is chosen, and that it fits is known, before.
 
 All modes act as a router (RFC 1812, section 5.3; RFC 8200, section 3): new MACs, one less TTL. NAT
 also replaces addresses and ports, with every checksum corrected by difference; the tunnel adds an
@@ -9,11 +9,10 @@ import struct
 from typing import Final
 
 from pktlb.engine.datapath import checksum
-from pktlb.engine.datapath.flow import Flow
 from pktlb.engine.datapath.frame import NEEDS_CHECKSUM, NO_OFFLOAD, Frame, Offload
-from pktlb.engine.datapath.keys import FlowKey
 from pktlb.engine.datapath.packet import ADDRESSES, ETHERTYPE, HEADER, IP, View
 from pktlb.engine.datapath.tables import NextHop
+from pktlb.engine.datapath.way import Way
 from pktlb.model import Proto
 
 _OUTER_IPV4: Final = struct.Struct(">BBHHHBBH4s4s")
@@ -25,7 +24,10 @@ MIN_IPV6_MTU: Final = 1280
 
 
 def route(frame: Frame, view: View, hop: NextHop, by: int = 0) -> None:
-    """What every router does; `by` is what else changes in the sum over an IPv4 header."""
+    """Do what every router does: new MACs, one less TTL, no padding behind the packet.
+
+    `by` is what else has changed in the sum over an IPv4 header (modulo 0xffff).
+    """
     data = frame.data
     frame.port = hop.port
     data[0:12] = hop.macs
@@ -38,9 +40,11 @@ def route(frame: Frame, view: View, hop: NextHop, by: int = 0) -> None:
     data[IP + 10 : IP + 12] = check.to_bytes(2, "big")
 
 
-def translate(frame: Frame, view: View, hop: NextHop, flow: Flow, becomes: FlowKey) -> None:
-    """NAT in either direction: the packet gets the ends of `becomes` reversed."""
-    data = frame.data
+def translate(frame: Frame, view: View, way: Way) -> None:
+    """NAT in either direction (RFC 3022): give the packet the ends of `way.becomes` in reversed
+    order, and correct its checksums by difference."""
+    data, flow, becomes = frame.data, way.flow, way.becomes
+    assert becomes is not None
     by, by_transport = flow.address_delta, flow.transport_delta
     if becomes is flow.key:
         by, by_transport = -by % 0xFFFF, -by_transport % 0xFFFF
@@ -61,11 +65,11 @@ def translate(frame: Frame, view: View, hop: NextHop, flow: Flow, becomes: FlowK
         else:
             check = checksum.update(check, by_transport)
         data[at : at + 2] = check.to_bytes(2, "big")
-    route(frame, view, hop, by)
+    route(frame, view, way.hop, by)
 
 
 def overhead(backend: bytes) -> int:
-    """Bytes that the tunnel to an address puts in front of a packet."""
+    """Bytes of the outer header that the tunnel to this address puts in front of a packet."""
     return HEADER[len(backend)]
 
 
@@ -73,8 +77,9 @@ def encapsulate(frame: Frame, hop: NextHop, backend: bytes, ident: int) -> None:
     """Put an outer header of the backend's family in front (RFC 2003, 2473 and 4213).
 
     The whole ToS or traffic class is copied, so congestion marks (ECN) reach the backend (RFC 6040,
-    section 4.1). DF of an outer IPv4 header is the inner one's; around IPv6 it is clear where the
-    sender may not be asked for less (RFC 4213, section 3.2.2).
+    section 4.1). DF of an outer IPv4 header is that of the inner one. Around IPv6 it is clear for
+    packets up to 1280 bytes: no smaller size may be asked of their sender (RFC 4213, section
+    3.2.2). `ident` is the identification, of which IPv4 takes the lower 16 bits.
     """
     data = frame.data
     length = len(data) - IP
@@ -99,22 +104,22 @@ def encapsulate(frame: Frame, hop: NextHop, backend: bytes, ident: int) -> None:
 
 
 def is_partial(offload: Offload, view: View) -> bool:
-    """Whether the transport checksum of this very header is still to be completed."""
+    """Whether the checksum of the transport header in `view` is a partial one."""
     return bool(offload.flags & NEEDS_CHECKSUM) and offload.checksum_start == view.transport
 
 
 def complete_checksum(frame: Frame, transport: int) -> None:
-    """Finish a partial checksum here, since the device may not be able to.
+    """Finish a partial checksum of a frame, since the device may not be able to.
 
-    It may be that of a packet inside, but lies behind the IP header, which ends at `transport`:
-    what claims to lie in front of that would be written over what was read already.
+    The IP header ends at `transport`. The checksum may be that of a packet inside; an offset in
+    front of `transport` is ignored, or the checksum would overwrite a header that was parsed.
     """
     data, offload = frame.data, frame.offload
     start = offload.checksum_start
     at = start + offload.checksum_offset
     if offload.flags & NEEDS_CHECKSUM and transport <= start and at + 2 <= len(data):
-        # The field holds the sum of the pseudo-header, so it goes into the sum as it stands;
-        # a sum of 0 is sent as 0xffff, which UDP demands and TCP takes as the same.
+        # The field holds the sum of the pseudo-header and is summed as it stands. A checksum of 0
+        # is sent as 0xffff: UDP demands that, and for TCP both mean the same.
         check = checksum.checksum(memoryview(data)[start:]) or 0xFFFF
         data[at : at + 2] = check.to_bytes(2, "big")
     frame.offload = NO_OFFLOAD

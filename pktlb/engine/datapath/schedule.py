@@ -1,6 +1,7 @@
-"""Choose the backend of a new flow: index what control has prepared, and keep count.
+"""The choice of a new flow's backend: index the slots that control has prepared, and keep count.
 
-The policy (cycles, Maglev tables) is made on the control side, see `pktlb.plan.slots`.
+Slots (weighted cycles, Maglev tables) are made by `pktlb.plan.slots`. This module does not
+know why a backend takes no new flows: `ServiceTable.backends` has only those that do.
 """
 
 from collections.abc import Callable, Container
@@ -19,6 +20,7 @@ class Chosen(NamedTuple):
     """The backend of a new flow."""
 
     backend: Endpoint
+    "As configured, or with the port dialled where none is configured."
     tally: Tally
     mode: Mode
 
@@ -33,14 +35,14 @@ class Standing:
         self.tallies: dict[Endpoint, Tally] = {}
 
     def tally(self, backend: Endpoint) -> Tally:
-        """The count of a backend; one that was never seen starts with none."""
+        """The tally of a backend; made where there is none yet."""
         if backend not in self.tallies:
             self.tallies[backend] = Tally(self._service, backend)
         return self.tallies[backend]
 
     def adapt(self, table: ServiceTable | None) -> None:
-        """The service is this from now on. Forgets backends that are not of it and have no flow
-        left, nor a client that stays with them."""
+        """Let the service be as in `table`; None: there is none. Forgets tallies of backends that
+        are not its members and have neither flows nor pins left."""
         self.members = frozenset([*table.backends, *table.members]) if table else frozenset()
         for backend, tally in list(self.tallies.items()):
             tally.thresholds = (0, 0)
@@ -54,11 +56,11 @@ class Standing:
 
 
 _Picker = Callable[[ServiceTable, Standing, bytes, bytes], int]
-"Of a service, its standing, what of the packet is hashed, and the key of the hash."
+"From a service, its standing, the bytes to hash and the key of the hash to a place in `backends`."
 
 
 def hashed(fields: HashOn, key: FlowKey, frame: Frame) -> bytes:
-    """What of a packet a scheduler hashes."""
+    """The bytes of a packet that a scheduler hashes."""
     size = (len(key) - 5) // 2
     if fields.fields is HashFields.MAC:
         return bytes(frame.data[6:12])
@@ -97,8 +99,11 @@ def _pick_of_two(table: ServiceTable, standing: Standing, data: bytes, secret: b
 
 
 def _least(delay: Callable[[int], tuple[int, int]]) -> _Picker:
-    """A picker of the least `delay`, which a number of flows gives: idle or not, then what is to be
-    divided by the weight. Full ones come last; among equals the longest not chosen, then the first.
+    """A picker of the backend with the least `delay`.
+
+    `delay` gives for a number of open flows a rank, compared first, and a load, which is divided by
+    the weight. Full backends come last. Of equals the one that was not chosen for longest is taken,
+    then the first.
     """
 
     def pick(table: ServiceTable, standing: Standing, data: bytes, secret: bytes) -> int:
@@ -106,7 +111,7 @@ def _least(delay: Callable[[int], tuple[int, int]]) -> _Picker:
         delays = [delay(tally.active) for tally in tallies]
         least = 0
         for index in range(1, len(tallies)):
-            # Compared as exact fractions: floats would tie where none is.
+            # Compared as exact fractions: rounded ones could be equal where these are not.
             (rank, load), (best_rank, best_load) = delays[index], delays[least]
             tally, best = tallies[index], tallies[least]
             mine = (tally.full, rank, load * table.weights[least], tally.turn)
@@ -130,7 +135,7 @@ _PICKERS: Final[dict[Scheduler, _Picker]] = {
 
 
 def _not_full(table: ServiceTable, standing: Standing, data: bytes, secret: bytes) -> int | None:
-    """Instead of a full one: the next that is not, from one drawn by chance on; None: all are."""
+    """The first backend that is not full, from a place drawn by chance on; None: all are full."""
     hashing = table.scheduler in HASHES
     draw = siphash(secret, data + b"\0" if hashing else standing.picks.to_bytes(8, "little"))
     count = len(table.backends)
@@ -139,20 +144,21 @@ def _not_full(table: ServiceTable, standing: Standing, data: bytes, secret: byte
 
 
 def stay(table: ServiceTable, tally: Tally) -> Chosen | None:
-    """The backend that a client stays with, or None where it takes no flows."""
+    """The backend of `tally`, which a client stays with; None where it takes no new flows."""
     if tally.backend not in table.backends:
         return None
     return Chosen(tally.backend, tally, table.mode_at(table.backends.index(tally.backend)))
 
 
 class Schedulers:
-    """The standings of all services, and the pick."""
+    """The standings of all services, and the choice by them."""
 
     def __init__(self) -> None:
         self.standings: Final[dict[ServiceKey, Standing]] = {}
 
     def pick(self, table: ServiceTable, data: bytes, secret: bytes) -> Chosen | None:
-        """The backend of a new flow, or None where none takes flows, or no more of them."""
+        """The backend of a new flow of a service, by the bytes to hash and the key of the hash.
+        None where it has no backends, or all are full."""
         if not table.backends:
             return None
         standing = self._standing(table.key)
@@ -167,14 +173,14 @@ class Schedulers:
         return Chosen(table.backends[place], tally, table.mode_at(place))
 
     def adapt(self, tables: Tables) -> None:
-        """Services and their backends are those from now on."""
+        """Let services and their backends be those of `tables`."""
         kept = {table.key: table for table in tables.all_services}
         for key in self.standings.keys() | kept.keys():
             self._standing(key).adapt(kept.get(key))
         self._forget(kept)
 
     def counts(self) -> dict[tuple[ServiceKey, Endpoint], Count]:
-        """Of each backend that belongs to its service, or has flows."""
+        """What was counted for each backend that belongs to its service or has flows."""
         return {
             (key, backend): tally.count()
             for key, standing in self.standings.items()
@@ -183,12 +189,12 @@ class Schedulers:
         }
 
     def tally(self, service: ServiceKey, backend: Endpoint) -> Tally | None:
-        """The count of a backend, where it belongs to its service."""
+        """The tally of a backend of a service, if there is one."""
         standing = self.standings.get(service)
         return standing.tallies.get(backend) if standing else None
 
     def resume(self, service: ServiceKey, picks: int) -> None:
-        """Go on from where an earlier process was."""
+        """Go on from the number of picks that an earlier process came to."""
         if service in self.standings:
             self.standings[service].picks = picks
 
@@ -196,7 +202,7 @@ class Schedulers:
         return self.standings.setdefault(key, Standing(key))
 
     def _forget(self, kept: Container[ServiceKey]) -> None:
-        """Drop services that are gone, and of which nothing is left."""
+        """Forget services that are not `kept` and have no tallies left."""
         for key, standing in list(self.standings.items()):
             if key not in kept and not standing.tallies:
                 del self.standings[key]

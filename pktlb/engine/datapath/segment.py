@@ -1,4 +1,4 @@
-"""Cut a frame that stands for many (GSO) into those many, as a network card would.
+"""Cut a frame that stands for many segments (GSO) into these, as a network card would.
 
 Each piece gets its own lengths, IPv4 identification, TCP sequence number and complete checksum;
 FIN and PSH stay on the last piece only, CWR on the first (RFC 3168, section 6.1.2).
@@ -12,11 +12,11 @@ from pktlb.engine.datapath.packet import ADDRESSES, CWR, FIN, HEADER, IP, PSH, V
 from pktlb.model import Proto
 
 LONGEST_HEAD: Final = 192
-"Bytes of the headers in front of each segment: beyond that, somebody plays with extensions."
+"Most bytes of headers in front of each segment: no honest sender has more extension headers."
 
 
 def can_segment(offload: Offload, view: View) -> bool:
-    """Whether `segments` knows this kind of frame."""
+    """Whether `segments` can cut a frame with this offload: TCP or UDP, no fragment."""
     tcp = GSO_TCP4 if view.size == 4 else GSO_TCP6
     kind = tcp if view.proto == Proto.TCP else GSO_UDP
     return (
@@ -29,7 +29,8 @@ def can_segment(offload: Offload, view: View) -> bool:
 
 
 def segments(frame: Frame, view: View) -> list[Frame]:
-    """The frames that `frame` stands for, in order; none of them has anything left to offload."""
+    """The frames that `frame` stands for, in order and with complete checksums; `can_segment` must
+    hold."""
     data = memoryview(frame.data)
     size = frame.offload.segment_size
     starts = range(view.payload, view.end, size) or range(view.payload, view.payload + 1)

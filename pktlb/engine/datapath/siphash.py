@@ -11,7 +11,7 @@ _MASK: Final = (1 << 64) - 1
 
 
 def siphash(key: bytes, data: bytes) -> int:
-    """The hash of `data` under a key of 16 bytes."""
+    """The hash of `data`, 64 bits, under a key of 16 bytes."""
     k0, k1 = struct.unpack("<QQ", key)
     state = (
         k0 ^ 0x736F6D6570736575,

@@ -1,9 +1,9 @@
-"""Source addresses and ports that stand in for the clients' (source NAT).
+"""Source addresses and ports that stand in for the clients' (source NAT, RFC 3022).
 
-The same address and port may serve several flows as long as they go to different backends, so each
-backend has a pool of its own. One that is given back waits behind `REST` others before it is used
-again, which keeps it clear of the old connection's last packets, and the pool no larger than what
-is in use at a time.
+Flows to different backends may have the same source address and port, so each backend has a pool of
+its own. An endpoint that is given back waits behind `REST` others before it is used again: by then
+the last packets of the old connection have passed. A pool needs memory only for endpoints that were
+in use once. It does not know which flow has an endpoint.
 """
 
 from collections import deque
@@ -14,19 +14,19 @@ from pktlb.engine.datapath.keys import EndpointKey
 from pktlb.model import Endpoint
 
 REST: Final = 4096
-"How many endpoints that were given back wait at least, as long as there are fresh ones."
+"As long as there are fresh endpoints, so many that were given back wait at least."
 
 
 class _Pool:
-    """What is to be had towards one backend."""
+    """The endpoints towards one backend, by number: ports first, each with all addresses."""
 
     __slots__ = ("claimed", "fresh", "returned")
 
     def __init__(self) -> None:
         self.claimed: set[int] = set()
-        "Those that an earlier process gave out."
+        "Numbers that an earlier process gave out, until `settle`."
         self.fresh = 0
-        "How many endpoints have been given out for the first time."
+        "How many endpoints have been given out at least once."
         self.returned: deque[Endpoint] = deque()
 
 
@@ -39,14 +39,15 @@ class SourcePorts:
         self.ports: Final = ports
         self._pools: dict[EndpointKey, _Pool] = {}
         self._place: dict[int, int] = {}
-        "Of each port, where it is needed."
+        "The place of each port in `ports`; filled when a claim needs it."
 
     def addresses(self, size: int) -> Sequence[bytes]:
-        """Those of one family, in order; without any clients keep their own."""
+        """The addresses of one family (`size`: 4 or 16 bytes), in order. Where there are none,
+        clients keep their own."""
         return self._addresses[size]
 
     def take(self, backend: EndpointKey) -> Endpoint | None:
-        """An endpoint that no other flow to this backend has, or None where all are taken."""
+        """An endpoint that no other flow to this backend has; None where all are taken."""
         pool = self._pools.setdefault(backend, _Pool())
         addresses = self._addresses[len(backend) - 3]
         fresh = pool.fresh < len(addresses) * len(self.ports)
@@ -57,8 +58,8 @@ class SourcePorts:
         return pool.returned.popleft() if pool.returned else None
 
     def claim(self, backend: EndpointKey, endpoint: Endpoint) -> bool:
-        """An endpoint that an earlier process has given out is taken. False where it is none of
-        the pool's. When all are known, `settle` makes the others ready to be given out."""
+        """Mark an endpoint as given out by an earlier process. False where it is none of the
+        pool's, or claimed already. `settle` ends the claims."""
         addresses = self._addresses[len(backend) - 3]
         if not self._place:
             self._place = {port: place for place, port in enumerate(self.ports)}
@@ -72,12 +73,13 @@ class SourcePorts:
         return True
 
     def disclaim(self, backend: EndpointKey, endpoint: Endpoint) -> None:
-        """The flow that claimed `endpoint` was not taken over."""
+        """Undo a claim."""
         addresses = self._addresses[len(backend) - 3]
         number = self._place[endpoint.port] * len(addresses) + addresses.index(endpoint.address)
         self._pools[backend].claimed.remove(number)
 
     def settle(self) -> None:
+        """Make the endpoints that were not claimed ready to be given out."""
         for backend, pool in self._pools.items():
             addresses = self._addresses[len(backend) - 3]
             pool.fresh = max(pool.claimed, default=-1) + 1
@@ -88,5 +90,5 @@ class SourcePorts:
             pool.claimed.clear()
 
     def give_back(self, backend: EndpointKey, endpoint: Endpoint) -> None:
-        """The flow that had `endpoint` is over."""
+        """Take an endpoint back: its flow has ended."""
         self._pools[backend].returned.append(endpoint)

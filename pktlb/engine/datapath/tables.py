@@ -1,4 +1,4 @@
-"""What control has decided, laid out for the datapath: immutable, swapped whole.
+"""What control has decided, laid out for planes: immutable, swapped whole.
 
 Nothing here is computed per packet. Control builds a new `Tables` for each change; a frame sees the
 old one or the new one, never a mixture.
@@ -15,11 +15,11 @@ from pktlb.model import WHOLE_FLOW, Endpoint, HashOn, Mode, OnRemove, Proto, Sch
 Meaning = TypeVar("Meaning")
 
 ServiceKey = NewType("ServiceKey", bytes)
-"What a service is remembered by from one set of tables to the next."
+"Address, ports and protocols of a service: the same in each set of tables."
 
 _PORTED = frozenset({Proto.TCP, Proto.UDP})
 _KERNELS = frozenset({Proto.ICMP, Proto.ICMPV6})
-"Protocols that no service takes unless it names them: the kernel answers for the VIP."
+"Protocols that no service takes unless it names them: the kernel answers them for the VIP."
 
 
 class NextHop(NamedTuple):
@@ -28,21 +28,21 @@ class NextHop(NamedTuple):
     port: int
     "Interface index."
     macs: bytes
-    "Destination and source MAC, as they stand in front of the frame."
+    "Destination and source MAC, the first 12 bytes of the frame."
     mtu: int
     "Bytes of the longest IP packet that fits the link."
     source: bytes = b""
-    "Address of this balancer on that link: source of the outer header of a tunnel."
+    "Address of this machine on that link: source of a tunnel's outer header."
 
 
 class PortInfo(NamedTuple):
-    """What the datapath must know of an interface of the balancer."""
+    """What a plane must know of an interface of this machine."""
 
     mac: bytes
     mtu: int
     addresses: Mapping[int, bytes] = {}
-    """An address of the interface by its length, 4 or 16: source of ICMP errors to whom the VIP
-    would say nothing."""
+    """An address of the interface, by its length of 4 or 16: the source of ICMP errors that cannot
+    be sent in the VIP's name."""
 
 
 class Span(NamedTuple, Generic[Meaning]):
@@ -55,18 +55,19 @@ class Span(NamedTuple, Generic[Meaning]):
     meaning: Meaning
 
     def holds(self, proto: int, port: int) -> bool:
+        """Whether the span has this port of this protocol."""
         if self.proto == 0 and proto in _KERNELS:
             return False
         return self.proto in (0, proto) and self.low <= port <= self.high
 
 
 class Ends(Generic[Meaning]):
-    """Ends of packets that mean something: single ones, and ranges; the narrowest range counts."""
+    """What ends of packets mean, by single ports and by ranges; the narrowest range counts."""
 
     def __init__(
         self, given: Iterable[tuple[Vip, Meaning]], exact: Mapping[EndpointKey, Meaning] = {}
     ) -> None:
-        """Those `given` as people write them, and those that are packed already."""
+        """The ends of each VIP in `given`, and single ports that are packed already (`exact`)."""
         self.exact: dict[EndpointKey, Meaning] = dict(exact)
         spans: dict[bytes, list[Span[Meaning]]] = {}
         for vip, meaning in given:
@@ -89,7 +90,7 @@ class Ends(Generic[Meaning]):
     __hash__ = None  # type: ignore[assignment]
 
     def find(self, end: EndpointKey) -> Meaning | None:
-        """What this end means, or None."""
+        """What this end means; None: nothing."""
         found = self.exact.get(end)
         if found is not None:
             return found
@@ -100,45 +101,49 @@ class Ends(Generic[Meaning]):
 
 
 def is_single(vip: Vip, proto: int) -> bool:
-    """Whether it is one port of a protocol that has them."""
+    """Whether `vip` is a single port of `proto`, which has ports."""
     return vip.low == vip.high and proto in _PORTED
 
 
 def service_key(vip: Vip) -> ServiceKey:
-    """Address, ports and protocols, packed."""
+    """The key of a service: address, ports and protocols, packed."""
     ports = vip.low.to_bytes(2, "big") + vip.high.to_bytes(2, "big")
     return ServiceKey(vip.address + ports + bytes(vip.protos))
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceTable:
-    """One service, with the policy of its scheduler already worked out."""
+    """One service, with the slots of its scheduler already worked out."""
 
     vip: Vip
     mode: Mode
     scheduler: Scheduler
     backends: tuple[Endpoint, ...]
-    "Those that take new flows: of positive weight, and reachable. Port 0: the one dialled."
+    "The backends that take new flows: of positive weight, and reachable. Port 0: the one dialled."
     weights: tuple[int, ...]
-    "Of the same order; all positive."
+    "Of `backends`, in the same order; all positive."
     slots: Sequence[int]
-    """Places in `backends`: the weighted cycle of `rr` and `p2c`, the Maglev table of those that
-    hash; else empty."""
+    """Places in `backends`: the weighted cycle of `rr` and `p2c`, the Maglev table of the
+    schedulers that hash; of all others empty."""
     hash_on: HashOn = WHOLE_FLOW
     one_packet: bool = False
+    "Each datagram of UDP is a flow of its own."
     pick_up: bool = False
+    "A TCP packet that belongs to a connection under way opens a flow."
     members: tuple[Endpoint, ...] = ()
-    "All backends that belong to it, those that take no new flows as well."
+    "All backends that belong to the service, with or without new flows."
     modes: tuple[Mode, ...] = ()
-    "Of `backends`, in the same order, where they are not all `mode`."
+    "Of `backends`, in the same order; empty where all have `mode`."
     thresholds: tuple[tuple[int, int], ...] = ()
-    """Of `backends`, in the same order, where there are any: with so many open flows it takes no
-    new ones, until there are fewer than so many; 0, 0: any number."""
+    """Of `backends`, in the same order: with so many open flows a backend takes no new ones,
+    until it has fewer than so many. 0, 0: it takes any number. Empty where no backend has
+    thresholds."""
     persist_s: int = 0
-    "A client stays with its backend for so long after its last flow there; 0: it does not."
+    "Seconds that a client stays with its backend after its last flow there; 0: it does not stay."
     persist4: int = 32
-    "So many bits of an IPv4 address are one client."
+    "Bits of an IPv4 address that are one client."
     persist6: int = 128
+    "Bits of an IPv6 address that are one client."
     direct: bool = False
     "Whether some of `members` answer clients themselves (DSR, tunnel)."
 
@@ -147,47 +152,48 @@ class ServiceTable:
         return service_key(self.vip)
 
     def mode_at(self, place: int) -> Mode:
-        """Of the backend with this place."""
+        """The mode of the backend with this place in `backends`."""
         return self.modes[place] if self.modes else self.mode
 
     def pool(self, backend: Endpoint) -> EndpointKey:
-        """What the source ports towards a backend are allotted by."""
+        """The key of the pool that source ports towards a backend are taken from."""
         protos = self.vip.protos
         return endpoint_key(protos[0] if len(protos) == 1 else 0, backend)
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """Everything the datapath looks things up in."""
+    """Everything that a plane looks up."""
 
     services: Ends[ServiceTable]
     replies: Ends[bool]
-    """NAT: who may send replies. The kernel is kept from these frames, so what is not ours of them
-    has to be given back to it."""
+    """NAT: the ends that replies come from. The guard keeps the kernel from packets of these ends;
+    those that are no replies have to be given back to it."""
     snat: frozenset[bytes]
-    "Addresses that stand in for the clients'; where there are any, replies go to one of them."
+    "Addresses that stand in for the clients' own. Where there are any, replies go to one of them."
     hops: Mapping[bytes, NextHop]
     "The way to each backend, by its address."
     ports: Mapping[int, PortInfo]
     "By interface index."
     hash_key: bytes
-    "16 bytes: key of the hash over client addresses. Balancers that must agree share it."
+    "16 bytes: key of the hashes that schedulers use. Balancers that must agree share it."
     own: frozenset[bytes] = frozenset()
-    "Addresses of this machine: what goes there is no reply to a client, unless it is in `snat`."
+    "Addresses of this machine: what goes to one is no reply to a client, unless it is in `snat`."
     own_ports: range = range(0)
-    "Ports of the machine's own connections: not given to clients that go out from `snat`."
+    "Ports of the machine's own connections: no client gets one of them at an address of `snat`."
     pooled: frozenset[int] = frozenset()
-    "Lengths of addresses for which there are some in `snat`."
+    "The lengths of the addresses in `snat`."
     direct: frozenset[bytes] = frozenset()
-    "VIPs whose backends answer in their name: their packets may come by as well."
+    """VIPs whose backends answer clients themselves: where we are their gateway, the answers
+    pass us."""
     any: ServiceTable | None = None
-    "The service for whatever is forwarded at all, where there is one."
+    "The service that spreads all that the machine would forward, where there is one."
     spread: frozenset[int] = frozenset()
-    "Ports whose frames are for `any`."
+    "Ports (interface indexes) whose frames are for `any`."
     appliances: frozenset[bytes] = frozenset()
-    "MACs of the backends of `any`: what comes from them has been there."
+    "MACs of the backends of `any`: what comes from one is not spread again."
     removed: Mapping[tuple[ServiceKey, Endpoint], OnRemove] = field(default_factory=dict)
-    "Backends that have flows, but no longer belong to their service."
+    "Backends that may have flows but belong to their service no more, and how the flows end."
 
     @classmethod
     def of(
@@ -198,7 +204,8 @@ class Tables:
         snat: Iterable[bytes] = (),
         **rest: object,
     ) -> Self:
-        """The tables of services and the ends that may send replies."""
+        """The tables of these services, the ends that replies come from, next hops by address, and
+        addresses for source NAT. `rest`: further fields."""
         each, stand_ins = tuple(services), frozenset(snat)
         spreading = next((service for service in each if service.vip.any), None)
         return cls(
@@ -213,17 +220,18 @@ class Tables:
         )
 
     def may_be_client(self, address: bytes) -> bool:
-        """Whether backends of NAT services send their replies there."""
+        """Whether a reply of a NAT service may go to this address."""
         pooled = len(address) in self.pooled
         return address in self.snat if pooled else address not in self.own
 
     def own_address(self, port: int, size: int) -> bytes | None:
-        """An address of ours on a port, of so many bytes."""
+        """An address of `size` bytes on the interface `port`; None where it has none."""
         info = self.ports.get(port)
         return info.addresses.get(size) if info else None
 
     def spreads(self, port: int, mac: bytes, source: bytes, destination: bytes) -> bool:
-        """Whether the kernel would forward a packet to this MAC, and that is our business."""
+        """Whether a packet to `mac` that came in at `port` is for the service `any`: the kernel
+        would forward it."""
         info = self.ports.get(port)
         return (
             self.any is not None
@@ -237,7 +245,7 @@ class Tables:
 
     @property
     def all_services(self) -> tuple[ServiceTable, ...]:
-        """Each once."""
+        """Each service once."""
         found = {table.key: table for table in self.services.exact.values()}
         for spans in self.services.spans.values():
             found.update((span.meaning.key, span.meaning) for span in spans)

@@ -1,8 +1,9 @@
 """The life of a flow: which packet, seen from which side, leads to which state.
 
-Not the endpoints' state machine (RFC 9293, section 3.3.2) but what can be told of it from the
-middle. NAT sees both directions; with DSR and tunnel the backend's packets never come by, so the
-client's FIN must count for both. Two tables; a pair that is not in them changes nothing.
+This is not the endpoints' state machine (RFC 9293, section 3.3.2) but what a machine between them
+sees of it. With NAT both directions pass us. With DSR and tunnel the backend's packets do not, so
+the client's FIN counts for both. There is a table for each; a pair of state and event that is not
+in it changes nothing.
 """
 
 from enum import IntEnum
@@ -12,7 +13,7 @@ from pktlb.engine.datapath.packet import ACK, FIN, RST, SYN
 
 
 class State(IntEnum):
-    """Where a flow stands. An IntEnum, because it indexes lists on the path of every packet."""
+    """The state of a flow. It is an IntEnum because it indexes lists for every packet."""
 
     SYN_SENT = 0
     SYN_RECEIVED = 1
@@ -23,11 +24,11 @@ class State(IntEnum):
     "The backend has closed its half."
     CLOSED = 5
     DATAGRAMS = 6
-    "UDP and other protocols: no life to follow."
+    "UDP and other protocols without connections."
 
 
 class Event(IntEnum):
-    """What a packet means for the state of its flow."""
+    """What a TCP packet means for the state of its flow."""
 
     CLIENT_SYN = 0
     CLIENT_ACK = 1
@@ -52,19 +53,19 @@ TWO_WAY: Final[dict[tuple[State, Event], State]] = {
     (State.BACKEND_FIN, Event.CLIENT_FIN): State.CLOSED,
     **_RESET,
 }
-"Transitions where both directions pass here."
+"Transitions where both directions pass us."
 
 ONE_WAY: Final[dict[tuple[State, Event], State]] = {
     (State.SYN_SENT, Event.CLIENT_ACK): State.ESTABLISHED,
     **{(state, Event.CLIENT_FIN): State.CLOSED for state in _LIVE},
     **_RESET,
 }
-"""Transitions where only the client's packets pass here. A client that closes its half and goes on
-receiving acknowledges what it receives, so its flow stays as long as it is in use."""
+"""Transitions where only the client's packets pass us. A client that has closed its half and still
+receives sends acknowledgements, and these keep its flow alive."""
 
 
 def event_of(tcp_flags: int, from_client: bool) -> Event:
-    """What a packet with these flags says. RST beats FIN beats SYN."""
+    """What a packet with these flags means: RST comes before FIN, FIN before SYN."""
     if tcp_flags & RST:
         return Event.RESET
     if tcp_flags & FIN:
@@ -75,16 +76,20 @@ def event_of(tcp_flags: int, from_client: bool) -> Event:
 
 
 def taken_up(tcp_flags: int, two_way: bool) -> State:
-    """Where a connection stands that is first seen in the middle, by a packet of its client."""
+    """The state of a connection that is first seen under way, by a packet of its client.
+
+    `two_way`: both directions pass us.
+    """
     transitions = TWO_WAY if two_way else ONE_WAY
     return transitions.get((State.ESTABLISHED, event_of(tcp_flags, True)), State.ESTABLISHED)
 
 
 def is_under_way(tcp_flags: int) -> bool:
-    """True for what only belongs to a connection that is there (RFC 9293, section 3.10.7.4)."""
+    """Whether a packet belongs to a connection that is there: ACK without SYN (RFC 9293, section
+    3.10.7.4)."""
     return tcp_flags & (SYN | ACK) == ACK
 
 
 def opens(tcp_flags: int) -> bool:
-    """True for the packet that asks for a new connection: SYN and none of ACK, RST, FIN."""
+    """Whether a packet asks for a new connection: SYN and none of ACK, RST, FIN."""
     return tcp_flags & (SYN | ACK | RST | FIN) == SYN

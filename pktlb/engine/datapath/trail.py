@@ -1,9 +1,9 @@
-"""Fragments on their way: which flow they belong to, told by the first one of their packet.
+"""Fragments on their way: the first one of a packet tells which flow the others belong to.
 
-Nothing is put together here: a fragment is sent on as soon as it is known where to. One that comes
-before the first is held. All of it is bounded, in time as well; a packet whose fragments overlap is
-refused as a whole (RFC 5722), as it could look different to a filter and to its receiver. One that
-brings nothing new is dropped alone.
+Nothing is reassembled: a fragment is sent on as soon as its way is known, and one that comes before
+the first is held until then. Packets, bytes and time are bounded. A packet whose fragments overlap
+is refused as a whole (RFC 5722): it could look different to a filter and to its receiver. A
+fragment that repeats what has come is dropped alone. Where a flow goes is not known here.
 """
 
 from collections import OrderedDict
@@ -16,43 +16,49 @@ from pktlb.engine.datapath.packet import Fragment, View
 from pktlb.model import Reason
 
 LIFETIME_S: Final = 15.0
-"Seconds from a packet's first fragment to arrive: RFC 791 (section 3.2) begins with as many."
+"""Seconds from the arrival of a packet's earliest fragment on: the first timer of RFC 791,
+section 3.2."""
 MAX_TRAILS: Final = 4096
+"Packets at a time."
 MAX_HELD_BYTES: Final = 4 << 20
+"Bytes of held fragments, each with `HELD_COST`."
 HELD_COST: Final = 512
-"What a fragment takes beside its bytes: the smallest ones fill the room, too."
+"Bytes that holding a fragment takes beside the frame itself."
 MAX_PARTS: Final = 16
-"Parts of a packet that may have come with something missing between them."
+"Parts of a packet that may have come with gaps between them."
 
 
 class Held(NamedTuple):
-    """A fragment that waits for the first one."""
+    """A fragment that waits for the first one of its packet."""
 
     frame: Frame
     view: View
 
 
 class Trail:
-    """What is known of one packet."""
+    """What is known of one packet by its fragments."""
 
     __slots__ = ("born", "end", "first", "held", "parts", "refused")
 
     def __init__(self, now: float) -> None:
         self.born = now
         self.first: FlowKey | Reason | None = None
-        "Of the first fragment: its key where it was sent on, else what became of it."
+        """The key of the first fragment where it was sent on, else the reason that the others end
+        in; None: it has not come."""
         self.held: list[Held] = []
         self.parts: list[tuple[int, int]] = []
-        "What has been seen, in order and apart from each other: first byte, and the one behind."
+        """Ranges of bytes that have come, in order and with gaps between them: first, and one
+        behind the last."""
         self.end: int | None = None
         "Length of the whole packet, once its last fragment has been seen."
         self.refused = False
 
     def note(self, fragment: Fragment) -> bool:
-        """Whether a fragment is new and fits those before it; where it overlaps, none will ever."""
+        """Whether a fragment is new and fits the others. One that overlaps makes the packet
+        refused: from then on no fragment fits."""
         start, stop = fragment.start, fragment.stop
         if self.refused or any(low <= start and stop <= high for low, high in self.parts):
-            return False  # of a refused packet, or the same again
+            return False  # a fragment of a refused packet, or one that repeats
         self.refused = self._contradicts(fragment)
         if self.refused:
             return False
@@ -70,7 +76,8 @@ class Trail:
         return not self.refused
 
     def _contradicts(self, fragment: Fragment) -> bool:
-        """It overlaps another, or lies behind the end, or ends the packet in another place."""
+        """Whether a fragment overlaps another, lies behind the end, or ends the packet
+        elsewhere."""
         start, stop = fragment.start, fragment.stop
         if any(low < stop and start < high for low, high in self.parts):
             return True
@@ -80,15 +87,15 @@ class Trail:
 
     @property
     def complete(self) -> bool:
-        """Whether all of the packet has come by."""
+        """Whether all fragments of the packet have come."""
         return self.end is not None and self.parts == [(0, self.end)]
 
 
 class Trails:
-    """All packets of which fragments are under way, the oldest first."""
+    """The trails of all packets of which fragments have come, the oldest first."""
 
     def __init__(self, on_lost: Callable[[Reason, int], None]) -> None:
-        """`on_lost` is told what has become of so many fragments that were held."""
+        """`on_lost` is called with the reason that so many held fragments ended in."""
         self._on_lost = on_lost
         self._trails: OrderedDict[bytes, Trail] = OrderedDict()
         self._held_bytes = 0
@@ -97,7 +104,8 @@ class Trails:
         return len(self._trails)
 
     def of(self, name: bytes, now: float) -> Trail:
-        """The trail of a packet; the oldest one makes way where there are too many."""
+        """The trail of a packet (`Fragment.of`), new where there is none. Where there are too many
+        the oldest one ends."""
         trail = self._trails.get(name)
         if trail is not None:
             if trail.born + LIFETIME_S > now:
@@ -118,18 +126,18 @@ class Trails:
         return True
 
     def release(self, trail: Trail) -> list[Held]:
-        """What was held, in the order in which it came; it is no longer."""
+        """Hold the fragments of a trail no longer; returns them in the order in which they came."""
         held, trail.held = trail.held, []
         self._held_bytes -= sum(len(each.frame.data) + HELD_COST for each in held)
         return held
 
     def refuse(self, trail: Trail) -> None:
-        """Nothing of this packet is sent on from now on."""
+        """Drop what is held of a refused packet."""
         if held := self.release(trail):
             self._on_lost(Reason.BAD_FRAGMENT, len(held))
 
     def end(self, name: bytes, reason: Reason) -> None:
-        """Forget a packet; what was held of it ends in `reason`."""
+        """Forget a packet; its held fragments end in `reason`."""
         if held := self.release(self._trails.pop(name)):
             self._on_lost(reason, len(held))
 

@@ -1,12 +1,12 @@
 """Classic BPF programs that say which frames a raw socket is given.
 
-The kernel runs the program on every frame of the interface, so it must be short; what it lets
-through beyond the wanted ends, the datapath leaves alone. Classic BPF and its ancillary loads:
-Linux, Documentation/networking/filter.rst.
+The kernel runs the program on every frame of the interface, so it must be short. It may let through
+more than the wanted ends: the plane decides. Classic BPF and its ancillary loads: Linux,
+Documentation/networking/filter.rst.
 
-A word is worked out first for each end of a packet: protocol and port side by side, so that a range
-of ports of a protocol is a range of numbers. Fragments, and packets with extension headers, which
-such a program cannot walk, are let through by their address alone.
+The program first works out a word for each end of a packet: protocol and port side by side, so that
+a range of ports of a protocol is a range of numbers. Such a program cannot skip extension headers:
+it compares packets with them, and fragments, by their address alone.
 """
 
 import struct
@@ -70,7 +70,7 @@ _EXTENSIONS: Final = (0, 43, 44, 60)
 
 
 class Match(NamedTuple):
-    """Ends of the packets that are wanted."""
+    """The ends of wanted packets: a VIP as source or as destination."""
 
     side: Side
     ends: Vip
@@ -92,13 +92,13 @@ Program = Sequence[Instruction]
 
 
 class _Branch(NamedTuple):
-    """A jump to a label further down; else it goes on with what follows."""
+    """A conditional jump to a label further down."""
 
     code: int
     operand: int
     label: str
     when: bool = True
-    "Whether it is taken if the comparison holds, or if not."
+    "Whether it jumps if the comparison holds; False: if it does not hold."
 
 
 _Code = list[Instruction | _Branch | str]
@@ -109,7 +109,7 @@ _ANY_WORD: Final[_Words] = [(0, _BY_ADDRESS - 1)]
 
 
 def _assemble(code: _Code) -> list[Instruction]:
-    """The program; conditions that jump too far get a long jump beside them."""
+    """The program. A condition whose label is too far away gets an unconditional jump beside it."""
     last_first: list[Instruction] = []
     behind: dict[str, int] = {}
     for item in reversed(code):
@@ -139,27 +139,28 @@ _ACCEPTED: Final = _do(_RETURN, _ACCEPT)
 _REJECTED: Final = _do(_RETURN, 0)
 
 NOTHING: Final[Program] = (_REJECTED,)
-"Lets no frame through."
+"Accepts no frame."
 
 
 def compile_filters(matches: Sequence[Match]) -> Sequence[Program]:
-    """Untagged IPv4 and IPv6 to this host with one of these ends, and errors of ICMP.
+    """Programs that accept untagged IPv4 and IPv6 to this host with one of these ends, and ICMP
+    errors: one or more, the most exact one first.
 
-    The first program compares whole ends, the next only their addresses, the last is `EVERYTHING`
-    and leaves the rest to the datapath: the kernel holds only so many instructions, and how many is
-    not known before it is asked. Those that it never holds are left out.
+    The first program compares whole ends, the next only their addresses, the last is `EVERYTHING`.
+    The kernel takes only so many instructions; how many shows when a program is attached. Programs
+    longer than it ever takes are left out.
     """
     ends = {side: frozenset(m.ends for m in matches if m.side is side) for side in Side}
     return Filters().programs(ends)
 
 
 _Groups = dict[tuple[int, Side], dict[bytes, _Words]]
-"The wanted words of each address, by its length and side."
+"The wanted words of each address, by its length and the side."
 
 
 class Filters:
-    """What `compile_filters` makes, from one set of ends to the next: only what differs is worked
-    out anew."""
+    """Makes the programs of `compile_filters` for one set of ends after the other; only what
+    differs is worked out anew."""
 
     def __init__(self) -> None:
         self._ends: dict[Side, frozenset[Vip]] = {}
@@ -169,7 +170,8 @@ class Filters:
         self._programs: Sequence[Program] = (EVERYTHING,)
 
     def programs(self, ends: Mapping[Side, frozenset[Vip]]) -> Sequence[Program]:
-        """For the ends that are wanted of each side; the same object as long as they are."""
+        """The programs for the wanted ends of each side. As long as these are equal, the same
+        object is returned."""
         if ends != self._ends:
             for side in Side:
                 self._regroup(side, self._ends.get(side, frozenset()), ends[side])
@@ -202,8 +204,8 @@ class Filters:
 
 
 def _unless_long(groups: _Groups) -> Program:
-    """The program, in the order of the addresses; empty if the kernel never holds it. Most of those
-    are recognised before they are made: an end takes two instructions at least."""
+    """The program, in the order of the addresses; empty if it is longer than the kernel ever takes.
+    That is mostly known before it is made: an end takes two instructions at least."""
     each = [words for of_side in groups.values() for words in of_side.values()]
     if 2 * sum(map(len, each)) > MAX_INSTRUCTIONS:
         return ()
@@ -212,14 +214,15 @@ def _unless_long(groups: _Groups) -> Program:
 
 
 def _words(vip: Vip) -> _Words:
-    if not vip.protos:  # all but ICMP
+    """The words of all ends of a VIP; without protocols it means all but ICMP."""
+    if not vip.protos:
         icmp, icmpv6 = Proto.ICMP << 16, Proto.ICMPV6 << 16
         return [(0, icmp - 1), (icmp + 0x10000, icmpv6 - 1), (icmpv6 + 0x10000, _BY_ADDRESS - 1)]
     return [(proto << 16 | vip.low, proto << 16 | vip.high) for proto in vip.protos]
 
 
 def _joined(words: _Words) -> _Words:
-    """The same numbers, none of them twice."""
+    """Ranges of the same numbers, in order, with gaps between them."""
     joined: _Words = []
     for low, high in sorted(words):
         if joined and low <= joined[-1][1] + 1:
@@ -256,7 +259,7 @@ _HOST_ONLY: Final = (
     _REJECTED,
     _do(_LOAD_HALF, 12),
 )
-"Frames for this host alone: promiscuous mode and switches bring others. Loads the frame's type."
+"Rejects frames to other hosts and tagged frames, then loads the frame's ethertype."
 
 EVERYTHING: Final[Program] = (
     *_HOST_ONLY,
@@ -265,12 +268,14 @@ EVERYTHING: Final[Program] = (
     _ACCEPTED,
     _REJECTED,
 )
-"Lets all untagged IPv4 and IPv6 to this host through."
+"Accepts all untagged IPv4 and IPv6 to this host."
 
 
 def _stores(load_port: int, transport: int, family: str, header: Sequence[Instruction]) -> _Code:
-    """Puts the words in their places, of the protocol that was loaded last. Frames too short for
-    ports are rejected by the load."""
+    """Code that stores the words of both ends, for the protocol that was loaded last.
+
+    A load behind the end of a frame rejects it, so frames too short for ports are rejected.
+    """
     code: _Code = [
         _do(_SHIFT_LEFT, 16),
         *(_do(_STORE, side.value) for side in Side),
@@ -300,7 +305,7 @@ def _stores(load_port: int, transport: int, family: str, header: Sequence[Instru
 
 _IPV4: Final[_Code] = [
     _do(_LOAD_HALF, IP + 6),
-    _Branch(_JUMP_ANY_BIT, 0x3FFF, "by address 4"),  # an offset, or more to come
+    _Branch(_JUMP_ANY_BIT, 0x3FFF, "by address 4"),  # an offset, or more fragments
     _do(_LOAD_BYTE, IP + 9),
     _Branch(_JUMP_EQUAL, Proto.ICMP, "not ICMP", when=False),
     _do(_LOAD_X_HEADER, IP),
@@ -327,7 +332,7 @@ _IPV6: Final[_Code] = [
 
 
 def _ends(size: int, groups: _Groups) -> _Code:
-    """Compares both ends, then rejects."""
+    """Code that accepts a packet with a wanted end and rejects all others."""
     code: _Code = []
     for side in Side:
         done = f"done {size} {side.name}"
@@ -340,10 +345,11 @@ def _ends(size: int, groups: _Groups) -> _Code:
 
 
 def _address(at: int, address: bytes, other: str, first: bool) -> _Code:
-    """Goes on where the address at an offset is this one. The last word first: it differs most."""
+    """Code that jumps to `other` unless the address at an offset is this one. It compares the last
+    word first: that differs most."""
     code: _Code = []
     for start in range(len(address) - 4, -1, -4):
-        # Of IPv4 the one that was loaded for the first comparison is still there.
+        # The only word of an IPv4 address is still loaded from the first comparison.
         if first or len(address) > 4:
             code.append(_do(_LOAD_WORD, at + start))
         word = int.from_bytes(address[start : start + 4], "big")
@@ -352,8 +358,8 @@ def _address(at: int, address: bytes, other: str, first: bool) -> _Code:
 
 
 def _described(words: _Words, place: int, done: str) -> _Code:
-    """Accepts an end with one of these words, or by its address; else the side is done with, for
-    its address is in no other group."""
+    """Code that accepts an end with one of these words, or one compared by its address alone. Else
+    it jumps to `done`: no other address of this side can be equal."""
     if words == _ANY_WORD:
         return [_ACCEPTED]
     code: _Code = [_do(_LOAD_MEMORY, place)]

@@ -1,7 +1,7 @@
 """One interface through AF_PACKET sockets: whole frames with their offload headers.
 
-Bound to all protocols, for only then it sees frames before the nftables ingress hook, where the
-guard keeps the kernel away from them. See packet(7) and, for the header that carries checksum and
+The sockets are bound to all protocols: only then they see frames before the nftables ingress hook,
+where the guard keeps frames from the kernel. See packet(7) and, for the header with checksum and
 segmentation offloads, `pktlb.engine.datapath.frame`.
 """
 
@@ -30,9 +30,9 @@ _SO_ATTACH_FILTER: Final = 26
 _SO_SNDBUFFORCE: Final = 32
 _SO_RCVBUFFORCE: Final = 33
 _REQUEST_LENGTH: Final = 16
-"Of `struct tpacket_req`; all zeros: no ring."
+"Bytes of `struct tpacket_req`; all zeros: no ring."
 _BUFFER: Final = 8 << 20
-"Bytes queued by the kernel either way; a 64 KiB frame counts with what it occupies."
+"Bytes that the kernel queues in each direction; a frame counts with the memory it occupies."
 _LONGEST: Final = VNET_LENGTH + 14 + 4 + 40 + 65535
 
 
@@ -43,18 +43,19 @@ class _FilterProgram(ctypes.Structure):
 
 
 class Inherited(NamedTuple):
-    """What another process has left of a port."""
+    """The sockets and rings that another process has left of a port."""
 
     sockets: Sequence[int]
     "File descriptors, one for each worker."
     rings: Sequence[int]
     "See `Port.rings`."
     mtu: int
-    "Of the link when the rings were made."
+    "MTU of the link when the rings were made."
 
 
 class Port:
-    """Frames in from and out to one interface. Errors on the way are counted, never raised."""
+    """Receives frames from one interface and sends frames to it. Errors of both are counted, never
+    raised."""
 
     def __init__(
         self,
@@ -65,11 +66,13 @@ class Port:
         workers: int = 1,
         inherited: "Inherited | None" = None,
     ) -> None:
-        """Open on interface `index`, with the first of the filters that the kernel takes.
+        """Open the interface `index`, with the first of the filters (`programs`) that the kernel
+        takes.
 
-        A socket a worker: the kernel spreads the frames over them, those of one direction of a
-        flow always to the same one. Those that another process has left are gone on with, and
-        what waits in them. `KernelError` where the kernel refuses.
+        There is one socket for each worker. The kernel spreads the frames over them; frames of one
+        direction of a flow always go to the same socket. Sockets `inherited` from another process
+        are used instead of new ones, with the frames that wait in them. Raises `KernelError` where
+        the kernel refuses.
         """
         self.index: Final = index
         self.name = name
@@ -81,7 +84,7 @@ class Port:
         self.sockets: Final[list[socket.socket]] = []
         "One for each worker."
         self.rings = [0] * workers
-        "Where each worker that is not at work has left its ring; 0: it has none."
+        "The address of the ring that each worker left when it ended; 0: there is none."
         try:
             if inherited:
                 self.sockets.extend(socket.socket(fileno=fd) for fd in inherited.sockets)
@@ -102,11 +105,12 @@ class Port:
                 group = _join(self.sockets[-1], group)
 
     def attach(self, programs: Sequence[Program]) -> None:
-        """From the next frame on, this filter: the first one that the kernel takes."""
+        """Use the first of these filters that the kernel takes, from the next frame on."""
         for raw in self.sockets:
             _attach_first(raw, programs)
 
     def fileno(self) -> int:
+        """The file descriptor of the first worker's socket."""
         return self._socket.fileno()
 
     def close(self) -> None:
@@ -114,17 +118,19 @@ class Port:
             raw.close()
 
     def forget_rings(self) -> None:
-        """Have the next workers make new ones: nobody knows where the last ones have left them."""
+        """Free the rings of workers that left no address of them; the next workers make new
+        ones."""
         for raw in self.sockets:
             raw.setsockopt(_SOL_PACKET, _PACKET_RX_RING, bytes(_REQUEST_LENGTH))
         self.rings = [0] * len(self.sockets)
 
     def is_bound(self) -> bool:
-        """False from the moment that the interface is deleted, also if it is made anew."""
+        """Whether the interface is still the one that was opened: False once that was deleted, even
+        if another has its name."""
         return bool(self._socket.getsockname()[0])
 
     def receive(self, most: int) -> Iterator[Frame]:
-        """Up to `most` frames that have arrived; never waits."""
+        """The next frames that have arrived, `most` at most; never waits."""
         receive, buffer, view = self._socket.recv_into, self._buffer, memoryview(self._buffer)
         for _ in range(most):
             try:
@@ -132,8 +138,8 @@ class Port:
             except BlockingIOError:
                 return
             except OSError as error:
-                # EINVAL: a frame whose offloads the header cannot express; it is gone, others
-                # follow. ENETDOWN: the interface went down; it may come back.
+                # EINVAL: a frame whose offloads the header cannot express is lost; others follow.
+                # ENETDOWN: the interface went down; it may come back.
                 self.errors[f"receive {_name(error)}"] += 1
                 continue
             if size < VNET_LENGTH:
@@ -143,7 +149,7 @@ class Port:
             yield Frame(self.index, bytearray(view[VNET_LENGTH:size]), offload)
 
     def send(self, frame: Frame) -> bool:
-        """Put a frame on the wire; False where the kernel would not take it."""
+        """Put a frame on the wire; False where the kernel did not take it."""
         try:
             self._socket.sendmsg((frame.offload.pack(), frame.data))
         except OSError as error:
@@ -152,7 +158,8 @@ class Port:
         return True
 
     def dropped(self) -> list[int]:
-        """Frames that each socket lost since the last call: they were not fetched in time."""
+        """How many frames each socket lost since the last call, because they were not fetched in
+        time."""
         counts = [raw.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8) for raw in self.sockets]
         return [int.from_bytes(count[4:8], "little") for count in counts]
 
@@ -162,7 +169,8 @@ def _name(error: OSError) -> str:
 
 
 def _open(index: int) -> socket.socket:
-    """A bound socket that lets nothing through until all who share the frames are there."""
+    """A bound socket whose filter accepts nothing yet: all sockets that share the frames must be
+    open before one of them gets any."""
     raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
     try:
         _attach(raw, NOTHING)
@@ -178,21 +186,23 @@ def _open(index: int) -> socket.socket:
 
 
 def _join(raw: socket.socket, group: int) -> int:
-    """Share the frames with the others of a group, or found one; returns the group's number."""
+    """Let a socket share frames with the others of a group (0: a new one); returns the group's
+    number."""
     unique = 0 if group else _FANOUT_UNIQUE_ID
     for flags in (_FANOUT_HASH | _FANOUT_IGNORE_OUTGOING, _FANOUT_HASH):
         try:
             raw.setsockopt(_SOL_PACKET, _PACKET_FANOUT, group | (flags | unique) << 16)
             break
         except OSError as error:
-            # The flag is younger than some kernels; the filter keeps these frames away, too.
+            # Some kernels do not know the flag; the filter rejects outgoing frames as well.
             if error.errno != errno.EINVAL or flags == _FANOUT_HASH:
                 raise
     return group or raw.getsockopt(_SOL_PACKET, _PACKET_FANOUT) & 0xFFFF
 
 
 def _attach_first(raw: socket.socket, programs: Sequence[Program]) -> None:
-    """A long filter may be more than net.core.optmem_max allows; the next one is shorter."""
+    """Attach the first program that the kernel takes: it refuses one longer than
+    net.core.optmem_max allows, and the next one is shorter."""
     for program in programs[:-1]:
         try:
             return _attach(raw, program)

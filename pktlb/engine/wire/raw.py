@@ -1,7 +1,7 @@
 """A raw IP socket: payloads of one protocol for this machine, reassembled by the kernel.
 
-As long as it is open, the kernel does not answer that protocol with "protocol unreachable".
-See raw(7) and ipv6(7); over IPv4 the header comes along and is taken off here.
+As long as it is open, the kernel does not answer that protocol with "protocol unreachable". See
+raw(7) and ipv6(7). Over IPv4 the kernel hands over the header as well; it is taken off here.
 """
 
 import socket
@@ -18,10 +18,11 @@ _LONGEST: Final = 65535
 
 
 class RawSocket:
-    """Payloads in; errors are counted, never raised."""
+    """Receives payloads. Errors of receiving are counted, never raised."""
 
     def __init__(self, size: int, proto: int) -> None:
-        """Of packets to addresses of `size` bytes, 4 or 16, of protocol `proto`."""
+        """Open for packets of protocol `proto` to addresses of `size` bytes, 4 or 16. Raises
+        `KernelError` where the kernel refuses."""
         self.proto: Final = proto
         self.errors: Counter[str] = Counter()
         self._with_header = size == 4
@@ -40,7 +41,7 @@ class RawSocket:
         self._socket.close()
 
     def receive(self, most: int) -> Iterator[bytes]:
-        """What is behind the IP header of up to `most` packets that have arrived; never waits."""
+        """The payloads of the next packets that have arrived, `most` at most; never waits."""
         for _ in range(most):
             try:
                 data = self._socket.recv(_LONGEST)

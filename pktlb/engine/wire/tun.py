@@ -1,6 +1,6 @@
-"""A TUN device of pktlb's own: what is written to it, the kernel receives like any IP packet.
+"""A TUN device of pktlb's own: the kernel receives what is written to it like any IP packet.
 
-The device goes with the file that holds it, also when the process is killed. See Linux,
+The kernel deletes the device when its file is closed, even if the process was killed. See Linux,
 Documentation/networking/tuntap.rst.
 """
 
@@ -22,11 +22,11 @@ _ETHERNET: Final = 14
 
 
 class Tun:
-    """Packets into the kernel, through a device that must be brought up by who opens it."""
+    """Gives packets to the kernel, through a device that its opener must bring up."""
 
     def __init__(self, name: str, inherited: int | None = None) -> None:
-        """Create the device `name`, or go on with one that another process has left;
-        `KernelError` where the kernel refuses."""
+        """Create the device `name`, or use the open file that another process has left of it.
+        Raises `KernelError` where the kernel refuses."""
         self.name: Final = name
         self.errors: Counter[str] = Counter()
         if inherited is not None and _has_device(inherited):
@@ -50,7 +50,8 @@ class Tun:
             os.close(self._file)
 
     def give_back(self, frame: Frame) -> bool:
-        """Hand an Ethernet frame's packet to the kernel, with what is still to be done to it."""
+        """Give the kernel the IP packet of an Ethernet frame, with the frame's offloads. False
+        where it did not take it."""
         offload = frame.offload
         if offload.flags & NEEDS_CHECKSUM:
             offload = offload._replace(checksum_start=offload.checksum_start - _ETHERNET)
@@ -59,7 +60,8 @@ class Tun:
         return self.write(memoryview(frame.data)[_ETHERNET:], offload)
 
     def write(self, packet: memoryview | bytes, offload: Offload) -> bool:
-        """Hand an IP packet to the kernel; offsets in `offload` count from its first byte."""
+        """Give the kernel an IP packet; offsets in `offload` count from its first byte. False where
+        it did not take it."""
         try:
             os.writev(self._file, (offload.pack(), packet))
         except OSError as error:

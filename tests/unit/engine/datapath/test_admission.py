@@ -1,4 +1,4 @@
-"""What is let in and what is not: not ours, not open, no room, no backend, no TTL."""
+"""Packets that open no flow: not ours, not open, no room, no backend, no TTL."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -42,7 +42,7 @@ def nat(world: World, **rest: Any) -> Tables:
 
 
 def idle(world: World) -> Tables:
-    """Services that nobody serves."""
+    """Services without backends that take flows."""
     dns = service(Mode.NAT, {}, at=world.vip(53), proto=Proto.UDP)
     return tables(service(Mode.NAT, {"a": 0}, at=world.vip()), dns)
 
@@ -116,13 +116,11 @@ def held_back(world: World) -> Iterator[Case]:
     given, client, vip = nat(world), world.client(), world.vip()
     there, pool = world.backend(), POOL[world.family]
     who = stranger(world)
-    yield Case(
-        "a TCP packet in the middle of nothing", given, tcp(client, vip, "A"), Reason.NOT_OPEN
-    )
+    yield Case("a TCP packet of no connection", given, tcp(client, vip, "A"), Reason.NOT_OPEN)
     yield Case("a SYN+ACK to a service", given, tcp(client, vip, "SA"), Reason.NOT_OPEN)
     yield Case("a RST to a service", given, tcp(client, vip, "R"), Reason.NOT_OPEN)
     yield Case(
-        "a long frame in the middle of nothing",
+        "a long frame of no connection",
         given,
         gso(tcp(client, vip, "A", bytes(9000)), 1000),
         Reason.NOT_OPEN,
@@ -157,7 +155,7 @@ def full(world: World) -> Iterator[Case]:
 
 
 def answered(world: World) -> Iterator[Case]:
-    """By an error from the VIP."""
+    """Packets that are answered by an error from the VIP."""
     given, client, vip, dns = idle(world), world.client(), world.vip(), world.vip(53)
     syn, long = tcp(client, vip, "S"), udp(client, dns, bytes(1390))
     half = partial(syn)
@@ -217,22 +215,24 @@ def answered(world: World) -> Iterator[Case]:
 
 
 @pytest.mark.parametrize("case", [*STRANGE, *both(passed)], ids=str)
-def test_the_kernel_has_already_got(case: Case, engine: MakePlane) -> None:
+def test_a_frame_that_is_not_ours_stays_with_the_kernel(case: Case, engine: MakePlane) -> None:
     case.check(engine)
 
 
 @pytest.mark.parametrize("case", both(held_back))
-def test_the_kernel_is_given(case: Case, engine: MakePlane) -> None:
+def test_a_frame_that_was_kept_from_the_kernel_is_given_back_to_it(
+    case: Case, engine: MakePlane
+) -> None:
     replace(case, expect=[case.given]).check(engine)
 
 
 @pytest.mark.parametrize("case", both(full))
-def test_nobody_gets(case: Case, engine: MakePlane) -> None:
+def test_a_full_table_drops_the_packet_of_a_new_flow(case: Case, engine: MakePlane) -> None:
     case.check(engine)
 
 
 @pytest.mark.parametrize("case", both(answered))
-def test_the_sender_hears_of(case: Case, engine: MakePlane) -> None:
+def test_the_sender_gets_an_icmp_error(case: Case, engine: MakePlane) -> None:
     case.check(engine)
 
 
@@ -266,7 +266,7 @@ def test_no_error_is_sent_about_a_frame_that_went_to_many(
 
 
 @each_world
-def test_the_quotation_ends_at_what_every_host_takes(engine: MakePlane, world: World) -> None:
+def test_an_error_is_no_longer_than_every_host_takes(engine: MakePlane, world: World) -> None:
     gateway = Gateway(engine, idle(world))
     most, head = {4: 576, 6: 1280}[world.family], world.size + 8
     for more in (-1, 0, 1):
@@ -275,7 +275,7 @@ def test_the_quotation_ends_at_what_every_host_takes(engine: MakePlane, world: W
         assert len(sent.data) - 14 == most + min(0, more)
 
 
-def test_neither_answers_nor_refusals_leave_a_flow(engine: MakePlane) -> None:
+def test_a_packet_that_is_answered_or_refused_opens_no_flow(engine: MakePlane) -> None:
     gateway = Gateway(engine, IDLE)
     for packet in [SYN, tcp(client(), vip(), "A"), tcp(client(), vip(), "S", ttl=1)]:
         gateway.receive(packet)
@@ -299,7 +299,7 @@ def test_datagrams_keep_their_flow_for_a_time_of_their_own(engine: MakePlane) ->
     assert gateway.reason(query, 3 * TIMEOUTS.udp - 0.5) is Reason.OPENED
 
 
-def test_a_full_table_makes_room_by_forgetting_what_has_expired(engine: MakePlane) -> None:
+def test_a_full_table_forgets_expired_flows_to_make_room(engine: MakePlane) -> None:
     gateway = Gateway(engine, NAT, max_flows=2)
     gateway.receive(tcp(client(1), vip(), "S"), now=0.0)
     gateway.receive(tcp(client(2), vip(), "S"), now=5.0)
@@ -322,7 +322,7 @@ def test_a_flow_in_use_is_never_lost_to_a_flood(engine: MakePlane) -> None:
     assert gateway.plane.counts[Reason.OPENED] > 50
 
 
-def test_a_refused_flow_may_come_back_when_there_is_room(engine: MakePlane) -> None:
+def test_a_refused_client_opens_a_flow_when_there_is_room_again(engine: MakePlane) -> None:
     gateway = Gateway(engine, NAT, max_flows=1)
     gateway.receive(SYN, now=0.0)
     again = tcp(client(4001), vip(), "S")
@@ -331,7 +331,7 @@ def test_a_refused_flow_may_come_back_when_there_is_room(engine: MakePlane) -> N
     assert gateway.reason(again, now=TIMEOUTS.syn) is Reason.OPENED
 
 
-def test_a_full_table_refuses_before_it_looks_for_a_backend(engine: MakePlane) -> None:
+def test_a_full_table_refuses_a_flow_before_a_backend_is_chosen(engine: MakePlane) -> None:
     both = tables(service(Mode.NAT), service(Mode.NAT, {}, at=vip(81), scheduler=Scheduler.LC))
     gateway = Gateway(engine, both, max_flows=1)
     gateway.receive(SYN)

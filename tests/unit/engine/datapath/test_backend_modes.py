@@ -17,7 +17,7 @@ def mixed(world: World, mode: Mode = Mode.NAT) -> Tables:
 
 
 @each_world
-def test_each_flow_is_sent_as_its_backend_wants_it(engine: MakePlane, world: World) -> None:
+def test_each_flow_is_sent_in_the_mode_of_its_backend(engine: MakePlane, world: World) -> None:
     gateway = Gateway(engine, mixed(world))
     vip = world.vip()
     for port, name in enumerate("abc", 4000):
@@ -36,7 +36,7 @@ def test_each_flow_is_sent_as_its_backend_wants_it(engine: MakePlane, world: Wor
 
 
 @each_world
-def test_the_way_back_is_that_of_the_flow(engine: MakePlane, world: World) -> None:
+def test_a_reply_is_treated_in_the_mode_of_its_flow(engine: MakePlane, world: World) -> None:
     gateway = Gateway(engine, mixed(world))
     vip = world.vip()
     for port in (4000, 4001, 4002):
@@ -51,7 +51,7 @@ def test_the_way_back_is_that_of_the_flow(engine: MakePlane, world: World) -> No
     gateway.expect(stray, Reason.NO_FLOW, stray)
 
 
-def test_a_tunnel_goes_to_the_other_family_beside_nat(engine: MakePlane) -> None:
+def test_a_service_has_a_tunnel_to_the_other_family_beside_nat(engine: MakePlane) -> None:
     table = service(Mode.NAT, {"a": 1, "b": 1}, modes={"b": Mode.TUNNEL})
     gateway = Gateway(engine, tables(table))
     gateway.sends(tcp(V4.client(1), V4.vip(), "S"))
@@ -59,7 +59,7 @@ def test_a_tunnel_goes_to_the_other_family_beside_nat(engine: MakePlane) -> None
 
 
 @pytest.mark.parametrize(("mode", "closed"), [(Mode.NAT, False), (Mode.DSR, True)])
-def test_a_client_s_fin_ends_the_flows_of_those_who_answer_themselves(
+def test_a_client_s_fin_closes_the_flow_where_the_backend_answers_itself(
     engine: MakePlane, mode: Mode, closed: bool
 ) -> None:
     gateway = Gateway(engine, tables(service(Mode.TUNNEL, modes={"a": mode})))
@@ -69,7 +69,7 @@ def test_a_client_s_fin_ends_the_flows_of_those_who_answer_themselves(
     assert (count.active, count.inactive) == ((0, 1) if closed else (1, 0))
 
 
-def test_a_mode_that_changes_is_for_new_flows(engine: MakePlane) -> None:
+def test_a_changed_mode_applies_to_new_flows(engine: MakePlane) -> None:
     gateway = Gateway(engine, tables(service(Mode.NAT, modes={"a": Mode.DSR})))
     gateway.sends(tcp(V4.client(1), V4.vip(), "S"))
     gateway.plane.swap(tables(service(Mode.NAT)))

@@ -1,4 +1,4 @@
-"""The arithmetic of checksums at its corners; what it is for is tested with whole packets."""
+"""The arithmetic of checksums at its corners; its uses are tested with whole packets."""
 
 import pytest
 
@@ -29,11 +29,11 @@ SUMS = [(b"", 0), (b"\0\0", 0), (b"\xff\xff", 0xFFFF), (b"\xff\xff\xff\xff", 0xF
 
 
 @pytest.mark.parametrize(("data", "total"), SUMS)
-def test_a_sum_of_something_is_never_nothing(data: bytes, total: int) -> None:
+def test_the_sum_of_data_other_than_zeros_is_never_zero(data: bytes, total: int) -> None:
     assert checksum.word_sum(data) == total
 
 
-def test_a_checksum_goes_on_from_a_sum_begun_elsewhere() -> None:
+def test_a_checksum_continues_a_sum_over_other_data() -> None:
     assert checksum.checksum(b"\x00\x02", 0xFFFF) == slow_checksum(b"\xff\xff\x00\x02")
     assert checksum.checksum(b"\xff\xff", 0xFFFF) == 0
 
@@ -52,7 +52,7 @@ UPDATES = [
 
 
 @pytest.mark.parametrize(("check", "by", "updated"), UPDATES)
-def test_updates_at_the_ends_of_the_range(check: int, by: int, updated: int) -> None:
+def test_an_update_is_right_at_both_ends_of_the_range(check: int, by: int, updated: int) -> None:
     assert checksum.update(check, by) == updated
 
 
@@ -63,7 +63,7 @@ def test_a_partial_checksum_adds_and_carries_around() -> None:
 
 
 @pytest.mark.parametrize("by", [0, 1, 0x8000, 0xFFFE])
-def test_a_datagram_that_was_not_summed_is_not_summed_by_an_update(by: int) -> None:
+def test_an_update_leaves_a_datagram_without_checksum_as_it_is(by: int) -> None:
     assert checksum.update_udp(0, by) == 0
 
 

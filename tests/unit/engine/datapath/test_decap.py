@@ -1,4 +1,4 @@
-"""What is let out of a tunnel, and with which checksum still to be done."""
+"""Unwrapping: the inner packets that are let out, and their offloads."""
 
 import pytest
 from hypothesis import given
@@ -55,9 +55,7 @@ def test_a_checksum_that_covers_only_the_pseudo_header_is_passed_on_as_partial(
 
 
 @pytest.mark.parametrize(("proto", "at"), [(4, 36), (41, 56)])
-def test_a_checksum_that_is_simply_wrong_is_left_for_the_kernel_to_find(
-    proto: int, at: int
-) -> None:
+def test_a_wrong_checksum_is_left_to_the_kernel(proto: int, at: int) -> None:
     packet = bytearray(bytes(PROTOS[proto]))
     packet[at] ^= 0x55
     assert unwrap(bytes(packet), proto, VIPS) == (Reason.UNWRAPPED, bytes(packet), NO_OFFLOAD)
@@ -110,7 +108,7 @@ REFUSED = [
 @pytest.mark.parametrize(
     ("proto", "data", "reason"), [r[1:] for r in REFUSED], ids=[r[0] for r in REFUSED]
 )
-def test_what_is_refused_has_its_reason(proto: int, data: bytes, reason: Reason) -> None:
+def test_a_refused_packet_has_its_reason(proto: int, data: bytes, reason: Reason) -> None:
     assert unwrap(data, proto, VIPS) == (reason, None, NO_OFFLOAD)
 
 
@@ -120,7 +118,7 @@ def test_random_bytes_never_raise(data: bytes, proto: int) -> None:
 
 
 @given(st.sampled_from([4, 41]), st.binary(max_size=60), st.integers(0, 255), st.integers(0, 255))
-def test_nor_do_spoilt_packets(proto: int, tail: bytes, at: int, value: int) -> None:
+def test_spoilt_packets_never_raise(proto: int, tail: bytes, at: int, value: int) -> None:
     data = bytearray(bytes(PROTOS[proto]) + tail)
     data[at % len(data)] = value
     reason, packet, offload = unwrap(bytes(data), proto, VIPS)

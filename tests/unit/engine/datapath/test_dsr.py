@@ -145,11 +145,11 @@ MORE = [
 
 
 @pytest.mark.parametrize("case", [*both(cases), *MORE], ids=str)
-def test_dsr(case: Case, engine: MakePlane) -> None:
+def test_a_frame_in_mode_dsr(case: Case, engine: MakePlane) -> None:
     case.check(engine)
 
 
-def test_a_pool_of_source_addresses_is_none_of_dsrs_business(engine: MakePlane) -> None:
+def test_dsr_ignores_the_pool_of_source_addresses(engine: MakePlane) -> None:
     given = tables(service(Mode.DSR), service(Mode.NAT, at=vip(81)), snat=["10.0.2.9"])
     gateway = Gateway(engine, given, source_ports=[5000])
     syn = tcp(client(), vip(), "S")

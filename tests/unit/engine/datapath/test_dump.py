@@ -1,4 +1,4 @@
-"""What one engine remembers, the next one goes on with: the same engine, or the other one."""
+"""A dump of one plane, loaded by the next: of the same engine, or of the other."""
 
 import json
 from dataclasses import replace
@@ -46,7 +46,7 @@ def packets(kind: str, world: World, first: int, count: int, flags: str) -> list
 
 
 def busy(engine: MakePlane, kind: str, world: World) -> Gateway:
-    """An engine in the middle of its work: flows in several states, some of them over."""
+    """A plane with flows in several states, some of them expired."""
     gateway = Gateway(engine, laid_out(kind, world), max_flows=64)
     for number, packet in enumerate(packets(kind, world, 0, 12, "S")):
         gateway.receive(packet, number / 10)
@@ -58,7 +58,7 @@ def busy(engine: MakePlane, kind: str, world: World) -> Gateway:
 
 
 def inside(frame: Frame, kind: str) -> Frame:
-    """But for the outer header of a tunnel, whose packets the next one numbers anew."""
+    """All but the outer header of a tunnel: the next plane begins with another identification."""
     outer = 14 + 20 if frame.data[14] >> 4 == 4 else 14 + 40
     return Frame(frame.port, frame.data[outer:]) if kind == "tunnel" else frame
 
@@ -75,7 +75,7 @@ def next_one(engine: MakePlane, before: Gateway, kind: str, world: World) -> Gat
 @each_world
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("other", ENGINES)
-def test_the_next_engine_does_as_this_one_would_have_done(
+def test_the_next_plane_decides_as_this_one_would_have(
     engine: MakePlane, other: str, kind: str, world: World
 ) -> None:
     before = busy(engine, kind, world)
@@ -101,8 +101,10 @@ def test_the_next_engine_does_as_this_one_would_have_done(
 
 
 @each_world
-def test_endpoints_in_use_are_not_given_out_again(engine: MakePlane, world: World) -> None:
-    """Even where the next process gives them out in another order."""
+def test_source_endpoints_in_use_are_not_given_out_by_the_next_plane(
+    engine: MakePlane, world: World
+) -> None:
+    """The next process may give them out in another order."""
     before = busy(engine, "snat", world)
     ports = list(range(1024, 1024 + 40))
     few = Gateway(engine, laid_out("snat", world), max_flows=64, source_ports=ports)
@@ -119,8 +121,8 @@ def test_endpoints_in_use_are_not_given_out_again(engine: MakePlane, world: Worl
 
 
 @pytest.mark.parametrize("count", [0, 12, 1 << 40])
-def test_the_order_of_ports_may_come_before_the_rest(engine: MakePlane, count: int) -> None:
-    """So the next one can lay out its tables, and expect so many flows, before it gets them."""
+def test_the_order_of_source_ports_may_be_handed_over_first(engine: MakePlane, count: int) -> None:
+    """So the next plane can prepare for the flows before it gets them."""
     before = busy(engine, "nat", V4)
     first, rest = before.plane.dump(NOW), before.plane.dump(NOW, with_ports=False)
     assert unpack(first).ports
@@ -131,7 +133,7 @@ def test_the_order_of_ports_may_come_before_the_rest(engine: MakePlane, count: i
     assert after.plane.load(rest, NOW) == len(before.plane.flows)
 
 
-def test_a_service_that_is_gone_still_has_its_flows(engine: MakePlane) -> None:
+def test_flows_of_a_service_that_is_gone_are_handed_over(engine: MakePlane) -> None:
     before = busy(engine, "nat", V4)
     other = service(Mode.NAT, {"c": 1}, at=V4.vip(81))
     after = Gateway(engine, tables(other), max_flows=64)
@@ -141,15 +143,15 @@ def test_a_service_that_is_gone_still_has_its_flows(engine: MakePlane) -> None:
 
 
 @pytest.mark.parametrize("other", ENGINES)
-def test_a_service_without_backends_goes_on_where_it_was(engine: MakePlane, other: str) -> None:
-    """How often it has picked is its own, not that of a backend, nor of a flow."""
-    nobody, both = tables(service(Mode.NAT, {})), tables(service(Mode.NAT, {"a": 1, "b": 1}))
+def test_a_service_without_backends_continues_its_round(engine: MakePlane, other: str) -> None:
+    """The number of its picks belongs to the service, to no backend and no flow."""
+    idle, both = tables(service(Mode.NAT, {})), tables(service(Mode.NAT, {"a": 1, "b": 1}))
     before = Gateway(engine, both)
     before.receive(tcp(V4.client(4000), V4.vip(), "S"), 0.0)
     before.plane.expire(1000.0, 64)
-    before.plane.swap(nobody)
+    before.plane.swap(idle)
     assert not before.plane.tallies()
-    after = Gateway(ENGINES[other], nobody)
+    after = Gateway(ENGINES[other], idle)
     assert after.plane.load(before.plane.dump(1000.0), 1000.0) == 0
     after.goes_on(before)
     after.plane.swap(both)
@@ -157,7 +159,7 @@ def test_a_service_without_backends_goes_on_where_it_was(engine: MakePlane, othe
     assert [flow.backend.address for flow in after.plane.flows] == [packed(V4.backends["b"])]
 
 
-def test_the_idlest_are_left_out_where_there_is_less_room(engine: MakePlane) -> None:
+def test_the_idlest_flows_are_left_out_where_there_is_less_room(engine: MakePlane) -> None:
     before = busy(engine, "nat", V4)
     after = Gateway(engine, laid_out("nat", V4), max_flows=4)
     kept = after.plane.load(before.plane.dump(NOW), NOW)
@@ -167,7 +169,7 @@ def test_the_idlest_are_left_out_where_there_is_less_room(engine: MakePlane) -> 
     assert all(seen <= oldest + 0.01 for seen in left_out)
 
 
-def test_a_later_version_may_say_more_and_an_earlier_one_less(engine: MakePlane) -> None:
+def test_a_dump_of_another_version_may_have_more_or_fewer_fields(engine: MakePlane) -> None:
     before = busy(engine, "nat", V4)
     data = before.plane.dump(NOW)
     line, _, records = data.partition(b"\n")
@@ -197,15 +199,15 @@ def test_a_later_version_may_say_more_and_an_earlier_one_less(engine: MakePlane)
     "data",
     [b"", b"\n", b"{}\n", b"[]\n", b'{"format": 2}\n', b"\xff\xfe\n", b"[" * 100_000 + b"\n"],
 )
-def test_what_is_no_memory_is_refused_whole(engine: MakePlane, data: bytes) -> None:
+def test_bytes_that_are_no_dump_are_refused_as_a_whole(engine: MakePlane, data: bytes) -> None:
     gateway = Gateway(engine, laid_out("nat", V4))
     with pytest.raises(StateError):
         gateway.plane.load(data, NOW)
     assert not len(gateway.plane.flows)
 
 
-def test_records_that_cannot_be_flows_are_left_out(engine: MakePlane) -> None:
-    """Whatever is in them: nothing crashes, and the rest works."""
+def test_records_that_cannot_be_flows_are_skipped(engine: MakePlane) -> None:
+    """Random bytes in a record do not crash, and the other records are loaded."""
     before = busy(engine, "nat", V4)
     data = before.plane.dump(NOW)
     line, _, records = data.partition(b"\n")

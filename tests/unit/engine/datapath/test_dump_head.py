@@ -1,4 +1,4 @@
-"""The first line of what is handed over may say anything: it is refused, or both engines agree."""
+"""The first line of a dump with any value: it is refused, or both planes read it alike."""
 
 import json
 from collections.abc import Iterator
@@ -15,11 +15,11 @@ from tests.support.packets import V4
 from tests.unit.engine.datapath.test_dump import NOW, busy, laid_out, packets
 
 STORED = Path(__file__).parents[3] / "data" / "handover-1.bin"
-"Of format 1: twelve flows of twelve clients, seven of whom stay with their backend."
+"A dump of format 1: flows of twelve clients, and pins of seven of them."
 ODD: tuple[Any, ...] = (
     None, -1, "", "zz", "00" * 16, [], {}, 0, 255, 1 << 40, (1 << 64) - 1, 1 << 64,
 )  # fmt: skip
-"What may stand in the place of any value."
+"Values that are put in the place of each value."
 
 
 def stored() -> tuple[dict[str, Any], bytes]:
@@ -28,7 +28,7 @@ def stored() -> tuple[dict[str, Any], bytes]:
 
 
 def paths(value: object, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Of each value inside, the way to it; of long lists only the beginning and the end."""
+    """The path of each value inside; of long lists only the beginning and the end."""
     if path:
         yield path
     if isinstance(value, dict):
@@ -40,7 +40,7 @@ def paths(value: object, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]
 
 
 def with_odd_values(head: dict[str, Any], section: str) -> Iterator[bytes]:
-    """First lines with one value exchanged."""
+    """First lines in which one value is replaced."""
     for path in paths(head[section], (section,)):
         for odd in ODD:
             changed = json.loads(json.dumps(head))
@@ -52,7 +52,7 @@ def with_odd_values(head: dict[str, Any], section: str) -> Iterator[bytes]:
 
 
 def what_came_of(engine: MakePlane, data: bytes) -> object:
-    """What an engine remembers then; None where it has refused all."""
+    """What a plane remembers after loading; None where it refused the dump."""
     gateway = Gateway(engine, laid_out("persist", V4), max_flows=64)
     plane = gateway.plane
     try:
@@ -64,12 +64,12 @@ def what_came_of(engine: MakePlane, data: bytes) -> object:
         return None
     assert flows == len(plane.flows)
     plane.dump(NOW)
-    del (counts := plane.counts)[Reason.UNWRAPPED]  # no engine counts it
+    del (counts := plane.counts)[Reason.UNWRAPPED]  # no plane counts it
     return flows, plane.pin_count, plane.tallies(), counts
 
 
 @pytest.mark.parametrize("section", sorted(stored()[0]))
-def test_any_value_is_refused_or_means_the_same_to_both_engines(section: str) -> None:
+def test_any_value_in_the_head_is_refused_or_means_the_same_to_both_engines(section: str) -> None:
     head, records = stored()
     for line in with_odd_values(head, section):
         python, native = (what_came_of(each, line + records) for each in ENGINES.values())
@@ -88,8 +88,8 @@ def test_any_pin_means_the_same_to_both_engines() -> None:
             assert python == native, (at - first, value)
 
 
-def test_what_was_once_handed_over_can_always_be_read(engine: MakePlane) -> None:
-    """The file is never made anew: a change of the format comes with another one."""
+def test_dumps_of_earlier_versions_can_be_read(engine: MakePlane) -> None:
+    """The recorded file is never replaced: each new format adds another file."""
     gateway = Gateway(engine, laid_out("persist", V4), max_flows=64)
     assert gateway.plane.load(STORED.read_bytes(), NOW) == 12
     assert gateway.plane.pin_count == 7
@@ -103,8 +103,8 @@ def test_what_was_once_handed_over_can_always_be_read(engine: MakePlane) -> None
         assert gateway.receive(packet, NOW).reason is Reason.FORWARDED
 
 
-def test_flows_that_are_over_here_hold_no_endpoint(engine: MakePlane) -> None:
-    """They had more time where they come from."""
+def test_flows_that_expire_by_shorter_timeouts_hold_no_endpoint(engine: MakePlane) -> None:
+    """Their timeouts were longer in the plane that dumped them."""
     ports = range(1024, 1028)
     before = Gateway(engine, laid_out("snat", V4), max_flows=64, source_ports=ports)
     for packet in packets("snat", V4, 0, 4, "S"):
@@ -118,7 +118,7 @@ def test_flows_that_are_over_here_hold_no_endpoint(engine: MakePlane) -> None:
         assert after.receive(packet, NOW).reason is Reason.OPENED
 
 
-def test_what_is_over_stays_behind(engine: MakePlane) -> None:
+def test_expired_flows_are_not_handed_over(engine: MakePlane) -> None:
     before = busy(engine, "persist", V4)
     flows = len(before.plane.flows)
     before.plane.dump(15.0)

@@ -1,4 +1,4 @@
-"""ICMP errors of our own: from whom to whom, about what, and not too many of them."""
+"""ICMP errors that pktlb sends: source, receiver, occasion, and how many."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -35,7 +35,7 @@ from tests.support.packets import (
 
 
 def out_of_time(world: World) -> Iterator[Case]:
-    """Whatever the mode, the client hears of it from the VIP."""
+    """In each mode the client gets the error from the VIP."""
     client, vip = world.client(), world.vip()
     syn = tcp(client, vip, "S")
     for mode in Mode:
@@ -49,20 +49,20 @@ def out_of_time(world: World) -> Iterator[Case]:
 
 
 def no_backend(world: World) -> Iterator[Case]:
-    """Where there is no port, the host cannot be reached; where there is one, the port."""
+    """The error is "port unreachable" where there is a port, else "host unreachable"."""
     client, vip = world.client(), world.vip()
     for mode in Mode:
         syn = tcp(client, vip, "S")
-        yield Case(f"{mode.value}: nobody serves a port", tables(service(mode, {}, at=vip)), syn,
+        yield Case(f"{mode.value}: no backend for a port", tables(service(mode, {}, at=vip)), syn,
                    Reason.NO_BACKEND, [answer(Trouble.PORT, syn)])  # fmt: skip
         gre = ip(client, vip, bytes(30), proto=47)
         whole = Vip(packed(vip.address), 0, 65535, (47,))
-        yield Case(f"{mode.value}: nobody serves a protocol", tables(service(mode, {}, at=whole)),
+        yield Case(f"{mode.value}: no backend for a protocol", tables(service(mode, {}, at=whole)),
                    gre, Reason.NO_BACKEND, [answer(Trouble.HOST, gre)])  # fmt: skip
 
 
 def from_own_address(world: World) -> Iterator[Case]:
-    """To whom the VIP would say nothing, or is their own."""
+    """Errors that cannot be sent in the name of the VIP."""
     client, vip, there = world.client(), world.vip(), at(world.vip(), world.backend())
     syn = tcp(client, vip, "S")
     big = tcp(there, world.inside, "A", bytes(1400))
@@ -80,22 +80,24 @@ def from_own_address(world: World) -> Iterator[Case]:
     spread, idle = tables(service(Mode.DSR, at=ANY)), tables(service(Mode.DSR, {}, at=ANY))
     us = world.gateway(LAN)
     last, first = tcp(client, far, "S", ttl=1), tcp(client, far, "S")
-    yield Case("any: the TTL of what is spread runs out", spread, last, Reason.TTL_EXPIRED,
+    yield Case("any: the TTL of a packet runs out", spread, last, Reason.TTL_EXPIRED,
                [answer(Trouble.TIME, last, source=us)])  # fmt: skip
-    yield Case("any: nobody takes what is spread", idle, first, Reason.NO_BACKEND,
+    yield Case("any: no backend takes flows", idle, first, Reason.NO_BACKEND,
                [answer(Trouble.HOST, first, source=us)])  # fmt: skip
     small = tables(service(Mode.DSR, at=ANY), mtu=1300)
     wide = tcp(client, far, "S", bytes(1400))
-    yield Case("any: it is too big for the appliance's link", small, wide, Reason.TOO_BIG,
+    yield Case("any: a packet is too big for the appliance's link", small, wide, Reason.TOO_BIG,
                [answer(Trouble.BIG, wide, 1300, us)])  # fmt: skip
 
 
 @pytest.mark.parametrize("case", [*both(out_of_time), *both(no_backend), *both(from_own_address)])
-def test_the_sender_hears(case: Case, engine: MakePlane) -> None:
+def test_the_sender_gets_an_error_from_an_address_that_it_can_tell_from_its_own(
+    case: Case, engine: MakePlane
+) -> None:
     case.check(engine)
 
 
-def test_an_interface_without_an_address_of_the_family_says_nothing(engine: MakePlane) -> None:
+def test_an_interface_without_an_address_of_the_family_sends_no_error(engine: MakePlane) -> None:
     ports = {LAN: port_info(LAN, 1500)._replace(addresses={}), DMZ: port_info(DMZ, 1500)}
     given = tables(service(Mode.DSR, at=ANY))
     far = V4.client(9, "10.0.8.8")._replace(mac=vip().mac)
@@ -126,7 +128,9 @@ def test_one_receiver_gets_a_burst_and_then_so_many_a_second(
 
 
 @each_world
-def test_after_a_silence_there_is_a_whole_burst_again(engine: MakePlane, world: World) -> None:
+def test_after_a_silence_a_receiver_gets_a_whole_burst_again(
+    engine: MakePlane, world: World
+) -> None:
     gateway = Gateway(engine, IDLE[world])
     for start in (0.0, BURST * INTERVAL_MS / 1000, 1000.0):
         for port in range(1, BURST + 1):
@@ -135,7 +139,9 @@ def test_after_a_silence_there_is_a_whole_burst_again(engine: MakePlane, world: 
 
 
 @each_world
-def test_in_the_long_run_there_are_as_many_as_are_allowed(engine: MakePlane, world: World) -> None:
+def test_in_the_long_run_a_receiver_gets_errors_at_the_allowed_rate(
+    engine: MakePlane, world: World
+) -> None:
     gateway = Gateway(engine, IDLE[world])
     for tick in range(800):
         gateway.receive(refused(world, 1 + tick), tick / 64)
@@ -145,7 +151,7 @@ def test_in_the_long_run_there_are_as_many_as_are_allowed(engine: MakePlane, wor
 
 
 @each_world
-def test_one_receiver_s_errors_are_not_another_s(engine: MakePlane, world: World) -> None:
+def test_each_receiver_has_a_limit_of_its_own(engine: MakePlane, world: World) -> None:
     gateway = Gateway(engine, IDLE[world], secret=bytes(16))
     for port in range(1, BURST + 2):
         gateway.receive(refused(world, port))
@@ -155,7 +161,7 @@ def test_one_receiver_s_errors_are_not_another_s(engine: MakePlane, world: World
 
 
 @each_world
-def test_all_kinds_of_errors_count_together(engine: MakePlane, world: World) -> None:
+def test_all_kinds_of_errors_share_one_limit(engine: MakePlane, world: World) -> None:
     given = tables(service(Mode.NAT, at=world.vip()), service(Mode.NAT, {}, at=world.vip(81)))
     gateway = Gateway(engine, given)
     for _ in range(BURST // 2):
@@ -165,7 +171,7 @@ def test_all_kinds_of_errors_count_together(engine: MakePlane, world: World) -> 
     assert gateway.reason(late) is Reason.UNANSWERED
 
 
-def test_errors_relayed_out_of_a_tunnel_are_bounded_as_well(engine: MakePlane) -> None:
+def test_errors_relayed_out_of_a_tunnel_are_limited_as_well(engine: MakePlane) -> None:
     gateway = Gateway(engine, tables(service(Mode.TUNNEL)))
     syn = tcp(client(), vip(), "S")
     sent = gateway.sends(syn)
@@ -177,8 +183,8 @@ def test_errors_relayed_out_of_a_tunnel_are_bounded_as_well(engine: MakePlane) -
 
 
 @each_world
-def test_no_error_is_about_a_later_fragment(engine: MakePlane, world: World) -> None:
-    """DSR over a link that is smaller for the later one alone."""
+def test_no_error_is_sent_about_a_later_fragment(engine: MakePlane, world: World) -> None:
+    """In mode DSR, with a link that only the later fragment does not fit."""
     wide, narrow = (tables(service(Mode.DSR, at=world.vip(), proto=Proto.UDP), mtu=mtu)
                     for mtu in (1500, 300))  # fmt: skip
     gateway = Gateway(engine, wide)
@@ -194,16 +200,18 @@ def dsr(world: World) -> Tables:
 
 
 @each_world
-def test_an_answer_that_goes_nowhere_costs_no_budget(engine: MakePlane, world: World) -> None:
+def test_an_error_that_cannot_be_sent_does_not_count_in_the_limit(
+    engine: MakePlane, world: World
+) -> None:
     gateway = Gateway(engine, dsr(world))
-    nobody = world.client(address="0.0.0.0" if world is V4 else "::")
+    no_host = world.client(address="0.0.0.0" if world is V4 else "::")
     for _ in range(BURST + 5):
-        assert gateway.reason(tcp(nobody, world.vip(), "S", ttl=1)) is Reason.TTL_EXPIRED
+        assert gateway.reason(tcp(no_host, world.vip(), "S", ttl=1)) is Reason.TTL_EXPIRED
     late = tcp(via(LAN, world.client())._replace(mac=client().mac), world.vip(), "S", ttl=1)
     gateway.expect(late, Reason.TTL_EXPIRED, answer(Trouble.TIME, late))
 
 
-def test_families_are_answered_in_their_own_words(engine: MakePlane) -> None:
+def test_each_family_gets_errors_of_its_own_icmp(engine: MakePlane) -> None:
     given = tables(service(Mode.NAT, {}, at=V4.vip()), service(Mode.NAT, {}, at=V6.vip()))
     gateway = Gateway(engine, given)
     for world in WORLDS:

@@ -1,7 +1,8 @@
-"""The flow table: both directions, idle times, room, and what it tells those who ask."""
+"""The flow table: both directions, idle times, room, and what it reports."""
 
 from pktlb.engine.datapath.flow import Flow, FlowTable
 from pktlb.engine.datapath.keys import flow_key
+from pktlb.engine.datapath.schedule import Chosen
 from pktlb.engine.datapath.tally import Tally
 from pktlb.engine.datapath.tcp import State
 from pktlb.model import Mode, Proto, Timeouts
@@ -14,12 +15,12 @@ def nat(port: int, tally: Tally | None = None) -> Flow:
     """A NAT flow of a client's port."""
     forth = flow_key(Proto.TCP, client(port).endpoint, vip().endpoint)
     back = flow_key(Proto.TCP, backend().endpoint, client(port).endpoint)
-    return Flow(forth, back, Mode.NAT, backend().endpoint, tally or Tally())
+    return Flow(forth, back, Chosen(backend().endpoint, tally or Tally(), Mode.NAT))
 
 
 def dsr(port: int) -> Flow:
     forth = flow_key(Proto.TCP, client(port).endpoint, vip().endpoint)
-    return Flow(forth, None, Mode.DSR, backend().endpoint, Tally())
+    return Flow(forth, None, Chosen(backend().endpoint, Tally(), Mode.DSR))
 
 
 def test_a_nat_flow_is_found_in_both_directions_and_a_dsr_flow_in_one() -> None:
@@ -46,7 +47,7 @@ def test_a_flow_that_is_forgotten_is_forgotten_in_both_directions() -> None:
     assert list(table) == []
 
 
-def test_each_flow_that_leaves_is_told_once() -> None:
+def test_each_flow_that_leaves_the_table_is_reported_once() -> None:
     left: list[Flow] = []
     table = FlowTable(8, TIMES, left.append)
     flows = [nat(port) for port in range(3)]
@@ -60,7 +61,7 @@ def test_each_flow_that_leaves_is_told_once() -> None:
     assert left == [flows[1], flows[0], flows[2]]
 
 
-def test_the_idlest_go_first_and_no_more_than_allowed() -> None:
+def test_expiry_forgets_the_idlest_first_and_no_more_than_allowed() -> None:
     table = FlowTable(8, TIMES)
     flows = [nat(port) for port in range(4)]
     for at, flow in enumerate(flows):
@@ -75,7 +76,7 @@ def test_the_idlest_go_first_and_no_more_than_allowed() -> None:
     assert len(table) == 0
 
 
-def test_a_flow_that_changes_state_queues_with_those_of_its_new_state() -> None:
+def test_a_flow_that_changes_state_expires_with_its_new_state() -> None:
     table = FlowTable(8, TIMES)
     first, second = nat(1), nat(2)
     table.add(first, State.SYN_SENT, 0.0)
@@ -87,7 +88,7 @@ def test_a_flow_that_changes_state_queues_with_those_of_its_new_state() -> None:
     assert table.expire(101.0, 8) == 1
 
 
-def test_expiry_looks_at_every_state() -> None:
+def test_expiry_forgets_flows_of_every_state() -> None:
     table = FlowTable(16, TIMES)
     for port, state in enumerate(State):
         table.add(nat(port), state, 0.0)
@@ -99,7 +100,7 @@ def test_expiry_looks_at_every_state() -> None:
     assert table.expire(100.0, 16) == 3
 
 
-def test_room_is_made_only_of_what_has_expired() -> None:
+def test_only_expired_flows_make_room() -> None:
     table = FlowTable(2, TIMES)
     assert table.make_room(0.0)
     table.add(nat(1), State.SYN_SENT, 0.0)
@@ -111,14 +112,14 @@ def test_room_is_made_only_of_what_has_expired() -> None:
     assert [flow.state for flow in table] == [State.ESTABLISHED]
 
 
-def test_room_is_not_made_before_it_is_needed() -> None:
+def test_no_flow_is_forgotten_before_room_is_needed() -> None:
     table = FlowTable(2, TIMES)
     table.add(nat(1), State.SYN_SENT, 0.0)
     assert table.make_room(1000.0)
     assert len(table) == 1
 
 
-def test_a_tally_counts_flows_that_are_not_closed() -> None:
+def test_a_tally_counts_open_flows() -> None:
     table, tally = FlowTable(8, TIMES), Tally()
     first, second = nat(1, tally), nat(2, tally)
     table.add(first, State.SYN_SENT, 0.0)

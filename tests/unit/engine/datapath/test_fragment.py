@@ -51,14 +51,14 @@ def test_one_byte_more_makes_a_second_fragment() -> None:
 
 
 @pytest.mark.parametrize("mtu", [68, 75, 576, 577, 1006, 1499])
-def test_fragments_make_up_the_packet_again(mtu: int) -> None:
+def test_the_fragments_of_an_ipv4_packet_reassemble_to_it(mtu: int) -> None:
     packet = udp(client(), vip(), DATA, df=False, id=0xABCD, tos=9)
     pieces = cut(packet, mtu)
     assert all(parsed(piece).id == 0xABCD and parsed(piece).tos == 9 for piece in pieces)
     assert whole(pieces) == bytes(packet[IP])
 
 
-def test_only_options_marked_so_are_copied_into_later_fragments() -> None:
+def test_only_options_with_the_copied_bit_are_in_later_fragments() -> None:
     options = [
         IPOption_NOP(),
         IPOption_RR(length=7, routers=["0.0.0.0"]),
@@ -80,14 +80,14 @@ def test_only_options_marked_so_are_copied_into_later_fragments() -> None:
     [
         (b"\x94\x04\0\0\x94\x04\0\0", b"\x94\x04\0\0\x94\x04\0\0"),
         (b"\x94\x04\0\0\0\x94\x04\0", b"\x94\x04\0\0"),  # behind the end of the list
-        (b"\x94\x04\0\0\x94\x00\0\0", b"\x94\x04\0\0"),  # a length of nothing
+        (b"\x94\x04\0\0\x94\x00\0\0", b"\x94\x04\0\0"),  # a length of 0
         (b"\x94\x04\0\0\x94\x01\0\0", b"\x94\x04\0\0"),  # a length without its own byte
         (b"\x94\x04\0\0\x94\x05\0\0", b"\x94\x04\0\0"),  # longer than the header
         (b"\x94\x04\0\0\x01\x01\x01\x94", b"\x94\x04\0\0"),  # its length is missing
         (b"\x01\x01\x01\x01", b""),
     ],
 )
-def test_options_that_make_no_sense_end_the_copying(options: bytes, copied: bytes) -> None:
+def test_a_malformed_option_ends_the_copying(options: bytes, copied: bytes) -> None:
     plain = frame(udp(client(), vip(), DATA, df=False))
     head = bytearray(plain.data[: ETHER + 20]) + options
     head[ETHER] = 0x40 | (len(head) - ETHER) // 4
@@ -112,11 +112,11 @@ def test_a_fragment_is_cut_further_at_its_own_offset() -> None:
 
 
 OUTER = wrapped(V6.backend(), tcp(V4.client(), V4.vip(), "A", DATA))
-"The only packets of IPv6 that we fragment are our own."
+"A packet of IPv6: we fragment only those that we made ourselves."
 
 
 @pytest.mark.parametrize("mtu", [1280, 1281, 1287, 1288, 1500])
-def test_fragments_of_an_ipv6_packet_make_it_up_again(mtu: int) -> None:
+def test_the_fragments_of_an_ipv6_packet_reassemble_to_it(mtu: int) -> None:
     pieces = cut(OUTER, mtu, ident=0xABCDEF01)
     heads = [parsed(piece).payload.payload for piece in pieces]
     assert {head.id for head in heads} == {0xABCDEF01}

@@ -1,4 +1,4 @@
-"""DSR and tunnel, the balancer as the backends' gateway: what they send in the VIP's name."""
+"""DSR and tunnel with the balancer as the backends' gateway: answers in the VIP's name."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -92,7 +92,7 @@ def cases(world: World) -> Iterator[Case]:
         )
         other = tcp(at(world.vip(81), there), inside, "SA")
         yield Case(
-            f"{mode.value}: from a port that nobody serves",
+            f"{mode.value}: from a port without a service",
             given,
             other,
             Reason.NOT_OURS,
@@ -104,12 +104,12 @@ def cases(world: World) -> Iterator[Case]:
                    [answer(Trouble.BIG, big, 1400, world.gateway(DMZ))],
                    before=[syn])  # fmt: skip
     nat = tables(service(Mode.NAT, at=vip))
-    yield Case("NAT: nobody sends in the VIP's name", nat, tcp(there, inside, "SA"),
+    yield Case("NAT: no backend answers in the VIP's name", nat, tcp(there, inside, "SA"),
                Reason.NOT_OURS, before=[syn])  # fmt: skip
 
 
 @pytest.mark.parametrize("case", both(cases))
-def test_a_reply(case: Case, engine: MakePlane) -> None:
+def test_a_backend_s_answer_in_the_vip_s_name(case: Case, engine: MakePlane) -> None:
     case.check(engine)
 
 
@@ -134,7 +134,9 @@ def test_replies_keep_a_flow_alive(engine: MakePlane, mode: Mode, world: World) 
 
 
 @direct
-def test_they_go_where_the_client_was_last_seen(engine: MakePlane, mode: Mode) -> None:
+def test_a_reply_goes_to_the_mac_that_the_client_last_sent_from(
+    engine: MakePlane, mode: Mode
+) -> None:
     gateway = Gateway(engine, laid_out(mode, V4))
     gateway.receive(tcp(client(), vip(), "S"))
     moved = client(mac="02:00:00:00:01:77")
@@ -146,7 +148,7 @@ def test_they_go_where_the_client_was_last_seen(engine: MakePlane, mode: Mode) -
 def test_an_icmp_error_of_a_backend_is_let_through_to_the_client(
     engine: MakePlane, mode: Mode
 ) -> None:
-    """From the VIP, about what the client sent."""
+    """The client gets it from the VIP, about the packet that it sent."""
     gateway = Gateway(engine, laid_out(mode, V4))
     query = udp(client(), vip(53), b"q")
     gateway.receive(query)
@@ -157,7 +159,7 @@ def test_an_icmp_error_of_a_backend_is_let_through_to_the_client(
 
 
 @each_world
-def test_what_another_service_of_the_vip_has_in_nat_is_not_answered_directly(
+def test_an_error_in_the_vip_s_name_about_a_nat_flow_is_not_relayed(
     engine: MakePlane, world: World
 ) -> None:
     dns = world.vip(53)
@@ -171,10 +173,10 @@ def test_what_another_service_of_the_vip_has_in_nat_is_not_answered_directly(
 
 @each_world
 @direct
-def test_a_reply_by_the_port_that_clients_use_is_no_different(
+def test_a_reply_that_comes_in_at_the_clients_port_is_sent_on(
     engine: MakePlane, mode: Mode, world: World
 ) -> None:
-    """One arm."""
+    """The balancer has one interface for both sides."""
     gateway = Gateway(engine, laid_out(mode, world))
     gateway.receive(tcp(world.client(), world.vip(), "S"))
     reply = tcp(at(world.vip(), world.backend()), via(LAN, world.client()), "SA")
@@ -184,7 +186,7 @@ def test_a_reply_by_the_port_that_clients_use_is_no_different(
 
 @each_world
 @direct
-def test_what_answers_a_single_datagram_has_no_flow_to_follow(
+def test_the_answer_to_a_single_datagram_goes_to_the_kernel(
     engine: MakePlane, mode: Mode, world: World
 ) -> None:
     dns = world.vip(53)

@@ -1,4 +1,4 @@
-"""Frames that lie, each kind with the Reason of its own."""
+"""Malformed frames, each kind with its own Reason."""
 
 from collections.abc import Callable
 
@@ -26,7 +26,7 @@ OPTIONS = bytes(frame(udp(client(), vip(53), b"q", options=[IPOption_NOP()] * 4)
 
 
 def put(data: bytes, at: int, value: int, size: int = 2) -> bytes:
-    """`data` with one field of the frame changed and the header checksum made right again."""
+    """`data` with one field changed and the right header checksum."""
     changed = bytearray(data)
     changed[at : at + size] = value.to_bytes(size, "big")
     if data[12] == 0x86:
@@ -122,8 +122,8 @@ ODD_BUT_TRUE6: list[tuple[str, bytes, Reason]] = [
     ("an atomic fragment", ATOMIC, Reason.OPENED),
     ("a fragment whose reserved bits are set", put(put(FIRST6, BEHIND + 1, 0xFF, 1),
                                                    BEHIND + 3, 7, 1), Reason.OPENED),
-    ("nothing follows, which is nobody's", put(SYN6, NEXT, 59, 1), Reason.NOT_OURS),
-    ("an unknown header, which is nobody's", put(SYN6, NEXT, 253, 1), Reason.NOT_OURS),
+    ("no header follows: not ours", put(SYN6, NEXT, 59, 1), Reason.NOT_OURS),
+    ("an unknown header follows: not ours", put(SYN6, NEXT, 253, 1), Reason.NOT_OURS),
     ("a jumbogram's length", put(SYN6, PLEN, 0)[:54], Reason.TRUNCATED),
 ]  # fmt: skip
 
@@ -142,7 +142,7 @@ def test_a_frame_that_lies_ends_in_its_reason(
 
 
 @pytest.mark.parametrize("whole", [SYN, QUERY, OPTIONS, SYN6, QUERY6, six(HOPS, PADDED)])
-def test_no_shorter_frame_is_read_beyond_its_end(whole: bytes) -> None:
+def test_a_truncated_frame_is_not_read_beyond_its_end(whole: bytes) -> None:
     for size in range(len(whole)):
         assert parse(bytearray(whole[:size])) is Reason.TRUNCATED
 

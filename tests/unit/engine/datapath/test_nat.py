@@ -8,7 +8,7 @@ from scapy.layers.inet6 import IPv6ExtHdrDestOpt, IPv6ExtHdrHopByHop
 from scapy.packet import Padding
 
 from pktlb.engine.datapath.frame import NEEDS_CHECKSUM, Frame, Offload
-from pktlb.engine.datapath.pipeline import Limits
+from pktlb.engine.datapath.limits import Limits
 from pktlb.engine.datapath.tables import Tables
 from pktlb.model import Mode, Proto, Reason
 from tests.support.cases import Case, both
@@ -54,7 +54,7 @@ EXTENSIONS = [IPv6ExtHdrHopByHop(), IPv6ExtHdrDestOpt()]
 
 
 def unsummed(source: Peer, target: Peer, ttl: int = 64) -> Packet:
-    """A datagram whose sender did not sum it."""
+    """A datagram that its sender sent without a checksum."""
     return udp(source, target, b"unsummed", check=0, ttl=ttl)
 
 
@@ -108,7 +108,7 @@ def forth(world: World) -> Iterator[Case]:
         [udp(inside, their_dns, b"question", ttl=63)],
     )
     yield Case(
-        "a datagram that was not summed stays so",  # in IPv6 tunnels may do that: RFC 6935
+        "a datagram without checksum stays so",  # in IPv6 tunnels may do that: RFC 6935
         given,
         unsummed(client, dns),
         Reason.OPENED,
@@ -255,12 +255,12 @@ HEADERS = [
         [udp(INSIDE, DNS, b"x", options=OPTIONS, ttl=63)],
     ),
     Case(
-        "ToS, identification and DF are nobody's business",
+        "ToS, identification and DF stay as they are",
         NAT, tcp(client(), vip(), "S", tos=0x2F, id=0xBEEF, df=False), Reason.OPENED,
         [tcp(INSIDE, backend(), "S", tos=0x2F, id=0xBEEF, df=False, ttl=63)],
     ),
     Case(
-        "traffic class and flow label are nobody's business",
+        "traffic class and flow label stay as they are",
         nat(V6), tcp(V6.client(), V6.vip(), "S", tos=0x2F, fl=0xBEEF5), Reason.OPENED,
         [tcp(V6.inside, V6.backend(), "S", tos=0x2F, fl=0xBEEF5, ttl=63)],
     ),
@@ -279,7 +279,7 @@ HEADERS = [
 
 
 @pytest.mark.parametrize("case", [*both(forth), *both(back), *HEADERS], ids=str)
-def test_nat(case: Case, engine: MakePlane) -> None:
+def test_a_frame_in_mode_nat(case: Case, engine: MakePlane) -> None:
     case.check(engine)
 
 

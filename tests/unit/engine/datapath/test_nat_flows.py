@@ -1,4 +1,4 @@
-"""NAT: flows that meet at one backend are told apart, and each reply finds its way back."""
+"""NAT: flows with one backend are told apart, and each reply gets back to its client."""
 
 from dataclasses import replace
 
@@ -65,7 +65,7 @@ def test_a_client_whose_port_was_lent_to_another_gets_another(engine: MakePlane)
     assert gateway.sends(tcp(client(lent), vip(), "S")).sport not in (lent, 4000)
 
 
-def test_a_backend_of_many_services_runs_out_of_ports_for_one_client_port(
+def test_one_client_port_has_so_many_ports_at_a_backend_of_many_services(
     engine: MakePlane,
 ) -> None:
     services = [service(Mode.NAT, at=vip(1000 + number)) for number in range(65)]

@@ -1,4 +1,4 @@
-"""UDP by the datagram: each gets a backend of its own, and says nothing about the next."""
+"""Services in which each datagram is a flow of its own."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def single(mode: Mode, world: World, scheduler: Scheduler = Scheduler.RR, **rest
 
 
 def names(gateway: Gateway, world: World, count: int, port: int = 4000) -> str:
-    """Who gets one datagram after the other of the same client port."""
+    """The backends that get one datagram after the other from the same client port."""
     by_mac = {world.backend(name).mac: name for name in "abc"}
     query = udp(world.client(port), world.vip(53), b"question")
     return "".join(by_mac[gateway.sends(query).dst] for _ in range(count))
@@ -43,14 +43,18 @@ def names(gateway: Gateway, world: World, count: int, port: int = 4000) -> str:
 
 @each_world
 @MODES
-def test_each_datagram_has_a_turn_of_its_own(engine: MakePlane, mode: Mode, world: World) -> None:
+def test_the_scheduler_chooses_for_each_datagram(
+    engine: MakePlane, mode: Mode, world: World
+) -> None:
     gateway = Gateway(engine, single(mode, world))
     assert names(gateway, world, 6) == "ababab"
 
 
 @each_world
 @MODES
-def test_it_is_sent_like_any_other(engine: MakePlane, mode: Mode, world: World) -> None:
+def test_a_single_datagram_is_sent_in_each_mode(
+    engine: MakePlane, mode: Mode, world: World
+) -> None:
     client, dns, backend = world.client(), world.vip(53), world.backend()
     gateway = Gateway(engine, single(mode, world))
     held = at(dns, backend)
@@ -64,7 +68,7 @@ def test_it_is_sent_like_any_other(engine: MakePlane, mode: Mode, world: World) 
 
 @each_world
 @pytest.mark.parametrize("mode", [Mode.DSR, Mode.TUNNEL])
-def test_where_no_reply_comes_by_nothing_is_remembered(
+def test_dsr_and_tunnel_remember_no_flow_of_a_single_datagram(
     engine: MakePlane, mode: Mode, world: World
 ) -> None:
     gateway = Gateway(engine, single(mode, world), max_flows=1)
@@ -74,7 +78,7 @@ def test_where_no_reply_comes_by_nothing_is_remembered(
 
 
 @each_world
-def test_nat_knows_the_reply_of_each_backend(engine: MakePlane, world: World) -> None:
+def test_nat_translates_the_reply_of_each_backend(engine: MakePlane, world: World) -> None:
     gateway = Gateway(engine, single(Mode.NAT, world))
     assert names(gateway, world, 4) == "abab"
     assert len(gateway.plane.flows) == 2
@@ -98,7 +102,7 @@ def test_with_a_pool_each_reply_finds_its_client(engine: MakePlane, world: World
 
 
 @each_world
-def test_what_nat_remembers_ends_with_its_time(engine: MakePlane, world: World) -> None:
+def test_the_flows_that_nat_remembers_expire(engine: MakePlane, world: World) -> None:
     gateway = Gateway(engine, single(Mode.NAT, world))
     query = udp(world.client(), world.vip(53), b"q")
     for now in (0.0, 1.0):
@@ -109,7 +113,7 @@ def test_what_nat_remembers_ends_with_its_time(engine: MakePlane, world: World) 
     assert gateway.reason(reply, 10 * TIMEOUTS.udp) is Reason.NO_FLOW
 
 
-def test_nat_is_bounded_by_the_flow_table(engine: MakePlane) -> None:
+def test_single_datagrams_of_nat_are_bounded_by_the_flow_table(engine: MakePlane) -> None:
     gateway = Gateway(engine, single(Mode.NAT, V4), max_flows=1)
     assert names(gateway, V4, 1) == "a"
     other = udp(V4.client(4001), V4.vip(53), b"q")
@@ -117,14 +121,14 @@ def test_nat_is_bounded_by_the_flow_table(engine: MakePlane) -> None:
     assert len(gateway.plane.flows) == 1
 
 
-def test_connections_count_where_they_are_remembered(engine: MakePlane) -> None:
+def test_least_connections_counts_the_flows_that_nat_remembers(engine: MakePlane) -> None:
     gateway = Gateway(engine, single(Mode.NAT, V4, Scheduler.LC))
     assert sorted(names(gateway, V4, 1, port) for port in range(1, 5)) == list("aabb")
 
 
 @each_world
 @MODES
-def test_tcp_of_the_same_service_has_flows(engine: MakePlane, mode: Mode, world: World) -> None:
+def test_tcp_of_a_one_packet_service_has_flows(engine: MakePlane, mode: Mode, world: World) -> None:
     vip = world.vip(53)
     pair = service(mode, AB, at=vip, one_packet=True)
     gateway = Gateway(engine, tables(pair))
@@ -148,7 +152,7 @@ def test_a_datagram_in_fragments_goes_to_one_backend(
 
 @each_world
 @MODES
-def test_a_datagram_in_fragments_says_nothing_about_the_next(
+def test_the_datagram_after_one_in_fragments_gets_a_backend_of_its_own(
     engine: MakePlane, mode: Mode, world: World
 ) -> None:
     gateway = Gateway(engine, single(mode, world))

@@ -21,7 +21,7 @@ def pinning(mode: Mode = Mode.NAT, weights: dict[str, int] = ABC, **rest: Any) -
 
 
 class Clients:
-    """A gateway, and who is sent where."""
+    """A gateway that tells which backend a packet goes to."""
 
     def __init__(self, engine: MakePlane, *given: ServiceTable, world: World = V4, **rest: Any):
         self.gateway = Gateway(engine, tables(*given), **rest)
@@ -30,7 +30,7 @@ class Clients:
         self._port = 1000
 
     def opens(self, host: int = 2, now: float = 0.0, port: int = 0, dialled: int = 80) -> str:
-        """Who gets a new connection of a client."""
+        """The backend that gets a new connection of a client."""
         self._port += 1
         peer = self.world.client(port or self._port, self.world.address(1, host))
         outcome = self.gateway.receive(tcp(peer, self.world.vip(dialled), "S"), now)
@@ -67,13 +67,13 @@ def test_a_client_stays_whatever_the_scheduler(engine: MakePlane, scheduler: Sch
     assert clients.pins == 10
 
 
-def test_who_stays_does_not_move_the_round_on(engine: MakePlane) -> None:
+def test_a_client_that_stays_does_not_move_the_round_robin_on(engine: MakePlane) -> None:
     clients = Clients(engine, pinning())
     assert "".join(clients.opens(2) for _ in range(5)) == "aaaaa"
     assert "".join(clients.opens(host) for host in (3, 4, 5)) == "bca"
 
 
-def test_it_lasts_for_its_time_after_the_last_flow_has_ended(engine: MakePlane) -> None:
+def test_a_pin_lasts_for_its_time_after_the_last_flow_has_ended(engine: MakePlane) -> None:
     clients = Clients(engine, pinning())
     assert clients.opens(2, port=1) == "a"
     clients.gateway.receive(tcp(client(1), vip(), "A"), 5.0)
@@ -86,7 +86,7 @@ def test_it_lasts_for_its_time_after_the_last_flow_has_ended(engine: MakePlane) 
     assert other.opens(2, float(LIFE)) == "b"
 
 
-def test_it_does_not_age_while_there_is_a_flow(engine: MakePlane) -> None:
+def test_a_pin_does_not_age_while_it_has_a_flow(engine: MakePlane) -> None:
     clients = Clients(engine, pinning(persist_s=1), timeouts=Timeouts(10, 1000, 10, 10))
     clients.opens(2, port=1)
     clients.gateway.receive(tcp(client(1), vip(), "A"), 1.0)
@@ -96,7 +96,7 @@ def test_it_does_not_age_while_there_is_a_flow(engine: MakePlane) -> None:
     assert clients.pins == 1
 
 
-def test_it_ages_from_its_last_flow_on_though_an_older_one_ends_later(engine: MakePlane) -> None:
+def test_a_pin_ages_from_its_newest_flow_though_an_older_one_ends_later(engine: MakePlane) -> None:
     clients = Clients(engine, pinning())
     clients.opens(2, 0.0, port=1)
     clients.gateway.receive(tcp(client(1), vip(), "R"), 0.5)
@@ -106,7 +106,7 @@ def test_it_ages_from_its_last_flow_on_though_an_older_one_ends_later(engine: Ma
     assert clients.opens(2, 4.0 + LIFE - 0.125) == "a"
 
 
-def test_expiry_forgets_flows_first_and_no_more_than_it_may(engine: MakePlane) -> None:
+def test_expiry_forgets_flows_before_pins_and_no_more_than_allowed(engine: MakePlane) -> None:
     clients = Clients(engine, pinning())
     for host in range(2, 8):
         clients.opens(host)
@@ -120,7 +120,7 @@ def test_expiry_forgets_flows_first_and_no_more_than_it_may(engine: MakePlane) -
 
 @pytest.mark.parametrize("world", [V4, V6], ids=str)
 def test_a_prefix_is_one_client(engine: MakePlane, world: World) -> None:
-    """Hosts 8 to 15 in the one family, all of the link in the other."""
+    """IPv4: hosts 8 to 15; IPv6: all hosts of the link."""
     persist = (29, 64)
     clients = Clients(engine, pinning(at=world.vip(), persist=persist), world=world)
     assert [clients.opens(host) for host in (8, 9, 10)] == ["a", "a", "a"]
@@ -137,7 +137,7 @@ GONE = [
 
 
 @pytest.mark.parametrize(("sentence", "weights", "then"), GONE)
-def test_nobody_stays_where_no_flows_are_taken(
+def test_a_client_does_not_stay_with_a_backend_that_takes_no_flows(
     engine: MakePlane, sentence: str, weights: dict[str, int], then: str
 ) -> None:
     clients = Clients(engine, pinning(weights={"a": 1, "b": 1}))
@@ -160,7 +160,7 @@ def test_a_pin_survives_a_reload_that_takes_its_flows_backend_away_and_back(
     assert clients.opens(2, TIMEOUTS.syn) == "b"
 
 
-def test_a_service_that_persists_no_more_asks_nobody(engine: MakePlane) -> None:
+def test_a_service_that_no_longer_persists_ignores_pins(engine: MakePlane) -> None:
     clients = Clients(engine, pinning())
     assert clients.opens(2) == "a"
     clients.swap(pinning(persist_s=0))
@@ -169,7 +169,7 @@ def test_a_service_that_persists_no_more_asks_nobody(engine: MakePlane) -> None:
     assert clients.opens(2) == "a", "the pin has not ended yet"
 
 
-def test_another_time_counts_from_the_next_flow_on(engine: MakePlane) -> None:
+def test_a_changed_time_applies_from_the_client_s_next_flow(engine: MakePlane) -> None:
     clients = Clients(engine, pinning())
     clients.opens(2)
     clients.swap(pinning(persist_s=1))
@@ -179,7 +179,7 @@ def test_another_time_counts_from_the_next_flow_on(engine: MakePlane) -> None:
     assert clients.opens(2, 2 * TIMEOUTS.syn) == "b"
 
 
-def test_who_stays_gets_in_where_it_is_full(engine: MakePlane) -> None:
+def test_a_client_stays_with_its_backend_even_if_that_is_full(engine: MakePlane) -> None:
     full = pinning(weights={"a": 1, "b": 1}, thresholds={"a": (1, 1), "b": (1, 1)})
     clients = Clients(engine, full)
     assert [clients.opens(host) for host in (2, 3, 4)] == ["a", "b", "ALL_FULL"]
@@ -194,8 +194,8 @@ def test_each_service_has_its_own_clients(engine: MakePlane) -> None:
     assert clients.pins == 4
 
 
-def test_ports_and_protocols_of_a_service_stay_together(engine: MakePlane) -> None:
-    """As FTP or RTP need it, which open more connections on the way."""
+def test_a_client_stays_for_all_ports_and_protocols_of_a_service(engine: MakePlane) -> None:
+    """FTP and RTP need it: they open further connections."""
     whole = pinning(at=Vip(packed(vip().address)), port=0)
     clients = Clients(engine, whole)
     assert clients.opens(2, dialled=21) == "a"
@@ -205,7 +205,7 @@ def test_ports_and_protocols_of_a_service_stay_together(engine: MakePlane) -> No
     assert other.dst == V4.backend("a").mac
 
 
-def test_datagrams_that_are_a_flow_each_do_not_persist(engine: MakePlane) -> None:
+def test_single_datagrams_do_not_persist(engine: MakePlane) -> None:
     single = pinning(at=vip(53), proto=Proto.UDP, one_packet=True)
     gateway = Gateway(engine, tables(single))
     sent = [gateway.sends(udp(client(port), vip(53))).dst for port in (1, 2, 3)]
@@ -213,14 +213,14 @@ def test_datagrams_that_are_a_flow_each_do_not_persist(engine: MakePlane) -> Non
     assert gateway.plane.pin_count == 0
 
 
-def test_whatever_is_forwarded_persists_too(engine: MakePlane) -> None:
+def test_the_service_for_anything_persists_too(engine: MakePlane) -> None:
     clients = Clients(engine, pinning(Mode.DSR, at=ANY, weights={"a": 1, "b": 1}))
     first = tcp(client(1), vip(80, "198.51.100.7"), "S")
     other = tcp(client(2), vip(80, "198.51.100.8"), "S")
     assert clients.gateway.sends(first).dst == clients.gateway.sends(other).dst
 
 
-def test_the_one_without_flows_that_waited_longest_makes_way(engine: MakePlane) -> None:
+def test_the_pin_that_is_without_flows_for_longest_makes_way(engine: MakePlane) -> None:
     clients = Clients(engine, pinning(persist_s=1000), max_flows=2)
     assert clients.opens(2) == "a"
     clients.expire(TIMEOUTS.syn)
@@ -236,7 +236,7 @@ def test_the_one_without_flows_that_waited_longest_makes_way(engine: MakePlane) 
     assert clients.opens(3, 40.0) == "a", "it was forgotten"
 
 
-def test_a_flow_that_cannot_be_opened_pins_nobody(engine: MakePlane) -> None:
+def test_a_flow_that_cannot_be_opened_makes_no_pin(engine: MakePlane) -> None:
     given = tables(pinning(), snat=["10.0.2.9"])
     gateway = Gateway(engine, given, source_ports=[5000])
     for port in (1, 2):
@@ -245,7 +245,7 @@ def test_a_flow_that_cannot_be_opened_pins_nobody(engine: MakePlane) -> None:
     assert gateway.plane.pin_count == 1
 
 
-def test_a_backend_that_is_gone_keeps_its_count_while_clients_may_return(engine: MakePlane) -> None:
+def test_a_removed_backend_keeps_its_tally_while_it_has_pins(engine: MakePlane) -> None:
     clients = Clients(engine, pinning(weights={"a": 1, "b": 1}))
     clients.opens(2)
     clients.expire(TIMEOUTS.syn)
@@ -258,7 +258,7 @@ def test_a_backend_that_is_gone_keeps_its_count_while_clients_may_return(engine:
     assert not any(count.connections for count in clients.gateway.plane.tallies().values())
 
 
-def test_udp_that_moves_takes_its_client_along(engine: MakePlane) -> None:
+def test_a_udp_flow_that_moves_moves_its_pin(engine: MakePlane) -> None:
     given = pinning(weights={"a": 1, "b": 1}, proto=Proto.UDP)
     gateway = Gateway(engine, tables(given))
     assert gateway.sends(udp(client(1), vip())).dst == V4.backend("a").mac

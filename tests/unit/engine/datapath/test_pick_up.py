@@ -1,4 +1,4 @@
-"""TCP that began elsewhere, that uses a port again, or whose backend is gone."""
+"""TCP connections that began elsewhere, use a port again, or have lost their backend."""
 
 from dataclasses import replace
 from typing import Any
@@ -53,7 +53,7 @@ def test_a_connection_goes_where_it_went_before_a_restart(
 
 @pytest.mark.parametrize("scheduler", OTHERS)
 @MODES
-def test_others_take_up_only_what_they_are_told_to(
+def test_other_schedulers_pick_up_connections_only_if_configured(
     engine: MakePlane, mode: Mode, scheduler: Scheduler
 ) -> None:
     data = tcp(client(), vip(), "A")
@@ -64,7 +64,7 @@ def test_others_take_up_only_what_they_are_told_to(
 
 
 @each_world
-def test_what_is_taken_up_is_sent_as_any_other(engine: MakePlane, world: World) -> None:
+def test_a_picked_up_packet_is_sent_as_any_other(engine: MakePlane, world: World) -> None:
     client, there = world.client(), world.backend()
     data = tcp(client, world.vip(), "PA", b"data")
     given = tables(service(Mode.NAT, at=world.vip(), pick_up=True))
@@ -83,14 +83,16 @@ NOT_UNDER_WAY = ["SA", "R", "F", "", "P", "FS", "SR", "SRA"]
 
 
 @pytest.mark.parametrize("flags", UNDER_WAY[:5])
-def test_what_belongs_to_a_connection_is_taken_up(engine: MakePlane, flags: str) -> None:
+def test_a_packet_of_a_connection_under_way_is_picked_up(engine: MakePlane, flags: str) -> None:
     gateway = Gateway(engine, tables(picking_up(Mode.NAT)))
     assert gateway.reason(tcp(client(), vip(), flags)) is Reason.PICKED_UP
 
 
 @pytest.mark.parametrize("flags", NOT_UNDER_WAY)
 @MODES
-def test_what_belongs_to_none_is_not(engine: MakePlane, mode: Mode, flags: str) -> None:
+def test_a_packet_of_no_connection_is_not_picked_up(
+    engine: MakePlane, mode: Mode, flags: str
+) -> None:
     """A SYN+ACK, or a segment without ACK (RFC 9293, 3.10.7: only SYN and RST may lack it)."""
     gateway = Gateway(engine, tables(picking_up(mode)))
     packet = tcp(client(), vip(), flags)
@@ -106,7 +108,7 @@ STATES = [
 
 
 @pytest.mark.parametrize(("mode", "flags", "state"), STATES)
-def test_it_is_taken_up_where_it_stands(
+def test_a_picked_up_flow_has_the_state_that_its_packet_tells(
     engine: MakePlane, mode: Mode, flags: str, state: State
 ) -> None:
     gateway = Gateway(engine, tables(picking_up(mode)))
@@ -116,15 +118,15 @@ def test_it_is_taken_up_where_it_stands(
     assert flow.tally.active == (state is not State.CLOSED)
 
 
-def test_a_long_frame_is_taken_up_whole(engine: MakePlane) -> None:
+def test_a_long_frame_is_picked_up_whole(engine: MakePlane) -> None:
     gateway = Gateway(engine, tables(service(Mode.NAT, pick_up=True)))
     given = gso(tcp(client(), vip(), "A", bytes(9000)), 1448)
     sent = gso(tcp(V4.inside, backend(), "A", bytes(9000), ttl=63), 1448)
     gateway.expect(given, Reason.PICKED_UP, sent)
 
 
-def test_with_source_nat_it_cannot_go_on_as_it_was_but_is_taken_up(engine: MakePlane) -> None:
-    """The stand-in's port is another one: the backend resets what it does not know."""
+def test_a_connection_is_picked_up_with_source_nat(engine: MakePlane) -> None:
+    """The source port is another one than before, so the backend will reset the connection."""
     gateway = Gateway(
         engine, tables(service(Mode.NAT, pick_up=True), snat=["10.0.2.9"]), source_ports=[5000]
     )
@@ -166,7 +168,7 @@ def test_a_syn_for_a_flow_whose_backend_is_gone_opens_another(
     assert len(gateway.plane.flows) == 1
 
 
-def test_data_for_a_backend_that_is_gone_does_not(engine: MakePlane) -> None:
+def test_data_for_a_flow_whose_backend_is_gone_opens_no_other(engine: MakePlane) -> None:
     given = tables(service(Mode.DSR, {"a": 1}, pick_up=True))
     gateway = Gateway(engine, given)
     for flags in ("S", "A"):
@@ -175,7 +177,7 @@ def test_data_for_a_backend_that_is_gone_does_not(engine: MakePlane) -> None:
     assert gateway.reason(tcp(client(), vip(), "A")) is Reason.NO_NEXT_HOP
 
 
-def test_what_a_backend_sends_is_not_taken_up(engine: MakePlane) -> None:
+def test_a_backend_s_packet_is_not_picked_up(engine: MakePlane) -> None:
     gateway = Gateway(engine, tables(service(Mode.NAT, pick_up=True)))
     reply = tcp(backend(), via(DMZ, client()), "A")
     gateway.expect(reply, Reason.NO_FLOW, reply)

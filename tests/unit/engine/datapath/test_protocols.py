@@ -1,4 +1,4 @@
-"""Other protocols than TCP and UDP: balanced by addresses, their loads nobody's business."""
+"""Protocols other than TCP and UDP: they are balanced by addresses."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -85,7 +85,7 @@ def cases(world: World) -> Iterator[Case]:
                    )  # fmt: skip
     gre = laid_out(Mode.NAT, world, Proto.GRE)
     yield Case(
-        "a protocol that nobody asked for", gre, ip(client, vip, LOAD, proto=50), Reason.NOT_OURS
+        "a protocol without a service", gre, ip(client, vip, LOAD, proto=50), Reason.NOT_OURS
     )
     yield Case("TCP at a service for GRE", gre, tcp(client, vip, "S"), Reason.NOT_OURS)
     yield Case(
@@ -112,17 +112,17 @@ def cases(world: World) -> Iterator[Case]:
 
 
 @pytest.mark.parametrize("case", both(cases))
-def test_protocol(case: Case, engine: MakePlane) -> None:
+def test_a_packet_of_a_protocol_without_ports(case: Case, engine: MakePlane) -> None:
     case.check(engine)
 
 
 @each_world
 @pytest.mark.parametrize("inner", WORLDS, ids=["IPv4 inside", "IPv6 inside"])
 @pytest.mark.parametrize("mode", [Mode.NAT, Mode.DSR])
-def test_errors_about_tunnels_that_are_not_ours(
+def test_an_error_about_a_tunnel_that_is_not_ours(
     engine: MakePlane, world: World, inner: World, mode: Mode
 ) -> None:
-    """A service may be for IP in IP itself: what is quoted then is a packet of the flow."""
+    """A service may be for IP in IP itself: then the error quotes a packet of its flow."""
     proto = 4 if inner is V4 else 41
     load = ip_bytes(udp(inner.client(9, inner.address(9, 9)), inner.client(8, inner.address(8, 8))))
     client, vip, there = world.client(), world.vip(), world.backend()
@@ -140,7 +140,8 @@ def test_errors_about_tunnels_that_are_not_ours(
 
 
 def summed(source: Peer, target: Peer, proto: int, ttl: int = 64) -> Packet:
-    """DCCP or UDP-Lite, whose checksum covers the addresses (RFC 4340, 9.1; RFC 3828, 3.1)."""
+    """A packet of DCCP or UDP-Lite: the checksum covers the addresses (RFC 4340, section 9.1; RFC
+    3828, section 3.1)."""
     load = bytearray(LOAD)
     load[4:8] = bytes(4)
     ends = packed(source.address) + packed(target.address)
@@ -180,7 +181,7 @@ def test_a_packet_too_short_for_its_checksum_is_left_as_it_is(
 
 
 @each_world
-def test_each_client_is_a_flow_of_its_own(engine: MakePlane, world: World) -> None:
+def test_without_ports_each_client_is_one_flow(engine: MakePlane, world: World) -> None:
     gateway = Gateway(engine, laid_out(Mode.NAT, world, Proto.GRE))
     for host, name in ((2, "a"), (3, "b"), (4, "a"), (2, "a"), (3, "b")):
         sender = world.client(address=world.address(1, host))
@@ -188,7 +189,7 @@ def test_each_client_is_a_flow_of_its_own(engine: MakePlane, world: World) -> No
 
 
 @each_world
-def test_it_is_forgotten_when_idle_like_a_datagram(engine: MakePlane, world: World) -> None:
+def test_a_flow_without_ports_expires_like_datagrams(engine: MakePlane, world: World) -> None:
     gateway = Gateway(engine, laid_out(Mode.NAT, world, Proto.GRE))
     packet = ip(world.client(), world.vip(), LOAD, proto=47)
     assert gateway.reason(packet, 0.0) is Reason.OPENED
@@ -198,7 +199,7 @@ def test_it_is_forgotten_when_idle_like_a_datagram(engine: MakePlane, world: Wor
 
 @each_world
 def test_two_vips_cannot_share_a_client_at_one_backend(engine: MakePlane, world: World) -> None:
-    """Nothing in the reply would tell whose it is."""
+    """The reply would not tell which VIP it belongs to."""
     vips = [Vip(packed(world.address(1, host)), 0, 65535, (47,)) for host in (100, 101)]
     gateway = Gateway(engine, tables(*(service(Mode.NAT, at=vip, port=0) for vip in vips)))
     first, second = (world.vip(0, world.address(1, host)) for host in (100, 101))
@@ -236,8 +237,8 @@ def test_fragments_of_any_protocol_arrive(engine: MakePlane, world: World, mode:
     assert len(gateway.plane.flows) == 1
 
 
-def test_extension_headers_are_no_protocol(engine: MakePlane) -> None:
-    """What follows them is."""
+def test_an_extension_header_is_not_the_protocol(engine: MakePlane) -> None:
+    """The protocol is that of the header behind them."""
     gateway = Gateway(engine, laid_out(Mode.NAT, V6, Proto.GRE))
     extensions = [IPv6ExtHdrDestOpt()]
     gateway.expect(
@@ -264,7 +265,7 @@ def test_a_service_for_all_protocols_takes_all_but_icmp(engine: MakePlane, world
 
 @pytest.mark.parametrize("scheduler", [Scheduler.SOURCE, Scheduler.MAGLEV, Scheduler.HASH])
 @pytest.mark.parametrize("world", WORLDS, ids=str)
-def test_balancers_agree_about_protocols_without_ports(
+def test_two_balancers_choose_alike_for_protocols_without_ports(
     engine: MakePlane, world: World, scheduler: Scheduler
 ) -> None:
     table = service(Mode.DSR, {"a": 1, "b": 1, "c": 1}, at=whole(world), scheduler=scheduler)

@@ -39,7 +39,7 @@ STAMP = [("NOP", None), ("NOP", None), ("Timestamp", (1, 2))]
 
 
 def router(world: World, wire: int) -> Peer:
-    """Somebody on the way who has something to say."""
+    """A router on the way that sends errors."""
     return Peer(world.address(7, 7), 0, f"02:00:00:00:0{wire}:77")
 
 
@@ -55,7 +55,7 @@ TROUBLES = [
 
 
 def to_backend(world: World) -> Iterator[Case]:
-    """NAT: about what the VIP sent to the client."""
+    """NAT: errors about a packet from the VIP to the client."""
     given, client, vip, inside = nat(world), world.client(), world.vip(), world.inside
     there, who = world.backend(), router(world, LAN)
     before = [tcp(client, vip, "S"), tcp(there, inside, "SA")]
@@ -84,7 +84,7 @@ def to_backend(world: World) -> Iterator[Case]:
         )  # fmt: skip
     stranger = tcp(vip, world.client(9), "A")
     yield Case(
-        "an error about somebody else's packet", given,
+        "an error about another client's packet", given,
         icmp_error(Trouble.BIG, stranger, who, dialled, 1400), Reason.NOT_OURS, before=before,
     )  # fmt: skip
     yield Case(
@@ -105,7 +105,7 @@ def via_dmz(who: Peer) -> Peer:
 
 
 def to_client(world: World) -> Iterator[Case]:
-    """NAT: about what we sent to the backend."""
+    """NAT: errors about a packet that we sent to the backend."""
     given, client, vip, inside = nat(world), world.client(), world.vip(), world.inside
     there, dns, who = world.backend(), world.vip(53), router(world, DMZ)
     their_dns = world.backend("a", 5353)
@@ -154,7 +154,7 @@ def to_client(world: World) -> Iterator[Case]:
     )  # fmt: skip
     last = icmp_error(Trouble.TIME, sent, who, inside, ttl=1)
     yield Case(
-        "nobody is told of an error whose own TTL runs out", given, last, Reason.TTL_EXPIRED,
+        "an error whose own TTL runs out is dropped", given, last, Reason.TTL_EXPIRED,
         before=[syn],
     )  # fmt: skip
     of_error = icmp_error(Trouble.TIME, icmp_error(Trouble.TIME, sent, who, inside), who, inside)
@@ -187,7 +187,7 @@ def pooled(world: World) -> Iterator[Case]:
 
 
 def direct(world: World) -> Iterator[Case]:
-    """DSR and tunnel: about what the backend sent from the VIP."""
+    """DSR and tunnel: errors about a packet of the backend in the VIP's name."""
     client, vip, inside = world.client(), world.vip(), world.inside
     there, who = at(vip, world.backend()), router(world, LAN)
     syn = tcp(client, vip, "S")
@@ -202,7 +202,7 @@ def direct(world: World) -> Iterator[Case]:
         yield Case(f"tunnel over {outer}: it goes to the flow's backend in one", given, error,
                    Reason.RELATED, [wrapped(outer.backend(), told, **ident)],
                    before=[syn])  # fmt: skip
-    yield Case("DSR: an error about what the client sent is nobody's",
+    yield Case("DSR: an error about a packet of the client is not ours",
                tables(service(Mode.DSR, at=vip)),
                icmp_error(Trouble.TIME, tcp(inside, vip, "A"), who, inside), Reason.NOT_OURS,
                before=[syn])  # fmt: skip
@@ -211,7 +211,9 @@ def direct(world: World) -> Iterator[Case]:
 @pytest.mark.parametrize(
     "case", [*both(to_backend), *both(to_client), *both(pooled), *both(direct)]
 )
-def test_an_error(case: Case, engine: MakePlane) -> None:
+def test_an_error_goes_to_the_sender_of_the_packet_that_it_quotes(
+    case: Case, engine: MakePlane
+) -> None:
     case.check(engine)
 
 
@@ -230,7 +232,7 @@ def test_a_wrong_icmp_checksum_is_refused(engine: MakePlane, world: World) -> No
 
 @each_world
 @pytest.mark.parametrize("mode", Mode)
-def test_an_error_about_no_flow_is_the_kernel_s(
+def test_an_error_about_no_flow_stays_with_the_kernel(
     engine: MakePlane, world: World, mode: Mode
 ) -> None:
     gateway = Gateway(engine, tables(service(mode, at=world.vip())))
@@ -286,17 +288,17 @@ def about_tunnel(world: World, outer: World) -> Iterator[Case]:
                [to_the_client(Trouble.BIG, ip_bytes(sent)[: world.size + 8],
                               max(1400 - outer.size, 1280 if world is V6 else 0))],
                before=[syn])  # fmt: skip
-    yield Case("less is nobody's", given,
+    yield Case("an error that quotes less is not ours", given,
                icmp_error(Trouble.BIG, tunnelled, who, us, 1400, quoted=least - 1),
                Reason.NOT_OURS, before=[syn])  # fmt: skip
     elsewhere = wrapped(outer.backend("b"), sent)
-    yield Case("a tunnel to somebody else", given,
+    yield Case("a tunnel to another machine", given,
                icmp_error(Trouble.BIG, elsewhere, who, us, 1300), Reason.NOT_OURS,
                before=[syn])  # fmt: skip
 
 
 def quoted_of(outer: World, tunnelled: Packet, world: World) -> bytes:
-    """What is left of the inner packet in an error that quotes as much as it may."""
+    """The inner packet as far as the longest error quotes it."""
     quoted = ip_bytes(tunnelled)[: {4: 548, 6: 1232}[outer.family]]
     return quoted[outer.size :]
 
@@ -310,11 +312,11 @@ TUNNELS = [
 
 
 @pytest.mark.parametrize("case", TUNNELS)
-def test_an_error_about_a_tunnel(case: Case, engine: MakePlane) -> None:
+def test_an_error_about_a_packet_of_a_tunnel(case: Case, engine: MakePlane) -> None:
     case.check(engine)
 
 
-def test_a_router_that_names_no_size_means_one_that_every_host_takes(engine: MakePlane) -> None:
+def test_an_error_without_an_mtu_means_one_that_every_host_takes(engine: MakePlane) -> None:
     """RFC 1191, section 5: a field of zero."""
     gateway = Gateway(engine, tables(service(Mode.TUNNEL)))
     gateway.receive(tcp(V4.client(), V4.vip(), "S"))
@@ -333,7 +335,7 @@ EXTENDED: dict[int, dict[str, Any]] = {
 
 
 @each_world
-def test_quoted_options_and_extension_headers_are_walked(engine: MakePlane, world: World) -> None:
+def test_quoted_options_and_extension_headers_are_skipped(engine: MakePlane, world: World) -> None:
     gateway = Gateway(engine, nat(world))
     client, vip, who = world.client(), world.vip(), router(world, DMZ)
     extra = EXTENDED[world.family]
@@ -354,8 +356,8 @@ LIES = {
 
 
 @each_world
-def test_lies_in_a_quoted_header_harm_nobody(engine: MakePlane, world: World) -> None:
-    """Whatever it says, at most this flow's backend is told, and what it is told is sound."""
+def test_lies_in_a_quoted_header_do_no_harm(engine: MakePlane, world: World) -> None:
+    """The error reaches at most this flow's backend, and what reaches it is sound."""
     gateway = Gateway(engine, nat(world))
     client, vip = world.client(), world.vip()
     gateway.receive(tcp(client, vip, "S"))

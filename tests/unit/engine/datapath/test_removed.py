@@ -1,4 +1,4 @@
-"""Flows whose backend was taken out of its service, and those that an operator has killed."""
+"""Flows whose backend was removed from its service, and flows that an operator has killed."""
 
 from dataclasses import replace
 
@@ -28,12 +28,14 @@ from tests.support.packets import (
 from tests.support.removal import after, before, key_of, on_the_way, removed, rst, segment
 
 MODES = pytest.mark.parametrize("mode", Mode)
-POLICIES = pytest.mark.parametrize("policy", OnRemove)
+EACH_ON_REMOVE = pytest.mark.parametrize("on_remove", OnRemove)
 RESET, DROP, KEEP = OnRemove.RESET, OnRemove.DROP, OnRemove.KEEP
 
 
 @MODES
-def test_who_ends_a_connection_himself_is_let_through(engine: MakePlane, mode: Mode) -> None:
+def test_an_rst_of_either_end_of_a_removed_backend_s_connection_is_sent_on(
+    engine: MakePlane, mode: Mode
+) -> None:
     gateway = removed(engine, RESET, mode)
     assert gateway.reason(segment(client(), vip(), "RA", ack=3)) is Reason.FORWARDED
     assert gateway.reason(segment(client(), vip(), "A", ack=3)) is Reason.RESET
@@ -48,7 +50,9 @@ def test_who_ends_a_connection_himself_is_let_through(engine: MakePlane, mode: M
 
 
 @MODES
-def test_or_nobody_hears_anything(engine: MakePlane, mode: Mode) -> None:
+def test_drop_discards_the_packets_of_a_removed_backend_s_connection(
+    engine: MakePlane, mode: Mode
+) -> None:
     gateway = removed(engine, DROP, mode)
     for flags in ("A", "FA", "R", "SA"):
         gateway.expect(tcp(client(), vip(), flags), Reason.REMOVED, now=3.0)
@@ -60,7 +64,9 @@ def test_or_nobody_hears_anything(engine: MakePlane, mode: Mode) -> None:
 
 
 @MODES
-def test_or_it_goes_on_to_its_end(engine: MakePlane, mode: Mode) -> None:
+def test_keep_lets_a_removed_backend_s_connection_go_on_to_its_end(
+    engine: MakePlane, mode: Mode
+) -> None:
     gateway = removed(engine, KEEP, mode)
     assert gateway.sends(tcp(client(), vip(), "A")).dst == backend("a").mac
     assert gateway.sends(tcp(client(), vip(), "S")).dst == backend("a").mac
@@ -71,23 +77,27 @@ def test_or_it_goes_on_to_its_end(engine: MakePlane, mode: Mode) -> None:
 
 
 @MODES
-@pytest.mark.parametrize("policy", [RESET, DROP])
-def test_a_client_may_begin_anew_at_once(engine: MakePlane, mode: Mode, policy: OnRemove) -> None:
-    gateway = removed(engine, policy, mode)
+@pytest.mark.parametrize("on_remove", [RESET, DROP])
+def test_a_client_of_a_removed_backend_may_open_a_new_connection_at_once(
+    engine: MakePlane, mode: Mode, on_remove: OnRemove
+) -> None:
+    gateway = removed(engine, on_remove, mode)
     assert gateway.sends(tcp(client(), vip(), "S")).dst == backend("b").mac
     assert gateway.sends(tcp(client(), vip(), "A")).dst == backend("b").mac
     assert len(gateway.plane.flows) == 1
 
 
 @MODES
-@POLICIES
-def test_datagrams_go_elsewhere_at_once(engine: MakePlane, mode: Mode, policy: OnRemove) -> None:
+@EACH_ON_REMOVE
+def test_datagrams_to_a_removed_backend_go_to_another_at_once(
+    engine: MakePlane, mode: Mode, on_remove: OnRemove
+) -> None:
     gateway = Gateway(engine, before(mode, Proto.UDP))
     question = udp(client(), vip(), bytes(64))
     first, later = fragmented(udp(client(), vip(), bytes(64)), 32, 9)[:2]
     gateway.sends(question)
     gateway.sends(first)
-    gateway.plane.swap(after(policy, mode, Proto.UDP))
+    gateway.plane.swap(after(on_remove, mode, Proto.UDP))
     if mode is Mode.NAT:
         assert gateway.reason(udp(backend(), via(DMZ, client()))) is Reason.RETURNED
     assert gateway.sends(later).dst == backend("a").mac, "with its first fragment"
@@ -98,18 +108,18 @@ def test_datagrams_go_elsewhere_at_once(engine: MakePlane, mode: Mode, policy: O
         assert gateway.reason(reply) is Reason.RETURNED
 
 
-@POLICIES
-def test_a_service_that_is_gone_has_no_flows_of_datagrams(
-    engine: MakePlane, policy: OnRemove
+@EACH_ON_REMOVE
+def test_datagrams_of_a_removed_service_are_not_ours(
+    engine: MakePlane, on_remove: OnRemove
 ) -> None:
     gateway = Gateway(engine, before(Mode.NAT, Proto.UDP))
     gateway.sends(udp(client(), vip()))
-    gateway.plane.swap(tables(removed=after(policy, Mode.NAT, Proto.UDP).removed))
+    gateway.plane.swap(tables(removed=after(on_remove, Mode.NAT, Proto.UDP).removed))
     gateway.expect(udp(client(), vip()), Reason.NOT_OURS)
     assert len(gateway.plane.flows) == 0
 
 
-def test_but_resets_its_connections(engine: MakePlane) -> None:
+def test_connections_of_a_removed_service_are_reset(engine: MakePlane) -> None:
     gateway = removed(engine, RESET)
     gateway.plane.swap(tables(removed=after(RESET, Mode.NAT).removed))
     given = segment(client(), vip(), "A", seq=3, ack=4)
@@ -118,42 +128,44 @@ def test_but_resets_its_connections(engine: MakePlane) -> None:
     gateway.expect(tcp(client(), vip(), "S"), Reason.NOT_OURS)
 
 
-@pytest.mark.parametrize("policy", [RESET, DROP])
-def test_later_fragments_of_a_connection_are_dropped(engine: MakePlane, policy: OnRemove) -> None:
+@pytest.mark.parametrize("on_remove", [RESET, DROP])
+def test_later_fragments_of_a_removed_backend_s_connection_are_dropped(
+    engine: MakePlane, on_remove: OnRemove
+) -> None:
     gateway = Gateway(engine, before(Mode.NAT))
     gateway.sends(tcp(client(), vip(), "S"))
     first, later, *_ = fragmented(tcp(client(), vip(), "A", bytes(200), df=False), 64)
     gateway.sends(first)
-    gateway.plane.swap(after(policy, Mode.NAT))
+    gateway.plane.swap(after(on_remove, Mode.NAT))
     gateway.expect(later, Reason.REMOVED)
 
 
-def test_an_error_about_it_goes_where_it_should(engine: MakePlane) -> None:
+def test_an_error_about_a_removed_backend_s_connection_is_sent_on(engine: MakePlane) -> None:
     gateway = removed(engine, RESET)
     inside = tcp(via(DMZ, client()), backend(), "A")
     error = icmp_error(Trouble.HOST, inside, backend(), via(DMZ, client()))
     assert gateway.reason(error) is Reason.RELATED
 
 
-def test_nobody_answers_what_was_sent_to_many(engine: MakePlane) -> None:
+def test_a_frame_that_was_sent_to_many_gets_no_rst(engine: MakePlane) -> None:
     gateway = removed(engine, RESET)
-    everybody = vip()._replace(mac="ff:ff:ff:ff:ff:ff")
-    gateway.expect(tcp(client(), everybody, "A"), Reason.REMOVED)
+    all_stations = vip()._replace(mac="ff:ff:ff:ff:ff:ff")
+    gateway.expect(tcp(client(), all_stations, "A"), Reason.REMOVED)
     (flow,) = gateway.plane.flows
     assert flow.state is not State.CLOSED
 
 
-@POLICIES
-def test_next_hops_are_replaced_where_nothing_is_agreed(
-    engine: MakePlane, policy: OnRemove
+@EACH_ON_REMOVE
+def test_a_connection_moves_to_another_next_hop_unless_it_is_kept(
+    engine: MakePlane, on_remove: OnRemove
 ) -> None:
     was = service(Mode.DSR, {"a": 1}, at=ANY)
     gateway = Gateway(engine, tables(was))
     there = vip(address="203.0.113.7")
     assert gateway.sends(tcp(client(), there, "S")).dst == backend("a").mac
-    gone = {(was.key, was.backends[0]): policy}
+    gone = {(was.key, was.backends[0]): on_remove}
     gateway.plane.swap(tables(service(Mode.DSR, {"b": 1}, at=ANY), removed=gone))
-    name = "a" if policy is KEEP else "b"
+    name = "a" if on_remove is KEEP else "b"
     assert gateway.sends(tcp(client(), there, "A")).dst == backend(name).mac
 
 
@@ -182,7 +194,7 @@ def test_a_connection_can_be_killed(engine: MakePlane, mode: Mode, world: World)
     assert {flow.mode for flow in gateway.plane.flows} == {mode}
 
 
-def test_whoever_its_backend_is(engine: MakePlane) -> None:
+def test_a_killed_connection_is_reset_even_if_its_backend_was_removed(engine: MakePlane) -> None:
     gateway = removed(engine, KEEP)
     assert gateway.plane.kill([key_of(client(), vip())]) == 1
     assert gateway.reason(tcp(client(), vip(), "A")) is Reason.RESET
@@ -190,7 +202,7 @@ def test_whoever_its_backend_is(engine: MakePlane) -> None:
     assert gateway.reason(tcp(client(), vip(), "A")) is Reason.RESET
 
 
-def test_datagrams_are_forgotten(engine: MakePlane) -> None:
+def test_killed_flows_of_datagrams_are_forgotten(engine: MakePlane) -> None:
     both = tables(service(Mode.NAT, {"a": 1, "b": 1}, proto=Proto.UDP))
     gateway = Gateway(engine, both)
     assert gateway.sends(udp(client(), vip())).dst == backend("a").mac
@@ -208,7 +220,7 @@ def test_a_killed_connection_is_forgotten_as_a_closed_one(engine: MakePlane) -> 
     assert gateway.plane.expire(TIMEOUTS.fin + 1.0) == 1
 
 
-def test_very_many_are_killed(engine: MakePlane) -> None:
+def test_thousands_of_keys_are_killed_in_one_call(engine: MakePlane) -> None:
     gateway = Gateway(engine, before(Mode.DSR, Proto.UDP))
     peers = [client(port) for port in range(1024, 4524)]
     for peer in peers[:300]:
@@ -216,7 +228,7 @@ def test_very_many_are_killed(engine: MakePlane) -> None:
     assert gateway.plane.kill(key_of(peer, vip(), Proto.UDP) for peer in peers) == 300
 
 
-def test_what_was_killed_stays_so_in_the_next_process(engine: MakePlane) -> None:
+def test_a_killed_connection_stays_killed_in_the_next_process(engine: MakePlane) -> None:
     gateway = removed(engine, KEEP, Mode.NAT, V6)
     gateway.plane.kill([key_of(V6.client(), V6.vip())])
     next_one = Gateway(engine, after(KEEP, Mode.NAT, world=V6))
@@ -225,7 +237,9 @@ def test_what_was_killed_stays_so_in_the_next_process(engine: MakePlane) -> None
     assert next_one.reason(tcp(V6.client(), V6.vip(), "A"), 1.0) is Reason.RESET
 
 
-def test_and_what_was_removed_is_still_removed(engine: MakePlane) -> None:
+def test_a_removed_backend_s_connection_stays_removed_in_the_next_process(
+    engine: MakePlane,
+) -> None:
     gateway = removed(engine, DROP)
     next_one = Gateway(engine, after(DROP, Mode.NAT))
     assert next_one.plane.load(gateway.plane.dump(1.0), 1.0) == 1

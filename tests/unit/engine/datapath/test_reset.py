@@ -1,4 +1,4 @@
-"""The RSTs that both ends of a connection get when it is cut."""
+"""The RSTs that both ends get when a connection is cut."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -35,8 +35,8 @@ RESET, KEEP = OnRemove.RESET, OnRemove.KEEP
 
 
 def resets(world: World) -> Iterator[tuple[Any, Packet, Packet]]:
-    """What a client sends, the reset for it (RFC 9293, section 3.10.7.1), and the one that it
-    might have sent itself."""
+    """A client's packet, the RST for the client (RFC 9293, section 3.10.7.1), and the RST for the
+    backend in the client's name."""
     c, v = world.client(), world.vip()
     yield segment(c, v, "PA", b"12345", seq=7, ack=99), rst(v, c, 99), rst(c, v, 7, 99)
     yield segment(c, v, "A", b"", seq=7, ack=0), rst(v, c, 0), rst(c, v, 7, 0)
@@ -58,7 +58,7 @@ def resets(world: World) -> Iterator[tuple[Any, Packet, Packet]]:
 def test_a_client_s_packets_are_reset_at_both_ends(
     engine: MakePlane, mode: Mode, world: World
 ) -> None:
-    gateway, as_ever = (removed(engine, policy, mode, world) for policy in (RESET, KEEP))
+    gateway, as_ever = (removed(engine, on_remove, mode, world) for on_remove in (RESET, KEEP))
     for now, (given, answer, instead) in enumerate(resets(world)):
         on = as_ever.receive(instead, float(now)).frames
         gateway.expect(given, Reason.RESET, answer, *on, now=float(now))
@@ -69,7 +69,7 @@ def test_a_client_s_packets_are_reset_at_both_ends(
 
 
 @each_world
-def test_so_are_the_replies_of_a_backend(engine: MakePlane, world: World) -> None:
+def test_a_backend_s_packets_are_reset_at_both_ends(engine: MakePlane, world: World) -> None:
     gateway = removed(engine, RESET, Mode.NAT, world)
     b, c = world.backend(), via(DMZ, world.client())
     on = on_the_way(rst(via(LAN, world.vip()), world.client(), 9, 3))
@@ -77,7 +77,7 @@ def test_so_are_the_replies_of_a_backend(engine: MakePlane, world: World) -> Non
 
 
 @pytest.mark.parametrize("mode", [Mode.DSR, Mode.TUNNEL])
-def test_and_those_that_come_by_the_balancer_as_a_gateway(engine: MakePlane, mode: Mode) -> None:
+def test_answers_in_the_vip_s_name_are_reset_at_both_ends(engine: MakePlane, mode: Mode) -> None:
     gateway = removed(engine, RESET, mode)
     v, c = at(vip(), backend()), via(DMZ, client())
     on = on_the_way(rst(via(LAN, vip()), client(), 9))
@@ -85,7 +85,7 @@ def test_and_those_that_come_by_the_balancer_as_a_gateway(engine: MakePlane, mod
 
 
 @each_world
-def test_the_pool_s_addresses_are_put_in(engine: MakePlane, world: World) -> None:
+def test_an_rst_is_translated_to_the_pool_s_address(engine: MakePlane, world: World) -> None:
     pool = Peer(world.address(DMZ, 9), 5000, world.gateway(DMZ).mac)
     c, v, b = world.client(), world.vip(), world.backend()
     given = tables(service(Mode.NAT, at=v), snat=[pool.address])
@@ -103,7 +103,7 @@ def test_the_pool_s_addresses_are_put_in(engine: MakePlane, world: World) -> Non
 
 @each_world
 @pytest.mark.parametrize("outer", [V4, V6], ids=str)
-def test_a_reset_goes_through_the_tunnel(engine: MakePlane, world: World, outer: World) -> None:
+def test_an_rst_goes_through_the_tunnel(engine: MakePlane, world: World, outer: World) -> None:
     c, v = world.client(), world.vip()
     gateway = Gateway(engine, tables(service(Mode.TUNNEL, at=v, world=outer)))
     gateway.sends(tcp(c, v, "S"))
@@ -114,7 +114,7 @@ def test_a_reset_goes_through_the_tunnel(engine: MakePlane, world: World, outer:
     gateway.expect(segment(c, v, "F", seq=7), Reason.RESET, rst(v, c, 0, 8), on)
 
 
-def test_a_reset_is_no_packet_of_its_backend_s(engine: MakePlane) -> None:
+def test_an_rst_does_not_count_in_the_tally(engine: MakePlane) -> None:
     gateway = removed(engine, RESET)
     before = gateway.plane.tallies()
     gateway.receive(segment(client(), vip(), "A", bytes(99)))
@@ -125,7 +125,7 @@ def test_a_reset_is_no_packet_of_its_backend_s(engine: MakePlane) -> None:
         assert (count.bytes_in, count.bytes_out) == (was.bytes_in, was.bytes_out)
 
 
-def test_without_a_way_on_only_its_sender_is_told(engine: MakePlane) -> None:
+def test_without_a_next_hop_only_the_sender_is_reset(engine: MakePlane) -> None:
     gateway = removed(engine, RESET)
     b, c = backend(), via(DMZ, client())
     gateway.plane.swap(replace(after(RESET, Mode.NAT), ports={}))
@@ -135,7 +135,7 @@ def test_without_a_way_on_only_its_sender_is_told(engine: MakePlane) -> None:
     gateway.expect(given, Reason.RESET, rst(vip(), client(), 3))
 
 
-def test_nor_does_a_reset_go_where_it_does_not_fit(engine: MakePlane) -> None:
+def test_an_rst_that_does_not_fit_the_link_is_not_sent_on(engine: MakePlane) -> None:
     gateway = Gateway(engine, tables(service(Mode.TUNNEL, world=V6), mtu=79))
     gateway.receive(tcp(client(), vip(), "S"))
     gateway.plane.kill([key_of(client(), vip())])

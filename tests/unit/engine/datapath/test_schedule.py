@@ -1,4 +1,4 @@
-"""Schedulers as clients see them: who gets the next flow."""
+"""Schedulers as clients see them: which backend gets the next flow."""
 
 from collections import Counter
 
@@ -65,7 +65,7 @@ def test_known_flows_do_not_move_the_round_robin_on(engine: MakePlane) -> None:
     assert opened(gateway, 2, 3, 4) == "bca"
 
 
-def test_services_take_turns_of_their_own(engine: MakePlane) -> None:
+def test_each_service_has_a_round_robin_of_its_own(engine: MakePlane) -> None:
     both = tables(
         nat({"a": 1, "b": 1}), service(Mode.NAT, {"a": 1, "b": 1}, at=vip(53), proto=Proto.UDP)
     )
@@ -82,7 +82,7 @@ def test_least_connections_fills_up_by_weight(engine: MakePlane) -> None:
     assert sorted(opened(gateway, *range(4, 304))) == ["a"] * 100 + ["b"] * 200
 
 
-def test_least_connections_chooses_who_has_fewer(engine: MakePlane) -> None:
+def test_least_connections_chooses_the_backend_with_fewer(engine: MakePlane) -> None:
     gateway = Gateway(engine, tables(nat({"a": 1, "b": 1}, LC)))
     assert opened(gateway, 1, 2, 3, 4) == "abab"
     for port in (2, 4):
@@ -90,7 +90,7 @@ def test_least_connections_chooses_who_has_fewer(engine: MakePlane) -> None:
     assert opened(gateway, 5, 6, 7) == "bba", "closed connections do not count"
 
 
-def test_among_equals_the_one_that_waited_longest_is_chosen(engine: MakePlane) -> None:
+def test_of_equal_backends_the_one_not_chosen_for_longest_is_taken(engine: MakePlane) -> None:
     gateway = Gateway(engine, tables(nat({"a": 1, "b": 1, "c": 1}, LC)))
     order = ""
     for port in range(6):
@@ -107,7 +107,7 @@ def test_a_connection_that_timed_out_does_not_count(engine: MakePlane) -> None:
     assert opened(gateway, 3, 4, now=TIMEOUTS.syn) == "aa"
 
 
-def test_datagrams_count_as_connections(engine: MakePlane) -> None:
+def test_flows_of_datagrams_count_as_connections(engine: MakePlane) -> None:
     given = tables(service(Mode.NAT, {"a": 1, "b": 1}, at=vip(53), proto=Proto.UDP, scheduler=LC))
     gateway = Gateway(engine, given)
     sent = [gateway.sends(udp(client(port), vip(53)))[1].dst for port in range(4)]
@@ -125,7 +125,9 @@ def test_a_client_stays_with_its_backend_whatever_its_port(engine: MakePlane) ->
     assert chosen == set(BACKENDS.values())
 
 
-def test_a_client_of_two_services_with_equal_backends_has_one_of_them(engine: MakePlane) -> None:
+def test_a_client_gets_the_same_backend_in_two_services_with_equal_backends(
+    engine: MakePlane,
+) -> None:
     weights = {"a": 1, "b": 1, "c": 1}
     other = service(Mode.NAT, weights, at=vip(80, "10.0.1.101"), scheduler=Scheduler.SOURCE)
     gateway = Gateway(engine, tables(nat(weights, Scheduler.SOURCE), other))
@@ -135,7 +137,7 @@ def test_a_client_of_two_services_with_equal_backends_has_one_of_them(engine: Ma
         assert sent[0][1].dst == sent[1][1].dst
 
 
-def test_another_key_spreads_clients_differently() -> None:
+def test_another_hash_key_spreads_clients_differently() -> None:
     one = nat({"a": 1, "b": 1, "c": 1}, Scheduler.SOURCE)
     addresses = [f"10.0.{n // 250}.{n % 250}" for n in range(500)]
 
@@ -150,14 +152,14 @@ def test_another_key_spreads_clients_differently() -> None:
     assert min(Counter(choices(bytes(16))).values()) > 100
 
 
-def test_shortest_expected_delay_counts_the_connection_that_is_to_come(engine: MakePlane) -> None:
+def test_shortest_expected_delay_counts_the_new_connection(engine: MakePlane) -> None:
     """IPVS: (connections + 1) / weight. Least connections would send the first to a."""
     gateway = Gateway(engine, tables(nat({"a": 1, "b": 3}, Scheduler.SED)))
     assert opened(gateway, 1, 2) == "bb"
     assert sorted(opened(gateway, *range(3, 401))) == ["a"] * 100 + ["b"] * 298
 
 
-def test_never_queue_prefers_who_has_nothing_to_do(engine: MakePlane) -> None:
+def test_never_queue_prefers_an_idle_backend(engine: MakePlane) -> None:
     gateway = Gateway(engine, tables(nat({"a": 1, "b": 9}, Scheduler.NQ)))
     assert opened(gateway, 1, 2, 3, 4, 5) == "abbbb"
     gateway.receive(tcp(client(1), vip(), "R"))
@@ -165,7 +167,7 @@ def test_never_queue_prefers_who_has_nothing_to_do(engine: MakePlane) -> None:
 
 
 @pytest.mark.parametrize("scheduler", [Scheduler.SED, Scheduler.NQ])
-def test_equals_take_turns(engine: MakePlane, scheduler: Scheduler) -> None:
+def test_equal_backends_take_turns(engine: MakePlane, scheduler: Scheduler) -> None:
     gateway = Gateway(engine, tables(nat({"a": 1, "b": 1, "c": 1}, scheduler)))
     order = ""
     for port in range(6):
@@ -174,7 +176,7 @@ def test_equals_take_turns(engine: MakePlane, scheduler: Scheduler) -> None:
     assert order == "abcabc"
 
 
-def test_two_choices_hardly_let_anybody_fall_behind(engine: MakePlane) -> None:
+def test_two_choices_keep_backends_close_together(engine: MakePlane) -> None:
     gateway = Gateway(engine, tables(nat({"a": 1, "b": 1, "c": 1}, Scheduler.P2C)))
     count = Counter(opened(gateway, *range(300)))
     assert max(count.values()) - min(count.values()) <= 4
@@ -186,8 +188,8 @@ def test_two_choices_respect_weights(engine: MakePlane) -> None:
     assert abs(count["b"] - 300) <= 4
 
 
-def test_of_two_choices_the_busy_one_is_not_taken(engine: MakePlane) -> None:
-    """Of two machines both are always asked."""
+def test_of_two_choices_the_less_busy_one_is_taken(engine: MakePlane) -> None:
+    """Of two backends both are always compared."""
     gateway = Gateway(engine, tables(nat({"a": 1, "b": 1}, Scheduler.P2C)))
     first = opened(gateway, *range(40))
     assert first.count("a") == first.count("b") == 20
@@ -199,10 +201,10 @@ def test_of_two_choices_the_busy_one_is_not_taken(engine: MakePlane) -> None:
 
 @pytest.mark.parametrize("scheduler", [Scheduler.SOURCE, Scheduler.MAGLEV, Scheduler.HASH])
 @pytest.mark.parametrize("ports", [range(1, 101), range(1, 101, 7)], ids=["all", "some"])
-def test_balancers_that_share_nothing_agree(
+def test_two_balancers_with_one_key_choose_alike(
     engine: MakePlane, scheduler: Scheduler, ports: range
 ) -> None:
-    """A balancer that saw nothing before chooses as one that saw a lot."""
+    """A balancer that has just started chooses like one with many flows."""
     given = tables(nat({"a": 1, "b": 1, "c": 1}, scheduler))
     whole = opened(Gateway(engine, given), *range(1, 101))
     fresh = Gateway(engine, given)
@@ -223,7 +225,7 @@ PREFIXES = [
 
 
 @pytest.mark.parametrize(("world", "fields", "pattern"), PREFIXES)
-def test_a_network_stays_together(
+def test_clients_of_one_network_get_one_backend(
     engine: MakePlane, world: World, fields: HashOn, pattern: str
 ) -> None:
     hashing = service(
@@ -251,7 +253,7 @@ CHANGES = ["mac", "source", "vip", "port", "vip port", "proto"]
 @pytest.mark.parametrize(("fields", "counting"), HASHED)
 @pytest.mark.parametrize("change", CHANGES)
 @each_world
-def test_only_what_is_hashed_makes_a_difference(
+def test_only_the_hashed_fields_decide(
     engine: MakePlane, world: World, fields: HashFields, counting: set[str], change: str
 ) -> None:
     whole = [Vip(packed(world.address(1, host)), 0, 65535, ()) for host in (100, 101)]
@@ -279,7 +281,7 @@ def test_only_what_is_hashed_makes_a_difference(
 
 @pytest.mark.parametrize("scheduler", Scheduler)
 @pytest.mark.parametrize("weights", [{}, {"a": 0}, {"a": 0, "b": 0}])
-def test_without_a_backend_that_takes_flows_there_is_no_pick(
+def test_without_a_backend_that_takes_flows_none_is_chosen(
     engine: MakePlane, scheduler: Scheduler, weights: dict[str, int]
 ) -> None:
     gateway = Gateway(engine, tables(nat(weights, scheduler)))
@@ -287,7 +289,7 @@ def test_without_a_backend_that_takes_flows_there_is_no_pick(
 
 
 @pytest.mark.parametrize("scheduler", Scheduler)
-def test_weight_nothing_takes_no_new_flows(engine: MakePlane, scheduler: Scheduler) -> None:
+def test_a_backend_of_weight_0_takes_no_new_flows(engine: MakePlane, scheduler: Scheduler) -> None:
     gateway = Gateway(engine, tables(nat({"a": 0, "b": 1}, scheduler)))
     assert opened(gateway, *range(20)) == "b" * 20
 

@@ -1,4 +1,4 @@
-"""Long frames into a tunnel: cut as a network card would, each piece complete in itself."""
+"""Long frames into a tunnel: they are cut as by a network card, each segment complete."""
 
 import pytest
 from scapy.layers.inet import IP, TCP, UDP, IPOption_NOP, IPOption_Router_Alert
@@ -54,12 +54,12 @@ def cut(engine: MakePlane, given: Frame, count: int) -> list[Packet]:
 
 
 PARTS = [(0, 1000, 0xFFFE, 2), (1000, 2000, 0xFFFF, 3), (2000, 2500, 0, 4)]
-"Of the data, and the identifications of each packet inside and outside."
+"The data, and the identification of each packet, inner and outer."
 
 
 @each_world
 @each_tunnel
-def test_pieces_are_packets_of_their_own(engine: MakePlane, world: World, outer: World) -> None:
+def test_segments_are_packets_of_their_own(engine: MakePlane, world: World, outer: World) -> None:
     gateway = Gateway(engine, laid_out(world, outer))
     client, vip, there = world.client(), world.vip(), at(world.vip(), outer.backend())
     gateway.receive(tcp(client, vip, "S"))
@@ -76,7 +76,9 @@ def test_pieces_are_packets_of_their_own(engine: MakePlane, world: World, outer:
 
 @each_world
 @each_tunnel
-def test_datagrams_of_a_train_are_too(engine: MakePlane, world: World, outer: World) -> None:
+def test_datagrams_of_a_train_are_packets_of_their_own(
+    engine: MakePlane, world: World, outer: World
+) -> None:
     gateway = Gateway(engine, laid_out(world, outer))
     dns = world.vip(53)
     whole = udp(world.client(), dns, DATA[:2500], id=0xFFFE)
@@ -95,7 +97,7 @@ def test_the_sequence_number_wraps_around(engine: MakePlane) -> None:
 
 
 @each_world
-def test_fin_and_push_stay_on_the_last_piece_and_cwr_on_the_first(
+def test_fin_and_psh_stay_on_the_last_segment_and_cwr_on_the_first(
     engine: MakePlane, world: World
 ) -> None:
     given = gso(tcp(world.client(), world.vip(), "FPAEC", DATA[:3000]), 1000)
@@ -105,19 +107,19 @@ def test_fin_and_push_stay_on_the_last_piece_and_cwr_on_the_first(
     assert [str(piece[TCP].flags) for piece in pieces] == ["AEC", "AE", "FPAE"]
 
 
-def test_a_frame_of_one_piece_keeps_all_its_flags(engine: MakePlane) -> None:
+def test_a_frame_of_one_segment_keeps_all_its_flags(engine: MakePlane) -> None:
     (piece,) = cut(engine, gso(tcp(client(), vip(), "FPAC", DATA[:700]), 1000), 1)
     assert str(piece[TCP].flags) == "FPAC"
     assert bytes(piece[TCP].payload) == DATA[:700]
 
 
-def test_a_frame_without_payload_is_one_piece(engine: MakePlane) -> None:
+def test_a_frame_without_payload_is_one_segment(engine: MakePlane) -> None:
     (piece,) = cut(engine, gso(tcp(client(), vip(), "A"), 1000), 1)
     assert len(piece) == 40
 
 
 @pytest.mark.parametrize(("size", "count"), [(2000, 2), (2001, 3), (1999, 2), (1000, 1)])
-def test_the_last_piece_is_as_short_as_what_is_left(
+def test_the_last_segment_has_the_rest_of_the_payload(
     engine: MakePlane, size: int, count: int
 ) -> None:
     pieces = cut(engine, gso(tcp(client(), vip(), "A", DATA[:size]), 1000), count)
@@ -132,28 +134,28 @@ def test_datagrams_of_a_train_have_lengths_of_their_own(engine: MakePlane) -> No
     assert b"".join(bytes(piece[UDP].payload) for piece in pieces) == DATA[:2500]
 
 
-def test_a_datagram_of_a_train_that_sums_to_nothing_is_sent_as_ffff(engine: MakePlane) -> None:
+def test_a_datagram_whose_checksum_is_0_is_sent_with_ffff(engine: MakePlane) -> None:
     single = bytes(udp(INSIDE, at(vip(53), backend()), b"\0\0"))
     to_zero = single[40:42]
     pieces = cut(engine, gso(udp(client(), vip(53), to_zero + b"ab"), 2), 2)
     assert pieces[0][UDP].chksum == 0xFFFF
 
 
-def test_ip_options_and_tos_are_in_every_piece(engine: MakePlane) -> None:
+def test_ip_options_and_tos_are_in_every_segment(engine: MakePlane) -> None:
     options = [IPOption_NOP(), IPOption_Router_Alert()]
     pieces = cut(engine, gso(udp(client(), vip(53), DATA[:2000], options=options, tos=3), 1000), 2)
     assert [(piece.ihl, piece.tos) for piece in pieces] == [(7, 3), (7, 3)]
     assert all(bytes(piece)[20:25] == b"\x01\x94\x04\0\0" for piece in pieces)
 
 
-def test_a_frame_of_64_kib_becomes_46_pieces_that_fit(engine: MakePlane) -> None:
+def test_a_frame_of_64_kib_becomes_46_segments_that_fit(engine: MakePlane) -> None:
     data = bytes(65495)
     pieces = cut(engine, gso(tcp(client(), vip(), "A", data), 1440), 46)
     assert max(len(piece) for piece in pieces) == 1480
     assert sum(len(piece[TCP].payload) for piece in pieces) == len(data)
 
 
-def test_ethernet_padding_is_not_cut_into_a_piece(engine: MakePlane) -> None:
+def test_ethernet_padding_becomes_no_segment(engine: MakePlane) -> None:
     given = gso(tcp(client(), vip(), "A", DATA[:1000]), 1000)
     padded = Frame(given.port, given.data + b"\xaa" * 4, given.offload)
     (piece,) = cut(engine, padded, 1)

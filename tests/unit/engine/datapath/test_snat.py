@@ -41,7 +41,7 @@ ONE = pooled(V4)
 
 
 def seen_as(port: int, address: str = POOL[0]) -> Peer:
-    """A client in the guise it has towards backends."""
+    """The client as backends see it."""
     return Peer(address, port, GATEWAY_MAC[DMZ])
 
 
@@ -71,7 +71,7 @@ def test_a_client_gets_an_address_and_port_of_the_pool_and_the_reply_is_undone(
 
 
 @each_world
-def test_an_unsummed_datagram_stays_so_both_ways(engine: MakePlane, world: World) -> None:
+def test_a_datagram_without_checksum_stays_so_both_ways(engine: MakePlane, world: World) -> None:
     gateway = Gateway(engine, pooled(world), source_ports=PORTS)
     client, dns, backend = world.client(), world.vip(53), world.backend()
     guise = seen_as(5000, POOLS[world.family])
@@ -194,7 +194,7 @@ def test_a_pool_is_of_the_families_that_its_addresses_are_of() -> None:
 def test_a_backend_that_dials_the_vip_from_its_service_port_is_not_confused_with_its_replies(
     engine: MakePlane,
 ) -> None:
-    """The VIP itself stands in for clients, and one of the ports allotted is the service's own."""
+    """The VIP is in the pool, and the service's own port is one of those allotted."""
     given = tables(service(Mode.NAT, at=vip(8080)), snat=[vip().address])
     gateway = Gateway(engine, given, source_ports=[8080, 8081])
     dialling = tcp(backend(), via(DMZ, vip(8080)), "S")

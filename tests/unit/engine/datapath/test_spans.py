@@ -1,4 +1,4 @@
-"""Services of an address, a range of ports, or both TCP and UDP: the most specific one counts."""
+"""Services of an address, a range of ports, or TCP and UDP together: the narrowest one counts."""
 
 from collections.abc import Iterator
 
@@ -37,16 +37,16 @@ FOUND = [
 
 @pytest.mark.parametrize("order", [1, -1])
 @pytest.mark.parametrize(("proto", "port", "name"), FOUND)
-def test_the_most_specific_one_is_found(
+def test_the_narrowest_range_with_the_port_is_found(
     proto: int, port: int, name: str | None, order: int
 ) -> None:
     ends = Ends((vip, what) for what, vip in LAYERS[::order])
     found = ends.find(endpoint_key(proto, Endpoint(HERE, port)))
-    # Two services of one width for TCP: which of them is not said.
+    # Two services of TCP are equally wide: either may be found.
     assert found == name or {found, name} == {"tcp", "both"}
 
 
-def test_an_address_nobody_serves_is_not_found() -> None:
+def test_an_address_without_a_service_is_not_found() -> None:
     ends = Ends((vip, what) for what, vip in LAYERS)
     assert ends.find(endpoint_key(TCP, Endpoint(b"\x0a\x00\x01\x66", 80))) is None
     assert ends.find(endpoint_key(TCP, Endpoint(b"\x0a\x00\x01\x65", 81))) is None
@@ -58,7 +58,7 @@ def whole(world: World, *protos: int, low: int = 0, high: int = 65535) -> Vip:
 
 
 def address_service(world: World) -> Iterator[Case]:
-    """All of an address, to backends without a port: they get the one that was dialled."""
+    """A service of a whole address; its backends get the port dialled."""
     client, inside = world.client(), world.inside
     for port in (1, 80, 65535):
         dialled, there = world.vip(port), world.backend("a", port)
@@ -127,12 +127,12 @@ def ranges(world: World) -> Iterator[Case]:
 
 
 @pytest.mark.parametrize("case", [*both(address_service), *both(ranges)])
-def test_spans(case: Case, engine: MakePlane) -> None:
+def test_a_packet_to_a_range_of_ports(case: Case, engine: MakePlane) -> None:
     case.check(engine)
 
 
 def layered(world: World) -> Tables:
-    """All of an address by a, its TCP by b, and one port by c."""
+    """Backend a has a whole address, b its TCP, c one port of it."""
     return tables(
         service(Mode.NAT, {"a": 1}, at=whole(world), port=0),
         service(Mode.NAT, {"b": 1}, at=whole(world, TCP), port=0),
@@ -155,7 +155,7 @@ def test_several_services_of_an_address_each_take_their_part(
 
 
 @each_world
-def test_replies_of_ranges_are_told_apart_from_what_is_none(
+def test_replies_from_ranges_are_told_apart_from_other_packets(
     engine: MakePlane, world: World
 ) -> None:
     given = tables(service(Mode.NAT, at=whole(world, TCP, low=1000, high=1009), port=0))
@@ -165,7 +165,7 @@ def test_replies_of_ranges_are_told_apart_from_what_is_none(
         gateway.expect(packet, reason, *([packet] if reason is Reason.NO_FLOW else []))
 
 
-def test_turns_are_taken_by_service_not_by_port(engine: MakePlane) -> None:
+def test_the_round_robin_is_of_the_service_not_of_the_port(engine: MakePlane) -> None:
     given = tables(service(Mode.NAT, {"a": 1, "b": 1}, at=whole(V4), port=0))
     gateway = Gateway(engine, given)
     sent = [gateway.sends(tcp(V4.client(), V4.vip(port), "S")).dst for port in (1, 2, 3, 4)]
@@ -185,7 +185,7 @@ def test_one_client_port_may_dial_many_ports_of_one_backend(
 
 
 @each_world
-def test_source_ports_are_of_the_backend_whatever_was_dialled(
+def test_source_ports_are_allotted_by_backend_not_by_the_port_dialled(
     engine: MakePlane, world: World
 ) -> None:
     pool = {4: "10.0.2.9", 6: "2001:db8:2::9"}[world.family]

@@ -1,4 +1,4 @@
-"""Whatever is forwarded, spread over machines by their MACs, without a look further up."""
+"""The service for anything: all that would be forwarded is spread over machines by MAC."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -41,7 +41,7 @@ SPREAD = tables(service(Mode.DSR, at=ANY))
 
 
 def far(world: World, port: int = 443, host: int = 8) -> Peer:
-    """A machine somewhere, whose packets we are given to forward."""
+    """A far machine; we are given its packets to forward."""
     return Peer(world.address(8, host), port, GATEWAY_MAC[LAN])
 
 
@@ -54,14 +54,14 @@ def cases(world: World) -> Iterator[Case]:
     )
     for flags in ("A", "SA", "FA", "R"):
         yield Case(
-            f"TCP in the middle, {flags}",
+            f"TCP under way, {flags}",
             SPREAD,
             tcp(client, there, flags),
             Reason.PICKED_UP,
             [tcp(inside, appliance, flags, ttl=63)],
         )
     yield Case(
-        "the rest of it follows",
+        "later packets of a TCP flow follow it",
         SPREAD,
         tcp(client, there, "A", b"x"),
         Reason.FORWARDED,
@@ -101,12 +101,15 @@ def cases(world: World) -> Iterator[Case]:
         [gso(tcp(inside, appliance, "A", bytes(9000), ttl=63), 1400)],
     )
     error = icmp_error(Trouble.BIG, tcp(there, client, "A"), client, there, 1300)
-    yield Case("an ICMP error about something unknown is a packet like others", SPREAD, error,
+    yield Case("an ICMP error about no flow is a packet like others", SPREAD, error,
                opened, [icmp_error(Trouble.BIG, tcp(there, client, "A"), inside, appliance, 1300,
                                    ttl=63)])  # fmt: skip
     ours = [
-        ("to the balancer itself", Peer(world.address(1, 1), 22, GATEWAY_MAC[LAN])),
-        ("to its other side", Peer(world.address(2, 1), 22, GATEWAY_MAC[LAN])),
+        ("a packet to the balancer itself", Peer(world.address(1, 1), 22, GATEWAY_MAC[LAN])),
+        (
+            "a packet to an address of the balancer's other side",
+            Peer(world.address(2, 1), 22, GATEWAY_MAC[LAN]),
+        ),
     ]
     for what, target in ours:
         packet = tcp(client, target, "S")
@@ -120,13 +123,15 @@ NOT_FORWARDED = [
 
 
 @pytest.mark.parametrize("address", NOT_FORWARDED)
-def test_what_no_router_forwards_is_the_kernel_s(engine: MakePlane, address: str) -> None:
+def test_a_packet_to_an_address_that_no_router_forwards_to_is_not_spread(
+    engine: MakePlane, address: str
+) -> None:
     world = V6 if ":" in address else V4
     packet = udp(world.client(), Peer(address, 9, GATEWAY_MAC[LAN]))
     Gateway(engine, SPREAD).expect(packet, Reason.NOT_OURS)
 
 
-FROM_NOBODY = [
+NOT_FORWARDED_FROM = [
     "127.0.0.1",
     "0.0.0.0",
     "224.0.0.5",
@@ -138,8 +143,8 @@ FROM_NOBODY = [
 ]
 
 
-@pytest.mark.parametrize("address", FROM_NOBODY)
-def test_nor_does_any_forward_what_comes_from_no_host_of_elsewhere(
+@pytest.mark.parametrize("address", NOT_FORWARDED_FROM)
+def test_a_packet_from_an_address_that_no_router_forwards_is_not_spread(
     engine: MakePlane, address: str
 ) -> None:
     """RFC 1812, section 5.3.7; RFC 4291, sections 2.5.2, 2.5.3 and 2.5.6."""
@@ -149,31 +154,33 @@ def test_nor_does_any_forward_what_comes_from_no_host_of_elsewhere(
 
 
 @pytest.mark.parametrize("case", both(cases))
-def test_spread(case: Case, engine: MakePlane) -> None:
+def test_a_packet_that_arrives_at_the_port_of_the_service_for_anything(
+    case: Case, engine: MakePlane
+) -> None:
     case.check(engine)
 
 
-def test_arp_is_the_kernel_s(engine: MakePlane) -> None:
+def test_arp_is_not_spread(engine: MakePlane) -> None:
     ether = Ether(src=V4.client().mac, dst=GATEWAY_MAC[LAN])
     Gateway(engine, SPREAD).expect(ether / ARP(), Reason.NOT_OURS)
 
 
 @each_world
-def test_a_broadcast_frame_is_the_kernel_s(engine: MakePlane, world: World) -> None:
-    """Nobody forwards what was sent to all."""
+def test_a_broadcast_frame_is_not_spread(engine: MakePlane, world: World) -> None:
+    """No router forwards a frame that was sent to all stations."""
     packet = udp(world.client(), far(world)._replace(mac="ff:ff:ff:ff:ff:ff"))
     Gateway(engine, SPREAD).expect(frame(packet, port=LAN), Reason.NOT_OURS)
 
 
 @each_world
 def test_a_frame_for_another_machine_is_not_spread(engine: MakePlane, world: World) -> None:
-    """A switch that floods, or a device in promiscuous mode."""
+    """A switch that floods, or a device in promiscuous mode, brings such frames."""
     packet = udp(world.client(), far(world)._replace(mac="02:00:00:00:01:99"))
     Gateway(engine, SPREAD).expect(frame(packet, port=LAN), Reason.NOT_OURS)
 
 
 @each_world
-def test_only_some_ports_are_spread(engine: MakePlane, world: World) -> None:
+def test_frames_of_other_ports_are_not_spread(engine: MakePlane, world: World) -> None:
     packet = tcp(via(DMZ, world.client()), via(DMZ, far(world)), "S")
     packet.src = "02:00:00:00:02:99"
     Gateway(engine, SPREAD).expect(frame(packet, port=DMZ), Reason.NOT_OURS)
@@ -181,10 +188,10 @@ def test_only_some_ports_are_spread(engine: MakePlane, world: World) -> None:
 
 @each_world
 @pytest.mark.parametrize("known", [False, True], ids=["unknown", "known"])
-def test_what_comes_from_an_appliance_has_been_there(
+def test_a_frame_from_an_appliance_is_given_to_the_kernel(
     engine: MakePlane, world: World, known: bool
 ) -> None:
-    """One arm: it comes back by the port that is spread, and the kernel sends it on."""
+    """The appliance sends it back to the same port, and the kernel forwards it."""
     gateway = Gateway(engine, SPREAD)
     if known:
         gateway.receive(tcp(world.client(), far(world), "S"))
@@ -204,7 +211,9 @@ def test_fragments_follow_the_first(engine: MakePlane, world: World) -> None:
 
 
 @each_world
-def test_fragments_from_an_appliance_are_given_back(engine: MakePlane, world: World) -> None:
+def test_fragments_from_an_appliance_are_given_to_the_kernel(
+    engine: MakePlane, world: World
+) -> None:
     gateway = Gateway(engine, SPREAD)
     was = udp(world.client(mac=V4.backend("a").mac), far(world), bytes(400), df=False)
     first, second, _ = (frame(piece, port=LAN) for piece in fragmented(was, 160))
@@ -226,7 +235,7 @@ MANY = range(11, 51)
 
 
 @each_world
-def test_by_source_mac_everything_of_a_machine_goes_one_way(
+def test_hashed_by_source_mac_all_packets_of_a_machine_go_one_way(
     engine: MakePlane, world: World
 ) -> None:
     given = on(HashFields.MAC)
@@ -243,7 +252,7 @@ def test_by_source_mac_everything_of_a_machine_goes_one_way(
 
 
 @each_world
-def test_by_source_address_everything_of_a_host_goes_one_way(
+def test_hashed_by_source_address_all_packets_of_a_host_go_one_way(
     engine: MakePlane, world: World
 ) -> None:
     given = on(HashFields.SOURCE)
@@ -261,10 +270,10 @@ def test_by_source_address_everything_of_a_host_goes_one_way(
 
 @each_world
 @pytest.mark.parametrize("fields", [HashFields.ADDRESSES, HashFields.FIVE_TUPLE])
-def test_both_directions_meet_the_same_appliance(
+def test_a_symmetric_hash_sends_both_directions_to_one_appliance(
     engine: MakePlane, world: World, fields: HashFields
 ) -> None:
-    """Two balancers, or two sides of one: each sees its direction only."""
+    """Two balancers, or two sides of one, see one direction each."""
     spread, differ = set(), 0
     for number in MANY:
         here, there = world.client(number, world.address(1, number)), far(world)
@@ -280,7 +289,7 @@ def test_both_directions_meet_the_same_appliance(
 
 
 def test_families_are_spread_over_the_same_machines(engine: MakePlane) -> None:
-    """A next hop is just a MAC: here all of them are known by their IPv4 addresses."""
+    """A next hop is a MAC. Here all of them are configured by IPv4 addresses."""
     gateway = Gateway(engine, tables(service(Mode.DSR, {"a": 1, "b": 1}, at=ANY)))
     ways = [gateway.sends(tcp(world.client(), far(world), "S")) for world in WORLDS]
     assert [packet.dst for packet in ways] == [V4.backend(name).mac for name in "ab"]
@@ -290,7 +299,9 @@ def test_families_are_spread_over_the_same_machines(engine: MakePlane) -> None:
 
 
 @each_world
-def test_a_service_of_an_address_comes_before_it(engine: MakePlane, world: World) -> None:
+def test_a_service_of_an_address_comes_before_the_service_for_anything(
+    engine: MakePlane, world: World
+) -> None:
     given = tables(service(Mode.DSR, {"a": 1}, at=ANY), service(Mode.NAT, {"b": 1}, at=world.vip()))
     gateway = Gateway(engine, given)
     syn = tcp(world.client(), world.vip(), "S")
@@ -300,7 +311,7 @@ def test_a_service_of_an_address_comes_before_it(engine: MakePlane, world: World
 
 
 @each_world
-def test_the_vip_s_other_ports_are_the_kernel_s(engine: MakePlane, world: World) -> None:
+def test_other_ports_of_a_vip_are_not_spread(engine: MakePlane, world: World) -> None:
     vip = world.vip()
     own = OWN | {vip.endpoint.address}
     given = tables(service(Mode.DSR, at=ANY), service(Mode.NAT, at=vip), own=own)
@@ -310,7 +321,7 @@ def test_the_vip_s_other_ports_are_the_kernel_s(engine: MakePlane, world: World)
 
 
 @each_world
-def test_closed_and_idle_flows_are_forgotten_as_others(engine: MakePlane, world: World) -> None:
+def test_idle_flows_of_the_service_for_anything_expire(engine: MakePlane, world: World) -> None:
     gateway = Gateway(engine, tables(service(Mode.DSR, ABC, at=ANY)))
     ping = echo(world.client(), far(world), b"ping")
     assert gateway.reason(ping, 0.0) is Reason.OPENED
@@ -319,8 +330,8 @@ def test_closed_and_idle_flows_are_forgotten_as_others(engine: MakePlane, world:
 
 
 @each_world
-def test_errors_about_what_was_spread_follow_it(engine: MakePlane, world: World) -> None:
-    """So that the appliance that keeps the connection's state hears of them."""
+def test_an_error_about_a_spread_packet_follows_its_flow(engine: MakePlane, world: World) -> None:
+    """The appliance that keeps the connection's state needs them."""
     gateway = Gateway(engine, tables(service(Mode.DSR, ABC, at=ANY)))
     here, there = world.client(), far(world)
     gateway.sends(tcp(world.client(1), there, "S"))
@@ -331,20 +342,20 @@ def test_errors_about_what_was_spread_follow_it(engine: MakePlane, world: World)
 
 
 @each_world
-def test_without_an_appliance_nothing_is_lost_silently(engine: MakePlane, world: World) -> None:
+def test_a_packet_without_an_appliance_is_counted(engine: MakePlane, world: World) -> None:
     gateway = Gateway(engine, replace(SPREAD, hops={}))
     assert gateway.reason(tcp(world.client(), far(world), "S")) is Reason.NO_NEXT_HOP
 
 
 @each_world
-def test_udp_of_one_packet_flows_may_be_spread_too(engine: MakePlane, world: World) -> None:
+def test_single_datagrams_are_spread_too(engine: MakePlane, world: World) -> None:
     given = tables(service(Mode.DSR, {"a": 1, "b": 1}, at=ANY, one_packet=True))
     gateway = Gateway(engine, given)
     ways = [gateway.sends(udp(world.client(), far(world), b"q")).dst for _ in range(4)]
     assert ways == [V4.backend(name).mac for name in "abab"]
 
 
-def test_each_protocol_is_a_flow_of_its_own(engine: MakePlane) -> None:
+def test_each_protocol_between_two_hosts_is_a_flow_of_its_own(engine: MakePlane) -> None:
     gateway = Gateway(engine, tables(service(Mode.DSR, ABC, at=ANY)))
     here, there = V4.client(), far(V4)
     for packet in (tcp(here, there, "S"), udp(here, there), ip(here, there, b"12", proto=47)):

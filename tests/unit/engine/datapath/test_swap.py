@@ -1,4 +1,4 @@
-"""Tables are swapped whole: what flows keep, and what the next frame sees."""
+"""Swapping of tables: what flows keep, and what changes with the next frame."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ def syn(port: int = 4000) -> object:
 
 
 @pytest.mark.parametrize("mode", Mode)
-def test_a_flow_keeps_its_backend_and_new_ones_go_by_the_new_tables(
+def test_a_flow_keeps_its_backend_and_new_flows_go_by_the_new_tables(
     engine: MakePlane, mode: Mode
 ) -> None:
     gateway = Gateway(engine, tables(service(mode, {"a": 1})))
@@ -64,7 +64,7 @@ def test_a_smaller_link_takes_effect_at_once(engine: MakePlane) -> None:
     assert gateway.reason(tcp(client(), vip(), "A", bytes(560))) is Reason.FORWARDED
 
 
-def test_a_backend_that_leaves_and_returns_is_counted_as_it_stands(engine: MakePlane) -> None:
+def test_a_backend_that_leaves_and_returns_keeps_its_count_of_flows(engine: MakePlane) -> None:
     both = tables(service(Mode.NAT, {"a": 1, "b": 1}, scheduler=Scheduler.LC))
     only_b = tables(service(Mode.NAT, {"b": 1}, scheduler=Scheduler.LC))
     gateway = Gateway(engine, both)
@@ -98,7 +98,7 @@ def test_the_round_goes_on_when_tables_are_swapped(engine: MakePlane) -> None:
     assert gateway.sends(syn(2))[1].dst == backend("b").address
 
 
-def test_counters_are_a_copy(engine: MakePlane) -> None:
+def test_counts_are_a_copy(engine: MakePlane) -> None:
     gateway = Gateway(engine, A)
     gateway.plane.counts[Reason.OPENED] += 5
     assert gateway.plane.counts[Reason.OPENED] == 0

@@ -1,4 +1,4 @@
-"""What came of each backend: flows, packets and bytes in either direction."""
+"""What is counted for each backend: flows, packets and bytes in each direction."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ INSIDE = via(DMZ, client())
 
 
 def counted(gateway: Gateway, world: World = V4) -> dict[str, Count]:
-    """What came of each backend, by its letter."""
+    """What was counted for each backend, by its letter."""
     names = {packed(address): name for name, address in world.backends.items()}
     return {names[end.address]: count for (_, end), count in gateway.plane.tallies().items()}
 
@@ -51,7 +51,7 @@ def test_packets_and_bytes_of_clients_count_for_their_backend(
 
 @each_world
 @MODES
-def test_what_comes_back_counts_where_it_comes_by(
+def test_replies_count_where_they_pass_the_balancer(
     engine: MakePlane, mode: Mode, world: World
 ) -> None:
     gateway = Gateway(engine, tables(service(mode, at=world.vip())))
@@ -63,7 +63,7 @@ def test_what_comes_back_counts_where_it_comes_by(
     assert (count.packets_out, count.bytes_out) == (1, len(ip_bytes(reply)))
 
 
-def test_a_frame_of_many_segments_is_one_with_all_its_bytes(engine: MakePlane) -> None:
+def test_a_frame_of_many_segments_counts_once_with_all_its_bytes(engine: MakePlane) -> None:
     gateway = Gateway(engine, tables(service(Mode.TUNNEL)))
     gateway.sends(tcp(client(), vip(), "S"))
     large = gso(tcp(client(), vip(), "A", bytes(5000)), 1000)
@@ -90,7 +90,7 @@ def test_each_fragment_counts(engine: MakePlane) -> None:
     assert count.bytes_in == sum(len(ip_bytes(piece)) for piece in pieces)
 
 
-def test_neither_what_is_refused_counts_nor_errors(engine: MakePlane) -> None:
+def test_refused_packets_and_icmp_errors_do_not_count(engine: MakePlane) -> None:
     gateway = Gateway(engine, tables(service(Mode.NAT)))
     gateway.sends(tcp(client(), vip(), "S"))
     before = counted(gateway)
@@ -103,7 +103,7 @@ def test_neither_what_is_refused_counts_nor_errors(engine: MakePlane) -> None:
     assert after["a"].packets_out == 1
 
 
-def test_flows_count_by_what_they_do(engine: MakePlane) -> None:
+def test_open_and_closed_flows_count_apart(engine: MakePlane) -> None:
     gateway = Gateway(engine, tables(service(Mode.NAT)))
     for port in (1, 2, 3):
         gateway.sends(tcp(client(port), vip(), "S"))
@@ -114,7 +114,7 @@ def test_flows_count_by_what_they_do(engine: MakePlane) -> None:
 
 
 @MODES
-def test_each_datagram_that_is_a_flow_counts(engine: MakePlane, mode: Mode) -> None:
+def test_each_single_datagram_counts_as_a_connection(engine: MakePlane, mode: Mode) -> None:
     single = service(mode, at=vip(53), proto=Proto.UDP, one_packet=True)
     gateway = Gateway(engine, tables(single))
     for _ in range(3):
@@ -139,9 +139,7 @@ def test_counts_outlive_flows_and_weight_but_not_membership(engine: MakePlane) -
 
 
 @pytest.mark.parametrize("last", ["S", "R"])
-def test_who_no_longer_belongs_to_a_service_counts_while_it_has_flows(
-    engine: MakePlane, last: str
-) -> None:
+def test_a_removed_backend_is_counted_while_it_has_flows(engine: MakePlane, last: str) -> None:
     gateway = Gateway(engine, tables(service(Mode.NAT, {"a": 1})))
     gateway.sends(tcp(client(), vip(), "S"))
     gateway.receive(tcp(client(), vip(), last))
@@ -154,7 +152,7 @@ def test_who_no_longer_belongs_to_a_service_counts_while_it_has_flows(
     assert counted(gateway) == {}
 
 
-def test_each_service_counts_for_itself(engine: MakePlane) -> None:
+def test_each_service_has_counts_of_its_own(engine: MakePlane) -> None:
     both = [service(Mode.NAT, at=vip(port)) for port in (80, 81)]
     gateway = Gateway(engine, tables(*both))
     gateway.sends(tcp(client(), vip(81), "S"))

@@ -1,4 +1,4 @@
-"""The life of a TCP flow as told from the middle: with both directions in view, and with one."""
+"""The states of a TCP flow, with both directions in view and with the client's alone."""
 
 import pytest
 
@@ -69,7 +69,9 @@ def packets(story: str) -> list[Packet]:
 
 
 @pytest.mark.parametrize(("story", "state"), TWO_WAY)
-def test_with_both_directions_in_view(engine: MakePlane, story: str, state: State) -> None:
+def test_the_state_of_a_flow_with_both_directions_in_view(
+    engine: MakePlane, story: str, state: State
+) -> None:
     gateway = Gateway(engine, NAT)
     for packet in packets(story):
         assert gateway.reason(packet) in (Reason.OPENED, Reason.FORWARDED, Reason.RETURNED)
@@ -80,7 +82,7 @@ def test_with_both_directions_in_view(engine: MakePlane, story: str, state: Stat
 
 @pytest.mark.parametrize("mode", [Mode.DSR, Mode.TUNNEL])
 @pytest.mark.parametrize(("story", "state"), ONE_WAY)
-def test_with_only_the_client_in_view(
+def test_the_state_of_a_flow_with_only_the_client_in_view(
     engine: MakePlane, mode: Mode, story: str, state: State
 ) -> None:
     gateway = Gateway(engine, tables(service(mode)))
@@ -188,7 +190,7 @@ def test_each_packet_starts_the_idle_time_anew(
     assert gateway.reason(packets("< A")[0], now=3 * timeout - 2) is Reason.NO_FLOW
 
 
-def test_time_outs_have_the_length_that_was_asked_for(engine: MakePlane) -> None:
+def test_time_outs_are_those_of_the_limits(engine: MakePlane) -> None:
     gateway = Gateway(engine, NAT, timeouts=Timeouts(syn=1, tcp=2, fin=3, udp=4))
     gateway.receive(packets("> S")[0], now=0.0)
     assert gateway.plane.expire(0.75) == 0
@@ -215,6 +217,6 @@ def test_rst_beats_fin_and_fin_beats_syn(flags: int, of_client: Event, of_backen
 
 
 @pytest.mark.parametrize("flags", range(256))
-def test_only_a_syn_alone_opens_whatever_else_is_set_for_congestion(flags: int) -> None:
+def test_only_a_syn_without_ack_rst_and_fin_opens_a_flow(flags: int) -> None:
     asks = {"S"} == {n for b, n in [(1, "F"), (2, "S"), (4, "R"), (16, "A")] if flags & b}
     assert opens(flags) is asks

@@ -1,4 +1,4 @@
-"""Backends that take so many connections and no more (IPVS -x and -y)."""
+"""Backends with a maximum of connections (IPVS -x and -y)."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def limited(
 
 
 def opened(gateway: Gateway, *ports: int, now: float = 0.0) -> str:
-    """Who gets new connections from these ports, "-" for nobody."""
+    """The backends that get new connections from these ports; "-": none does."""
     names = ""
     for port in ports:
         outcome = gateway.receive(tcp(client(port), vip(), "S"), now)
@@ -36,7 +36,9 @@ def close(gateway: Gateway, *ports: int) -> None:
 
 
 @SCHEDULERS
-def test_nobody_gets_more_than_its_maximum(engine: MakePlane, scheduler: Scheduler) -> None:
+def test_a_backend_gets_no_more_flows_than_its_maximum(
+    engine: MakePlane, scheduler: Scheduler
+) -> None:
     given = limited(scheduler, {"a": (3, 2), "b": (5, 2), "c": (1, 1)})
     gateway = Gateway(engine, tables(given))
     order = opened(gateway, *range(1000, 1040))
@@ -45,14 +47,16 @@ def test_nobody_gets_more_than_its_maximum(engine: MakePlane, scheduler: Schedul
 
 
 @SCHEDULERS
-def test_who_has_no_maximum_takes_the_rest(engine: MakePlane, scheduler: Scheduler) -> None:
+def test_a_backend_without_maximum_takes_all_other_flows(
+    engine: MakePlane, scheduler: Scheduler
+) -> None:
     gateway = Gateway(engine, tables(limited(scheduler, {"a": (2, 1), "b": (2, 1)})))
     order = opened(gateway, *range(1000, 1050))
     assert "-" not in order
     assert max(order.count("a"), order.count("b")) <= 2
 
 
-def test_it_is_told_who_is_full(engine: MakePlane) -> None:
+def test_tallies_tell_which_backend_is_full(engine: MakePlane) -> None:
     gateway = Gateway(engine, tables(limited(Scheduler.RR, {"a": (2, 1)}, {"a": 1, "b": 1})))
     opened(gateway, 1, 2, 3)
     told = {end.address[3]: count.full for (_, end), count in gateway.plane.tallies().items()}
@@ -64,7 +68,7 @@ def test_it_is_told_who_is_full(engine: MakePlane) -> None:
 
 
 @SCHEDULERS
-def test_a_full_one_takes_flows_again_below_its_lower_threshold(
+def test_a_full_backend_takes_flows_again_below_its_lower_threshold(
     engine: MakePlane, scheduler: Scheduler
 ) -> None:
     gateway = Gateway(engine, tables(limited(scheduler, {"a": (4, 2)}, {"a": 1})))
@@ -77,7 +81,7 @@ def test_a_full_one_takes_flows_again_below_its_lower_threshold(
     assert opened(gateway, 8, 9, 10, 11) == "aaa-"
 
 
-def test_those_below_the_maximum_from_the_start_are_not_full(engine: MakePlane) -> None:
+def test_a_backend_that_has_not_reached_its_maximum_is_not_full(engine: MakePlane) -> None:
     gateway = Gateway(engine, tables(limited(Scheduler.RR, {"a": (4, 2)}, {"a": 1})))
     assert opened(gateway, 1, 2, 3) == "aaa"
     close(gateway, 1)
@@ -91,7 +95,9 @@ def test_a_connection_that_times_out_makes_room(engine: MakePlane) -> None:
     assert opened(gateway, 2, 3, now=TIMEOUTS.syn) == "a-"
 
 
-def test_a_refused_client_leaves_nothing_and_moves_nothing_on(engine: MakePlane) -> None:
+def test_a_refused_client_leaves_no_flow_and_does_not_move_the_round_robin(
+    engine: MakePlane,
+) -> None:
     gateway = Gateway(engine, tables(limited(Scheduler.RR, {"a": (1, 1), "b": (1, 1)},
                                              {"a": 1, "b": 1})))  # fmt: skip
     assert opened(gateway, 1, 2, 3, 4, 5) == "ab---"
@@ -100,13 +106,13 @@ def test_a_refused_client_leaves_nothing_and_moves_nothing_on(engine: MakePlane)
     assert opened(gateway, 6, 7) == "ab"
 
 
-def test_known_connections_go_on_at_full_backends(engine: MakePlane) -> None:
+def test_known_connections_go_on_at_a_full_backend(engine: MakePlane) -> None:
     gateway = Gateway(engine, tables(limited(Scheduler.LC, {"a": (1, 1)}, {"a": 1})))
     assert opened(gateway, 1, 2) == "a-"
     assert gateway.reason(tcp(client(1), vip(), "A")) is Reason.FORWARDED
 
 
-def test_least_connections_come_back_to_who_has_room_again(engine: MakePlane) -> None:
+def test_least_connections_chooses_a_backend_that_has_room_again(engine: MakePlane) -> None:
     gateway = Gateway(engine, tables(limited(Scheduler.LC, {"a": (2, 2)}, {"a": 9, "b": 1})))
     assert opened(gateway, 1, 2, 3, 4, 5) == "ababb"
     close(gateway, 1)
@@ -117,8 +123,8 @@ def draw(count: int, picks: int) -> int:
     return siphash(HASH_KEY, picks.to_bytes(8, "little")) % count
 
 
-def test_instead_of_a_full_one_chance_decides(engine: MakePlane) -> None:
-    """Not its neighbour, which would get all of its share."""
+def test_a_backend_drawn_by_chance_stands_in_for_a_full_one(engine: MakePlane) -> None:
+    """The neighbour of the full backend would get all of its share."""
     gateway = Gateway(engine, tables(limited(Scheduler.RR, {"a": (1, 1)})))
     order = opened(gateway, *range(60))
     assert order[0] == "a"
@@ -128,8 +134,8 @@ def test_instead_of_a_full_one_chance_decides(engine: MakePlane) -> None:
     assert min(order.count("b"), order.count("c")) > 20
 
 
-def test_of_two_choices_the_other_one_is_taken(engine: MakePlane) -> None:
-    """b has room for the first only, though less to do than both others from then on."""
+def test_of_two_choices_the_one_that_is_not_full_is_taken(engine: MakePlane) -> None:
+    """b has room for one connection, and from then on fewer of them than both others."""
     thresholds = {"b": (1, 1)}
     gateway = Gateway(engine, tables(limited(Scheduler.P2C, thresholds)))
     order = opened(gateway, *range(300))
@@ -151,7 +157,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("before", "after", "then", "sentence"), CHANGES)
-def test_thresholds_change(
+def test_changed_thresholds_apply_at_once(
     engine: MakePlane, before: tuple[int, int], after: tuple[int, int], then: str, sentence: str
 ) -> None:
     gateway = Gateway(engine, swapped(*before))
@@ -160,7 +166,7 @@ def test_thresholds_change(
     assert opened(gateway, 5) == then, sentence
 
 
-def test_datagrams_that_are_a_flow_each_are_bounded_where_they_are_remembered(
+def test_single_datagrams_of_nat_are_bounded_by_thresholds(
     engine: MakePlane,
 ) -> None:
     single = service(Mode.NAT, at=vip(53), proto=Proto.UDP, one_packet=True,
@@ -170,6 +176,6 @@ def test_datagrams_that_are_a_flow_each_are_bounded_where_they_are_remembered(
     assert gateway.reason(udp(client(2), vip(53))) is Reason.ALL_FULL
 
 
-def test_without_any_backend_it_is_said_as_before(engine: MakePlane) -> None:
+def test_without_any_backend_the_reason_is_no_backend(engine: MakePlane) -> None:
     gateway = Gateway(engine, tables(limited(Scheduler.RR, {"a": (1, 1)}, {"a": 0})))
     assert gateway.reason(tcp(client(), vip(), "S")) is Reason.NO_BACKEND

@@ -1,4 +1,4 @@
-"""Fragments that are not let on: of packets that overlap themselves, tiny ones, and too many."""
+"""Fragments that are dropped: overlapping ones, tiny ones, and too many of them."""
 
 from collections.abc import Iterator
 
@@ -29,7 +29,7 @@ def put_start(piece: Packet, start: int, more: bool | None = None) -> Packet:
 
 
 CONTRADICTIONS = [("the one behind", 80, 88), ("the one before", 80, 232), ("all of it", 200, 104)]
-"What a fragment covers of the one from 160 to 240; its size, and where it begins."
+"Fragments that overlap the one from 160 to 240 in different ways: size and start."
 
 
 @each_world
@@ -38,7 +38,8 @@ CONTRADICTIONS = [("the one behind", 80, 88), ("the one before", 80, 232), ("all
 def test_a_packet_that_overlaps_itself_is_refused(
     engine: MakePlane, world: World, what: str, size: int, start: int, held: bool
 ) -> None:
-    """RFC 5722: nothing of it goes on, for a filter and a receiver may see different packets."""
+    """All its fragments are dropped (RFC 5722): a filter and the receiver might see different
+    packets."""
     gateway = Gateway(engine, laid_out(Mode.NAT, world))
     first, second, third, *_ = fragmented(query(world), 80)
     before = [third] if held else [first, third]
@@ -52,7 +53,9 @@ def test_a_packet_that_overlaps_itself_is_refused(
 
 
 @each_world
-def test_what_lies_within_others_never_goes_on(engine: MakePlane, world: World) -> None:
+def test_a_fragment_that_repeats_parts_of_others_is_dropped(
+    engine: MakePlane, world: World
+) -> None:
     gateway = Gateway(engine, laid_out(Mode.NAT, world))
     first, second, third, *_ = fragmented(query(world), 80)
     gateway.sends_all(first, second, third)
@@ -60,7 +63,7 @@ def test_what_lies_within_others_never_goes_on(engine: MakePlane, world: World) 
 
 
 @each_world
-def test_a_second_end_is_a_contradiction(engine: MakePlane, world: World) -> None:
+def test_a_packet_with_two_ends_is_refused(engine: MakePlane, world: World) -> None:
     gateway = Gateway(engine, laid_out(Mode.NAT, world))
     first, second, third = fragmented(query(world), 160)
     for piece in (first, third):
@@ -70,7 +73,9 @@ def test_a_second_end_is_a_contradiction(engine: MakePlane, world: World) -> Non
 
 
 @each_world
-def test_what_lies_behind_the_end_is_a_contradiction(engine: MakePlane, world: World) -> None:
+def test_a_packet_with_a_fragment_behind_its_end_is_refused(
+    engine: MakePlane, world: World
+) -> None:
     gateway = Gateway(engine, laid_out(Mode.NAT, world))
     first, second, third = fragmented(query(world), 160)
     gateway.sends_all(first, third)
@@ -79,9 +84,7 @@ def test_what_lies_behind_the_end_is_a_contradiction(engine: MakePlane, world: W
 
 
 @each_world
-def test_the_same_fragment_again_is_dropped_and_does_no_harm(
-    engine: MakePlane, world: World
-) -> None:
+def test_a_repeated_fragment_is_dropped_and_does_no_harm(engine: MakePlane, world: World) -> None:
     gateway = Gateway(engine, laid_out(Mode.NAT, world))
     first, second, third = fragmented(query(world), 160)
     frames = pass_all(gateway, [first])
@@ -93,7 +96,7 @@ def test_the_same_fragment_again_is_dropped_and_does_no_harm(
 
 
 @each_world
-def test_a_packet_may_have_the_name_of_one_that_is_complete(
+def test_a_new_packet_may_have_the_identification_of_a_complete_one(
     engine: MakePlane, world: World
 ) -> None:
     gateway = Gateway(engine, laid_out(Mode.NAT, world))
@@ -113,7 +116,7 @@ def tiny(world: World) -> Iterator[tuple[str, Packet]]:
 
 @each_world
 def test_a_first_fragment_that_hides_its_header_is_refused(engine: MakePlane, world: World) -> None:
-    """RFC 1858, RFC 7112."""
+    """The first fragment must have the whole transport header (RFC 1858, RFC 7112)."""
     for what, piece in tiny(world):
         gateway = Gateway(engine, laid_out(Mode.NAT, world))
         assert gateway.reason(piece) is Reason.BAD_FRAGMENT, what
@@ -135,7 +138,7 @@ def test_an_empty_or_uneven_fragment_is_refused(engine: MakePlane, world: World)
 
 
 def clear_lengths(packet: Packet) -> None:
-    """Let scapy work them out again."""
+    """Let scapy compute lengths and checksums again."""
     head = packet.payload
     if head.version == 4:
         head.len = head.chksum = None
@@ -144,14 +147,14 @@ def clear_lengths(packet: Packet) -> None:
 
 
 @each_world
-def test_a_packet_longer_than_any_is_refused(engine: MakePlane, world: World) -> None:
+def test_a_packet_longer_than_64_kib_is_refused(engine: MakePlane, world: World) -> None:
     gateway = Gateway(engine, laid_out(Mode.NAT, world))
     _, _, third = fragmented(query(world), 160)
     gateway.expect(put_start(third, 65528), Reason.BAD_FRAGMENT)
 
 
 @each_world
-def test_a_first_one_that_does_not_come_in_time_is_not_waited_for(
+def test_held_fragments_are_dropped_when_the_first_does_not_come_in_time(
     engine: MakePlane, world: World
 ) -> None:
     gateway = Gateway(engine, laid_out(Mode.NAT, world))
@@ -168,7 +171,9 @@ def test_a_first_one_that_does_not_come_in_time_is_not_waited_for(
 
 
 @each_world
-def test_time_runs_out_for_later_ones_as_well(engine: MakePlane, world: World) -> None:
+def test_later_fragments_are_dropped_after_the_lifetime_of_their_packet(
+    engine: MakePlane, world: World
+) -> None:
     gateway = Gateway(engine, laid_out(Mode.NAT, world))
     first, second, third = fragmented(query(world), 160)
     assert gateway.reason(first, now=0.0) is Reason.OPENED
@@ -176,8 +181,8 @@ def test_time_runs_out_for_later_ones_as_well(engine: MakePlane, world: World) -
     assert gateway.reason(third, now=LIFETIME_S) is Reason.HELD, "of another packet by now"
 
 
-def test_no_more_packets_are_followed_than_there_is_room_for(engine: MakePlane) -> None:
-    """The oldest makes way."""
+def test_the_number_of_packets_in_fragments_is_bounded(engine: MakePlane) -> None:
+    """The oldest packet is forgotten."""
     gateway = Gateway(engine, laid_out(Mode.NAT, V4))
     first, second, _ = (frame(p) for p in fragmented(query(V4, id=0), 160))
     plane = gateway.plane
@@ -202,7 +207,7 @@ def renamed(piece: Frame, ident: int) -> Frame:
     return Frame(piece.port, data)
 
 
-def test_no_more_bytes_are_held_than_there_is_room_for(engine: MakePlane) -> None:
+def test_the_bytes_of_held_fragments_are_bounded(engine: MakePlane) -> None:
     plane = Gateway(engine, laid_out(Mode.NAT, V4)).plane
     big = udp(V4.client(), V4.vip(), bytes(59992), df=False, id=0)
     first, second = (frame(piece) for piece in fragmented(big, 30000))
@@ -216,7 +221,7 @@ def test_no_more_bytes_are_held_than_there_is_room_for(engine: MakePlane) -> Non
 
 
 @each_world
-def test_a_packet_with_too_many_holes_is_refused(engine: MakePlane, world: World) -> None:
+def test_a_packet_with_too_many_gaps_is_refused(engine: MakePlane, world: World) -> None:
     gateway = Gateway(engine, laid_out(Mode.NAT, world))
     pieces = fragmented(udp(world.client(), world.vip(), bytes(4000), df=False), 8)[1::2]
     for piece in pieces[:MAX_PARTS]:
@@ -227,9 +232,7 @@ def test_a_packet_with_too_many_holes_is_refused(engine: MakePlane, world: World
 
 
 @each_world
-def test_one_by_one_from_the_last_there_are_never_many_holes(
-    engine: MakePlane, world: World
-) -> None:
+def test_fragments_in_reverse_order_leave_few_gaps(engine: MakePlane, world: World) -> None:
     gateway = Gateway(engine, laid_out(Mode.NAT, world))
     pieces = fragmented(query(world), 8)
     assert len(pieces) > 2 * MAX_PARTS

@@ -1,4 +1,4 @@
-"""Fragments on their way: each goes where the first one of its packet goes, in any order."""
+"""Fragments on their way: in any order each goes where the first one of its packet goes."""
 
 from itertools import permutations
 
@@ -35,7 +35,9 @@ MODES = pytest.mark.parametrize("mode", Mode)
 
 @each_world
 @MODES
-def test_fragments_in_order_each_go_on_at_once(engine: MakePlane, mode: Mode, world: World) -> None:
+def test_each_fragment_in_order_is_sent_on_at_once(
+    engine: MakePlane, mode: Mode, world: World
+) -> None:
     gateway = Gateway(engine, laid_out(mode, world))
     outcomes = [gateway.receive(piece) for piece in fragmented(query(world), 160)]
     assert [o.reason for o in outcomes] == [Reason.OPENED, Reason.FORWARDED, Reason.FORWARDED]
@@ -62,7 +64,7 @@ def test_fragments_in_any_order_all_arrive(
 
 @each_world
 @MODES
-def test_one_that_comes_before_the_first_is_held_and_counted_so(
+def test_a_fragment_that_comes_before_the_first_is_held(
     engine: MakePlane, mode: Mode, world: World
 ) -> None:
     gateway = Gateway(engine, laid_out(mode, world))
@@ -103,7 +105,7 @@ def test_fragments_of_tcp_follow_their_flow(engine: MakePlane, world: World) -> 
 
 
 @each_world
-def test_packets_with_fragments_of_their_own_do_not_mix(engine: MakePlane, world: World) -> None:
+def test_fragments_of_two_packets_do_not_mix(engine: MakePlane, world: World) -> None:
     gateway = Gateway(engine, laid_out(Mode.NAT, world))
     packets = [query(world, id=ident) for ident in (1, 2)]
     one, two = (fragmented(p, 208, ident=n) for n, p in enumerate(packets, 1))
@@ -116,8 +118,10 @@ def test_packets_with_fragments_of_their_own_do_not_mix(engine: MakePlane, world
 
 
 @each_world
-def test_fragments_that_are_the_kernel_s_are_given_to_it(engine: MakePlane, world: World) -> None:
-    """The guard holds later ones by their address alone; the first it lets through."""
+def test_later_fragments_that_are_not_ours_are_given_to_the_kernel(
+    engine: MakePlane, world: World
+) -> None:
+    """The guard keeps later fragments from the kernel by address alone, but not the first one."""
     gateway = Gateway(engine, laid_out(Mode.NAT, world))
     first, second, third = fragmented(echo(world.client(), world.vip(), DATA, df=False), 160)
     gateway.expect(second, Reason.HELD)
@@ -126,7 +130,7 @@ def test_fragments_that_are_the_kernel_s_are_given_to_it(engine: MakePlane, worl
 
 
 @each_world
-def test_fragments_between_strangers_are_none_of_ours(engine: MakePlane, world: World) -> None:
+def test_fragments_between_strangers_are_not_ours(engine: MakePlane, world: World) -> None:
     gateway = Gateway(engine, laid_out(Mode.NAT, world))
     there = world.client(9, world.address(8, 8))
     for piece in fragmented(udp(world.client(), there, DATA, df=False), 160)[::-1]:
@@ -134,7 +138,7 @@ def test_fragments_between_strangers_are_none_of_ours(engine: MakePlane, world: 
 
 
 @each_world
-def test_fragments_of_a_connection_that_is_not_open_follow_it_to_the_kernel(
+def test_fragments_of_a_connection_that_is_not_open_are_given_to_the_kernel(
     engine: MakePlane, world: World
 ) -> None:
     gateway = Gateway(engine, laid_out(Mode.NAT, world))
@@ -145,7 +149,7 @@ def test_fragments_of_a_connection_that_is_not_open_follow_it_to_the_kernel(
 
 
 @each_world
-def test_fragments_whose_first_one_is_dropped_are_dropped(engine: MakePlane, world: World) -> None:
+def test_fragments_are_dropped_when_the_first_is_dropped(engine: MakePlane, world: World) -> None:
     gateway = Gateway(engine, laid_out(Mode.NAT, world), max_flows=1)
     gateway.receive(udp(world.client(1), world.vip()))
     first, second, third = fragmented(query(world), 160)
@@ -157,7 +161,7 @@ def test_fragments_whose_first_one_is_dropped_are_dropped(engine: MakePlane, wor
 
 
 @each_world
-def test_an_error_is_about_the_first_fragment_only(engine: MakePlane, world: World) -> None:
+def test_an_error_is_sent_about_the_first_fragment_only(engine: MakePlane, world: World) -> None:
     gateway = Gateway(engine, laid_out(Mode.NAT, world))
     first, second, third = fragmented(query(world, ttl=1), 160)
     gateway.expect(third, Reason.HELD)
@@ -173,7 +177,7 @@ def test_fragments_too_big_for_the_link_are_cut_further(engine: MakePlane) -> No
 
 
 @pytest.mark.parametrize("outer", WORLDS, ids=str)
-def test_fragments_into_a_tunnel_are_packets_of_their_own(engine: MakePlane, outer: World) -> None:
+def test_each_fragment_into_a_tunnel_has_an_outer_header(engine: MakePlane, outer: World) -> None:
     vip = V4.vip()
     gateway = Gateway(engine, tables(service(Mode.TUNNEL, at=vip, proto=Proto.UDP, world=outer)))
     pieces = fragmented(query(V4), 160)
@@ -192,7 +196,7 @@ def test_options_and_extension_headers_of_fragments_are_kept(engine: MakePlane) 
 
 
 def test_a_header_chain_that_goes_on_in_a_later_fragment_is_refused(engine: MakePlane) -> None:
-    """RFC 7112: all of it belongs into the first."""
+    """The first fragment must have all headers (RFC 7112)."""
     gateway = Gateway(engine, laid_out(Mode.NAT, V6))
     long = IPv6ExtHdrDestOpt(options=[], len=0)
     packet = query(V6, extensions=[long])
@@ -200,9 +204,7 @@ def test_a_header_chain_that_goes_on_in_a_later_fragment_is_refused(engine: Make
 
 
 @MODES
-def test_a_fragment_with_a_partial_checksum_cannot_be_completed(
-    engine: MakePlane, mode: Mode
-) -> None:
+def test_a_fragment_with_a_partial_checksum_is_dropped(engine: MakePlane, mode: Mode) -> None:
     gateway = Gateway(engine, laid_out(mode, V4))
     first = frame(fragmented(query(V4), 160)[0], Offload(NEEDS_CHECKSUM, 0, 0, 0, 34, 6))
     assert gateway.receive(first).reason.verdict is not Verdict.PASS
@@ -234,7 +236,7 @@ def test_a_reply_of_a_backend_to_a_stranger_is_given_back_in_order(
     gateway.expect(pieces[0], Reason.NO_FLOW, *pieces)
 
 
-def test_fragments_to_a_vip_at_a_backend_in_dsr_are_the_vip_s(engine: MakePlane) -> None:
+def test_fragments_to_the_vip_belong_to_its_service(engine: MakePlane) -> None:
     gateway = Gateway(engine, laid_out(Mode.DSR, V4))
     gateway.receive(udp(V4.client(), V4.vip(), b"q"))
     reply = udp(at(V4.vip(), V4.backend()), V4.inside, DATA, df=False)

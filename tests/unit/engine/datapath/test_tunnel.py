@@ -52,7 +52,7 @@ def to_zero(source: Peer, target: Peer) -> bytes:
 
 
 def number(outer: World, ident: int) -> dict[str, int]:
-    """Only the header of IPv4 has an identification."""
+    """The identification of an outer header; only IPv4 has one."""
     return {"id": ident} if outer.family == 4 else {}
 
 
@@ -215,7 +215,7 @@ def cases(world: World, outer: World) -> Iterator[Case]:
 
 
 def only(outer: World) -> Iterator[Case]:
-    """What one family alone has inside."""
+    """Cases of one inner family alone."""
     backend, four, six = outer.backend(), tunnel(V4, outer), tunnel(V6, outer)
     dns, their_dns = V4.vip(53), at(V4.vip(53), backend)
     options = [IPOption_NOP(), IPOption_Router_Alert()]
@@ -252,13 +252,13 @@ def only(outer: World) -> Iterator[Case]:
 
 
 FOUR = [(world, outer) for world in WORLDS for outer in WORLDS]
-"Each family in each."
+"Each family inside each."
 ALL = [pytest.param(c, id=f"{w} in {o}: {c}") for w, o in FOUR for c in cases(w, o)]
 ALL += [pytest.param(c, id=f"in {outer}: {c}") for outer in WORLDS for c in only(outer)]
 
 
 @pytest.mark.parametrize("case", ALL)
-def test_tunnel(case: Case, engine: MakePlane) -> None:
+def test_a_frame_in_mode_tunnel(case: Case, engine: MakePlane) -> None:
     case.check(engine)
 
 

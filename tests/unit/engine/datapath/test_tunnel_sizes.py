@@ -1,4 +1,4 @@
-"""Sizes of tunnels at their edges: who is told what, and what is fragmented instead.
+"""Packets at the size limits of tunnels: which ones are refused, and which fragmented.
 
 IPv4 with DF: an error. IPv4 without: the outer packet is fragmented. IPv6: an error as long as that
 can help, that is down to 1280 bytes; those go through in fragments whatever the link.
@@ -39,13 +39,13 @@ def laid_out(world: World, outer: World, mtu: int) -> Tables:
 
 
 def sized(world: World, length: int, df: bool = True) -> Packet:
-    """A datagram whose IP packet has that many bytes."""
+    """A datagram in an IP packet of `size` bytes."""
     load = bytes(n % 251 for n in range(length - world.size - 8))
     return udp(world.client(), world.vip(53), load, df=df, tos=4)
 
 
 def inner(world: World, outer: World, length: int, df: bool = True) -> Packet:
-    """The same as the backend gets it."""
+    """The packet as the backend receives it."""
     load = bytes(n % 251 for n in range(length - world.size - 8))
     return udp(world.inside, at(world.vip(53), outer.backend()), load, df=df, tos=4, ttl=63)
 
@@ -55,7 +55,7 @@ def packets(frames: list[Frame]) -> list[bytes]:
 
 
 def whole(frames: list[Frame]) -> bytes:
-    """What the backend's end of the tunnel makes of it."""
+    """The packet that the backend's end of the tunnel unwraps."""
     made = slow_reassembly(packets(frames))
     assert_sound_ip(made)
     return made[layout(made).transport :]
@@ -66,7 +66,9 @@ MTUS = [576, 1300, 1319, 1320, 1321, 1500, 9000]
 
 @each_outer
 @pytest.mark.parametrize("mtu", MTUS)
-def test_ipv4_with_df_is_told_the_room_there_is(engine: MakePlane, outer: World, mtu: int) -> None:
+def test_the_sender_of_ipv4_with_df_is_told_the_mtu_inside_the_tunnel(
+    engine: MakePlane, outer: World, mtu: int
+) -> None:
     gateway = Gateway(engine, laid_out(V4, outer, mtu))
     room = mtu - outer.size
     big = sized(V4, room + 1)
@@ -93,7 +95,7 @@ def test_ipv4_without_df_goes_in_fragments_of_the_outer_packet(
 
 @each_outer
 @pytest.mark.parametrize("mtu", MTUS)
-def test_ipv6_is_told_the_room_there_is_but_never_less_than_every_link_takes(
+def test_the_sender_of_ipv6_is_told_the_mtu_inside_the_tunnel_but_1280_at_least(
     engine: MakePlane, outer: World, mtu: int
 ) -> None:
     gateway = Gateway(engine, laid_out(V6, outer, mtu))
@@ -107,7 +109,9 @@ def test_ipv6_is_told_the_room_there_is_but_never_less_than_every_link_takes(
 
 
 @each_outer
-def test_fragments_of_an_outer_packet_are_one_packet_s(engine: MakePlane, outer: World) -> None:
+def test_fragments_of_an_outer_packet_have_its_identification(
+    engine: MakePlane, outer: World
+) -> None:
     gateway = Gateway(engine, laid_out(V4, outer, 1500))
     gateway.receive(sized(V4, 100))
     frames = list(gateway.receive(sized(V4, 3500, df=False)).frames)
@@ -127,9 +131,7 @@ def test_fragments_of_an_outer_packet_are_one_packet_s(engine: MakePlane, outer:
 
 
 @each_outer
-def test_the_longest_packet_there_is_goes_through_in_pieces(
-    engine: MakePlane, outer: World
-) -> None:
+def test_the_longest_packet_goes_through_in_fragments(engine: MakePlane, outer: World) -> None:
     """With an outer IPv4 header it would be longer than a packet can be: two packets then."""
     gateway = Gateway(engine, laid_out(V4, outer, 1500))
     outcome = gateway.receive(sized(V4, 65535, df=False))
@@ -144,7 +146,7 @@ def test_the_longest_packet_there_is_goes_through_in_pieces(
 
 
 @pytest.mark.parametrize("world", WORLDS, ids=str)
-def test_the_longest_packet_with_df_is_too_big_whatever_the_link(
+def test_the_longest_packet_with_df_is_too_big_for_every_link(
     engine: MakePlane, world: World
 ) -> None:
     gateway = Gateway(engine, laid_out(world, V4, 70000))
@@ -159,7 +161,7 @@ def test_an_outer_ipv6_header_takes_every_ipv4_packet(engine: MakePlane) -> None
 
 
 @each_outer
-def test_segments_of_a_long_frame_are_fragmented_each(engine: MakePlane, outer: World) -> None:
+def test_each_segment_of_a_long_frame_is_fragmented(engine: MakePlane, outer: World) -> None:
     gateway = Gateway(engine, laid_out(V4, outer, 1500))
     data = bytes(range(250)) * 12
     train = gso(udp(client(), vip(53), data, df=False), 1472)
@@ -170,7 +172,7 @@ def test_segments_of_a_long_frame_are_fragmented_each(engine: MakePlane, outer: 
 
 
 def test_df_of_an_outer_ipv4_header_around_ipv6(engine: MakePlane) -> None:
-    """Where the sender may be asked for less, so that the way may be learnt; else never."""
+    """It is set where the sender may be asked for a smaller size, so that it learns the MTU."""
     gateway = Gateway(engine, laid_out(V6, V4, 1500))
     for length, df in ((1280, 0), (1281, 2), (1480, 2)):
         (sent,) = gateway.receive(sized(V6, length)).frames

@@ -1,4 +1,4 @@
-"""A backend that cannot be reached any more: what is not yet agreed with it goes to another one."""
+"""A backend that can no longer be reached: flows without an open connection move to another."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ MODES = pytest.mark.parametrize("mode", Mode)
 
 
 def only(name: str, mode: Mode, proto: Proto = Proto.TCP) -> Tables:
-    """Two backends of which just one can be reached, as control lays it out."""
+    """Tables of two backends of which one can be reached, as control makes them."""
     both = tables(service(mode, {"a": 1, "b": 1}, proto=proto))
     reachable = tables(service(mode, {name: 1}, proto=proto))
     address = packed(backend(name).address)
@@ -38,7 +38,7 @@ def test_a_connection_that_is_being_opened_is_opened_with_another_backend(
 
 
 @MODES
-def test_udp_goes_on_with_another_backend_however_busy_the_sender(
+def test_udp_goes_on_with_another_backend_while_its_client_keeps_sending(
     engine: MakePlane, mode: Mode
 ) -> None:
     question = udp(client(), vip())
@@ -56,8 +56,8 @@ def test_a_datagram_that_no_backend_can_take_is_refused_and_its_flow_forgotten(
     question = udp(client(), vip())
     gateway = Gateway(engine, only("a", Mode.NAT, Proto.UDP))
     gateway.receive(question)
-    nobody = replace(tables(service(Mode.NAT, {"a": 0}, proto=Proto.UDP)), hops={})
-    gateway.plane.swap(nobody)
+    none = replace(tables(service(Mode.NAT, {"a": 0}, proto=Proto.UDP)), hops={})
+    gateway.plane.swap(none)
     assert gateway.reason(question) is Reason.NO_BACKEND
     assert len(gateway.plane.flows) == 0
 
@@ -75,8 +75,8 @@ def test_an_open_connection_waits_for_its_backend(engine: MakePlane, mode: Mode)
     assert gateway.sends(tcp(client(), vip(), "A")).dst == backend("a").mac
 
 
-def test_what_a_backend_sends_to_the_gateway_itself_is_no_reply(engine: MakePlane) -> None:
-    """The gateway's own connections; the kernel has these frames, so it must not get them twice."""
+def test_a_backend_s_packet_to_the_gateway_itself_is_no_reply(engine: MakePlane) -> None:
+    """It belongs to the gateway's own connections. The kernel has the frame already."""
     gateway_itself = via(DMZ, client(40000, address="10.0.2.1"))
     given = replace(only("a", Mode.NAT), own=frozenset({packed("10.0.2.1")}))
     gateway = Gateway(engine, given)
@@ -85,7 +85,9 @@ def test_what_a_backend_sends_to_the_gateway_itself_is_no_reply(engine: MakePlan
     gateway.expect(passing, Reason.NO_FLOW, passing)
 
 
-def test_nor_is_what_goes_to_a_port_of_the_kernel_s_at_a_snat_address(engine: MakePlane) -> None:
+def test_a_backend_s_packet_to_a_kernel_port_of_a_snat_address_is_no_reply(
+    engine: MakePlane,
+) -> None:
     address = "10.0.2.1"
     given = tables(service(Mode.NAT, {"a": 1}), snat=[address])
     given = replace(given, own=frozenset({packed(address)}), own_ports=range(32768, 61000))

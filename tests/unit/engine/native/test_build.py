@@ -31,7 +31,7 @@ from pktlb.engine import choose as engines
 from pktlb.cli.main import main
 from pktlb.config.config import Config
 from pktlb.engine.datapath.frame import Frame
-from pktlb.engine.datapath.pipeline import Limits
+from pktlb.engine.datapath.limits import Limits
 from pktlb.engine.datapath.tables import Tables
 
 async def run(config: Config, source: object, beside: object) -> None:

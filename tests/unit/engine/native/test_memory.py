@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pktlb.engine.datapath.checksum import checksum
 from pktlb.engine.datapath.frame import Frame
-from pktlb.engine.datapath.pipeline import Limits
+from pktlb.engine.datapath.limits import Limits
 from pktlb.engine.datapath.tables import NextHop, PortInfo, ServiceTable, Tables
 from pktlb.engine.datapath.trail import HELD_COST, LIFETIME_S, MAX_HELD_BYTES
 from pktlb.engine.native.dataplane import NativeDataplane
@@ -121,7 +121,7 @@ def test_too_little_memory_is_said_in_one_line() -> None:
     """In a process of its own, whose address space is bounded."""
     program = """
 import resource, sys
-from pktlb.engine.datapath.pipeline import Limits
+from pktlb.engine.datapath.limits import Limits
 from pktlb.engine.datapath.tables import Tables
 from pktlb.engine.choose import make_plane
 from pktlb.errors import KernelError

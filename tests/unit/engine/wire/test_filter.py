@@ -1,4 +1,4 @@
-"""The socket filters, run by a small interpreter of classic BPF beside the obvious predicate."""
+"""The socket filters, run by a small interpreter of classic BPF and compared with a plain test."""
 
 import socket
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ MATCHES = [
 
 
 def run(program: Program, frame: bytes, packet_type: int = 0, vlan: int = 0) -> int:
-    """What the kernel would return: bytes to hand over. Loads out of bounds return 0."""
+    """The bytes that the kernel would hand over. A load out of bounds ends with 0."""
     ancillary = {0xFFFFF000 + 4: packet_type, 0xFFFFF000 + 48: vlan}
     memory: dict[int, int] = {}
     at = a = x = 0
@@ -107,7 +107,7 @@ WANTED = {
     "a first fragment for others": IP(dst="10.0.1.100", flags="MF") / TCP(dport=81),
     "a later fragment": IP(dst="10.0.1.100", frag=5, proto=6) / b"\x0f\xa0\x00\x50",
     "a later fragment from a backend": IP(src="10.0.2.11", dst="1.2.3.4", frag=5) / b"x",
-    "an ICMP error to anybody": IP(dst="9.9.9.9") / ICMP(type=3, code=4),
+    "an ICMP error to any host": IP(dst="9.9.9.9") / ICMP(type=3, code=4),
     "time exceeded": IP(dst="9.9.9.9") / ICMP(type=11),
     "a parameter problem": IP(dst="9.9.9.9", options=b"\x94\x04\0\0") / ICMP(type=12),
     "to the service over IPv6": tcp6() / TCP(sport=4000, dport=80),
@@ -118,8 +118,8 @@ WANTED = {
     "an IPv6 fragment": tcp6() / IPv6ExtHdrFragment(offset=3, nh=6) / Raw(b"12345678"),
     "from a backend, a fragment": IPv6(src="2001:db8:2::11") / IPv6ExtHdrFragment(nh=6) / b"1",
     "options of IPv6": tcp6() / IPv6ExtHdrHopByHop() / TCP(dport=80),
-    "options of IPv6, whatever port": tcp6() / IPv6ExtHdrDestOpt() / TCP(dport=81),
-    "an ICMPv6 error to anybody": IPv6(dst="2001:db8:7::7") / ICMPv6PacketTooBig(),
+    "options of IPv6, another port": tcp6() / IPv6ExtHdrDestOpt() / TCP(dport=81),
+    "an ICMPv6 error to any host": IPv6(dst="2001:db8:7::7") / ICMPv6PacketTooBig(),
 }
 UNWANTED = {
     "another port": IP(dst="10.0.1.100") / TCP(dport=81),
@@ -148,34 +148,34 @@ UNWANTED = {
 
 
 @pytest.mark.parametrize("packet", WANTED.values(), ids=WANTED.keys())
-def test_what_is_ours_is_let_through_whole(packet: Packet) -> None:
+def test_a_frame_with_a_wanted_end_is_accepted_whole(packet: Packet) -> None:
     for program in compile_filters(MATCHES):
         assert run(program, to(packet)) >= 65535 + 40 + 14
 
 
 @pytest.mark.parametrize("packet", UNWANTED.values(), ids=UNWANTED.keys())
-def test_what_is_not_ours_is_kept_away(packet: Packet) -> None:
+def test_a_frame_without_a_wanted_end_is_rejected(packet: Packet) -> None:
     assert run(compile_filters(MATCHES)[0], to(packet)) == 0
 
 
 @pytest.mark.parametrize("packet_type", [1, 2, 3, 4])
-def test_frames_for_others_are_kept_away(packet_type: int) -> None:
+def test_frames_to_other_hosts_are_rejected(packet_type: int) -> None:
     for program in compile_filters(MATCHES):
-        for name in ("to the service", "to the service over IPv6", "an ICMP error to anybody"):
+        for name in ("to the service", "to the service over IPv6", "an ICMP error to any host"):
             assert run(program, to(WANTED[name]), packet_type=packet_type) == 0
 
 
-def test_tagged_frames_belong_to_the_vlan_interface() -> None:
+def test_tagged_frames_are_rejected() -> None:
     for program in compile_filters(MATCHES):
         assert run(program, to(WANTED["to the service"]), vlan=1) == 0
 
 
-def test_nothing_lets_nothing_through() -> None:
+def test_the_program_nothing_rejects_every_frame() -> None:
     assert run(NOTHING, to(WANTED["to the service"])) == 0
     assert run(compile_filters([])[0], to(WANTED["to the service"])) == 0
 
 
-def test_everything_is_ip_to_this_host() -> None:
+def test_the_program_everything_accepts_ip_to_this_host() -> None:
     for packet in [*WANTED.values(), *UNWANTED.values()]:
         assert bool(run(EVERYTHING, to(packet))) is not isinstance(packet, ARP)
 
@@ -215,7 +215,7 @@ def test_a_filter_that_would_be_too_long_becomes_coarser_but_misses_nothing(
     assert run(programs[0], to(ARP())) == 0
 
 
-def test_each_next_filter_is_shorter_and_lets_through_at_least_as_much() -> None:
+def test_each_next_program_is_shorter_and_accepts_at_least_as_much() -> None:
     exact, addresses, everything = compile_filters(MATCHES)
     assert len(exact) > len(addresses) > len(everything)
     other_port = to(UNWANTED["another port"])
@@ -246,11 +246,11 @@ PROTOS = st.sampled_from([(), TCP_ONLY, UDP_ONLY, BOTH, (47,)])
     st.tuples(PORTS, PORTS),
     st.sampled_from([6, 17, 47, 1, 58]),
 )
-def test_it_agrees_with_the_obvious(
+def test_a_program_accepts_what_a_plain_comparison_of_ends_accepts(
     ends: list[tuple[Side, bytes, tuple[int, int], tuple[int, ...]]],
     addresses: tuple[bytes, bytes], ports: tuple[int, int], proto: int,
 ) -> None:  # fmt: skip
-    """Whole ends, as the datapath finds them: by address, ports and protocol."""
+    """Ends are compared by address, ports and protocol, as a plane does."""
     matches = [
         Match(side, Vip(address, *(span if set(protos) & set(BOTH) else (0, 65535)), protos))
         for side, address, span, protos in ends

@@ -1,0 +1,247 @@
+"""Packets whose ports tell their flow: find the flow, follow its life, or open one.
+
+Decides whether a packet belongs to a known flow, to a new one of some service, or to the kernel.
+It owns what is remembered: flows, clients' pins, source ports and the standings of schedulers. It
+knows neither fragments that wait nor ICMP errors; see `indirect`.
+"""
+
+from typing import Final
+
+from pktlb.engine.datapath import icmp, reset
+from pktlb.engine.datapath.flow import Flow, FlowTable
+from pktlb.engine.datapath.frame import Frame
+from pktlb.engine.datapath.icmp import IcmpError
+from pktlb.engine.datapath.keys import (
+    FlowKey,
+    destination,
+    destination_key,
+    reversed_key,
+    source,
+    source_key,
+)
+from pktlb.engine.datapath.limits import Limits
+from pktlb.engine.datapath.opening import Opening
+from pktlb.engine.datapath.outcome import Outcome
+from pktlb.engine.datapath.packet import RST, View
+from pktlb.engine.datapath.pin import Pins
+from pktlb.engine.datapath.reset import Course
+from pktlb.engine.datapath.schedule import Chosen, Schedulers, hashed, stay
+from pktlb.engine.datapath.snat import SourcePorts
+from pktlb.engine.datapath.tables import ServiceTable, Tables
+from pktlb.engine.datapath.tcp import (
+    ONE_WAY,
+    TWO_WAY,
+    State,
+    event_of,
+    is_under_way,
+    opens,
+    taken_up,
+)
+from pktlb.engine.datapath.ways import Ways
+from pktlb.model import Mode, OnRemove, Proto, Reason
+
+_MOVABLE: Final = frozenset({State.DATAGRAMS, State.SYN_SENT})
+"""States in which another backend can take a flow over when its own cannot be reached: the two ends
+have agreed on nothing yet. A flow of the service `any` can move in every state: the ends of its
+connection are elsewhere."""
+
+
+class Direct(Ways):
+    """Decides on packets whose ports tell their flow."""
+
+    def __init__(self, tables: Tables, limits: Limits) -> None:
+        super().__init__(tables, limits)
+        self._flows = FlowTable(limits.max_flows, limits.timeouts, self._release)
+        self._ports = SourcePorts(tables.snat, limits.source_ports)
+        self._pins = Pins(limits.max_flows)
+        self._schedulers = Schedulers()
+        self._schedulers.adapt(tables)
+        self._opening = Opening(self._flows, self._ports)
+
+    def _packet(self, frame: Frame, view: View, now: float) -> Outcome:
+        """Decide on a packet; `view.key` tells its flow."""
+        flow = self._flows.find(view.key, now)
+        if flow is None or self._reopens(flow, view) or (flow.parts and not view.fragment):
+            return self._without_flow(frame, view, flow, now)
+        return self._of_flow(frame, view, flow, now)
+
+    def _reopens(self, flow: Flow, view: View) -> bool:
+        """Whether a client uses the port of a closed or lost connection for a new one."""
+        if not opens(view.tcp_flags) or view.key != flow.key:
+            return False
+        if flow.state is State.CLOSED or flow.backend.address not in self._tables.hops:
+            return True
+        return reset.fate(flow, self._tables) not in (None, OnRemove.KEEP)
+
+    def _of_flow(self, frame: Frame, view: View, flow: Flow, now: float) -> Outcome:
+        """Decide on a packet whose flow is known."""
+        if flow.any and self._was_there(frame):
+            held = self._is_to_spread(frame, view)
+            return Outcome(Reason.NOT_OURS, (frame,) if held else ())
+        from_client = view.key == flow.key
+        if view.ttl <= 1:
+            return self._out_of_time(frame, view, self._answerer(frame, flow, from_client), now)
+        course = reset.course(flow, view, self._tables)
+        if course is Course.IS_RESET and view.tcp_flags & RST:  # so the other end learns of it
+            course = Course.GOES_ON if self._has_way(flow, from_client) else Course.IS_CUT
+        if course is not Course.GOES_ON:
+            return self._off_course(frame, view, flow, course, now)
+        self._follow(flow, view, from_client, now)
+        if not from_client:
+            return self._to_client(frame, view, flow, Reason.RETURNED, now)
+        movable = (flow.any or flow.state in _MOVABLE) and not view.is_later
+        if movable and flow.backend.address not in self._tables.hops:
+            return self._without_flow(frame, view, flow, now)
+        return self._to_backend(frame, view, flow, Reason.FORWARDED, now)
+
+    def _off_course(
+        self, frame: Frame, view: View, flow: Flow, course: Course, now: float
+    ) -> Outcome:
+        """Decide on a packet of a flow that was killed, or whose backend was removed."""
+        if course is Course.MOVES:
+            self._flows.remove(flow)
+            return self._without_flow(frame, view, None, now)
+        if course is Course.IS_CUT or not icmp.may_answer(frame, view):
+            return Outcome(Reason.REMOVED)
+        if flow.state is not State.CLOSED:
+            self._flows.move(flow, State.CLOSED)
+        self._flows.touch(flow, now)
+        send = self._to_backend if view.key == flow.key else self._to_client
+        made, seen = reset.instead(frame, view)
+        other = send(made, seen, flow, Reason.RESET, now)
+        return Outcome(Reason.RESET, (reset.answer(frame, view), *other.frames))
+
+    def _follow(self, flow: Flow, view: View, from_client: bool, now: float) -> None:
+        """Note the packet in the flow's state and idle time."""
+        if flow.state is not State.DATAGRAMS and not view.is_later:
+            transitions = TWO_WAY if flow.mode is Mode.NAT else ONE_WAY
+            state = transitions.get((flow.state, event_of(view.tcp_flags, from_client)))
+            if state is not None:
+                self._flows.move(flow, state)
+        self._flows.touch(flow, now)
+
+    def _without_flow(self, frame: Frame, view: View, old: Flow | None, now: float) -> Outcome:
+        """Decide on a packet that no live flow claims: it opens a new flow instead of the `old`
+        one, or is not for us."""
+        service = self._tables.services.find(destination_key(view.key))
+        if service is None:
+            if source(view.key).address in self._tables.direct:
+                service = self._tables.services.find(source_key(view.key))
+                if service is not None and service.direct:
+                    return self._past_the_gateway(frame, view, now)
+            return self._of_no_service(frame, view, old, now)
+        taken = service.pick_up and is_under_way(view.tcp_flags)
+        if view.proto == Proto.TCP and not opens(view.tcp_flags) and not taken:
+            return Outcome(Reason.NOT_OPEN, (frame,))
+        return self._open(frame, view, service, old, now)
+
+    def _past_the_gateway(self, frame: Frame, view: View, now: float) -> Outcome:
+        """Decide on a backend's answer in the VIP's name that passes us as the backend's gateway.
+        The kernel would drop it: its source is an address of this machine."""
+        flow = self._answered(view.key, now)
+        if flow is None:
+            return Outcome(Reason.NO_FLOW, (frame,))
+        return self._of_flow(frame, view, flow, now)
+
+    def _answered(self, key: FlowKey, now: float) -> Flow | None:
+        """The flow of DSR or tunnel whose backend answers its client with packets of this key."""
+        flow = self._flows.find(reversed_key(key), now)
+        return None if flow is None or flow.mode is Mode.NAT else flow
+
+    def _of_no_service(self, frame: Frame, view: View, old: Flow | None, now: float) -> Outcome:
+        """Decide on a packet to no address of a service. The kernel was kept from what looks like a
+        backend's reply: where it is none, the kernel gets the frame now."""
+        tables = self._tables
+        to = destination(view.key)
+        own = len(to.address) in tables.pooled and to.port in tables.own_ports
+        reply = tables.replies.find(source_key(view.key))
+        if reply and tables.may_be_client(to.address) and not own:
+            return Outcome(Reason.NO_FLOW, (frame,))
+        if tables.any is None or not self._is_to_spread(frame, view):
+            return Outcome(Reason.NOT_OURS)
+        if self._was_there(frame):
+            return Outcome(Reason.NOT_OURS, (frame,))
+        return self._open(frame, view, tables.any, old, now)
+
+    def _open(
+        self, frame: Frame, view: View, service: ServiceTable, old: Flow | None, now: float
+    ) -> Outcome:
+        """Open a flow of `service` instead of the `old` one and send the packet to its backend."""
+        if view.ttl <= 1:
+            return self._out_of_time(frame, view, self._speaker(frame, view, service), now)
+        alone = service.one_packet and view.proto == Proto.UDP
+        single = alone and not view.fragment
+        if old is not None and not (single and old.parts):
+            self._flows.remove(old)
+        if not single and not self._flows.make_room(now):
+            return Outcome(Reason.TABLE_FULL)
+        persists = service.persist_s > 0 and not alone
+        chosen = self._choose(frame, view, service, persists, now)
+        if chosen is None:
+            return self._unchosen(frame, view, service, now)
+        if single:
+            return self._send_single(frame, view, service, chosen, now)
+        flow = self._opening.flow(view.key, service, chosen, now, parts=alone)
+        if flow is None:
+            return Outcome(Reason.NO_PORT)
+        state, reason = State.DATAGRAMS, Reason.OPENED
+        if view.proto == Proto.TCP:
+            state = State.SYN_SENT
+            if not opens(view.tcp_flags):
+                state = taken_up(view.tcp_flags, chosen.mode is Mode.NAT)
+                reason = Reason.PICKED_UP
+        if persists:
+            flow.pin = self._pins.hold(service, source(view.key).address, chosen.tally, now)
+        self._flows.add(flow, state, now)
+        return self._to_backend(frame, view, flow, reason, now)
+
+    def _choose(
+        self, frame: Frame, view: View, service: ServiceTable, persists: bool, now: float
+    ) -> Chosen | None:
+        """The backend that the client stays with, else the scheduler's choice."""
+        if persists:
+            pin = self._pins.find(service, source(view.key).address, now)
+            staying = stay(service, pin.tally) if pin else None
+            if staying is not None:
+                return staying
+        data = hashed(service.hash_on, view.key, frame)
+        return self._schedulers.pick(service, data, self._tables.hash_key)
+
+    def _unchosen(self, frame: Frame, view: View, service: ServiceTable, now: float) -> Outcome:
+        """Refuse a packet for which there is no backend. Where all are full it is dropped without
+        an answer, so that the client tries again."""
+        if service.backends:
+            return Outcome(Reason.ALL_FULL)
+        known = view.ported and not service.vip.any
+        error = IcmpError.PORT_UNREACHABLE if known else IcmpError.HOST_UNREACHABLE
+        speaker = self._speaker(frame, view, service)
+        return self._forwarder.refuse(frame, view, error, speaker, now)
+
+    def _send_single(
+        self, frame: Frame, view: View, service: ServiceTable, chosen: Chosen, now: float
+    ) -> Outcome:
+        """Send a datagram that is a flow of its own. With NAT a flow is remembered all the same, to
+        translate the reply."""
+        if chosen.mode is not Mode.NAT:
+            flow = self._opening.flow(view.key, service, chosen, now)
+            assert flow is not None
+            chosen.tally.connections += 1
+            return self._to_backend(frame, view, flow, Reason.OPENED, now)
+        known = self._opening.single(view.key, chosen, now)
+        if known is not None:
+            self._flows.touch(known, now)
+            return self._to_backend(frame, view, known, Reason.FORWARDED, now)
+        if not self._flows.make_room(now):
+            return Outcome(Reason.TABLE_FULL)
+        flow = self._opening.flow(view.key, service, chosen, now, single=True)
+        if flow is None:
+            return Outcome(Reason.NO_PORT)
+        self._flows.add(flow, State.DATAGRAMS, now)
+        return self._to_backend(frame, view, flow, Reason.OPENED, now)
+
+    def _release(self, flow: Flow) -> None:
+        """Give back what a flow that has left the table held: its source port and its pin."""
+        if flow.pool is not None and flow.reverse is not None:
+            self._ports.give_back(flow.pool, destination(flow.reverse))
+        if flow.pin is not None:
+            self._pins.release(flow.pin, flow.seen)
