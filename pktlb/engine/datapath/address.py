@@ -1,8 +1,9 @@
 """What an address, packed in 4 or 16 bytes, can stand for."""
 
 
-def is_host(address: bytes) -> bool:
-    """No this-network, loopback, multicast or reserved address."""
+def can_be_answered(address: bytes) -> bool:
+    """Whether a packet from this address comes from one host: it is no this-network, loopback,
+    multicast or reserved address. Unlike what can be configured, it may be of one link only."""
     if len(address) == 4:
         return address[0] not in (0, 127) and address[0] < 224
     return address[0] != 0xFF and address[:15] != bytes(15)  # also :: and ::1
@@ -11,8 +12,8 @@ def is_host(address: bytes) -> bool:
 def is_forwardable(address: bytes) -> bool:
     """A host that is not on the link itself by definition (RFC 3927, RFC 4291)."""
     if len(address) == 4:
-        return is_host(address) and address[:2] != b"\xa9\xfe"
-    return is_host(address) and not (address[0] == 0xFE and address[1] & 0xC0 == 0x80)
+        return can_be_answered(address) and address[:2] != b"\xa9\xfe"
+    return can_be_answered(address) and not (address[0] == 0xFE and address[1] & 0xC0 == 0x80)
 
 
 def masked(address: bytes, prefix: int) -> bytes:
