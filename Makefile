@@ -17,8 +17,8 @@ FUZZ_MAIN := int LLVMFuzzerTestOneInput(void) { return 0; }
 HAS_PYTHON_H := import os, sysconfig; \
 	raise SystemExit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))
 
-.PHONY: help setup demo test unit lint bench nat dsr tunnel mixed l2 fuzz soak load test-asan man deb \
-	test-deb clean
+.PHONY: help setup demo test unit lint bench nat dsr tunnel mixed l2 fuzz soak load test-asan man docs \
+	deb test-deb clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -118,6 +118,9 @@ bench: setup  ## pktlb and its peers measured: a table, JSON and a plot in bench
 
 man: setup  ## the manual in build/man: pktlb(1) and a page a command
 	COLUMNS=80 $(BIN)/python -m deb.manual build/man
+
+docs: setup  ## what README.md and docs/configuration.md have of the program itself, written anew
+	@$(BIN)/python -m deb.pages .
 
 deb: setup  ## the Debian package in build/deb
 	@$(BIN)/python -m deb.build build/deb
