@@ -119,8 +119,9 @@ bench: setup  ## pktlb and its peers measured: a table, JSON and a plot in bench
 man: setup  ## the manual in build/man: pktlb(1) and a page a command
 	COLUMNS=80 $(BIN)/python -m deb.manual build/man
 
-docs: setup  ## docs/commands.md, from the help of each command
+docs: setup  ## what the pages have of the program itself: help of commands, tables of options
 	COLUMNS=80 $(BIN)/python -m deb.commands docs/commands.md
+	$(BIN)/python -m deb.options docs/configuration.md
 
 deb: setup  ## the Debian package in build/deb
 	@$(BIN)/python -m deb.build build/deb

@@ -6,7 +6,7 @@ same for both.
 """
 
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Final, NamedTuple
 
@@ -165,17 +165,23 @@ class OnRemove(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds without a packet after which a flow is forgotten, by its state."""
+    """Seconds without a packet after which a flow is forgotten, by what it is doing. Each field has
+    its sentence for the operator."""
 
-    syn: float = 60.0
-    "A TCP handshake that has not completed."
-    tcp: float = 900.0
-    """An open TCP connection; in NAT mode a half-closed one as well. Other modes see packets of the
-    client alone: its FIN counts as the end of both halves."""
-    fin: float = 120.0
-    "A TCP connection closed by FIN or RST: packets may still be under way (RFC 9293, 3.6.1)."
-    udp: float = 300.0
-    "A UDP flow (RFC 4787, 4.3 asks for at least 120, recommends 300)."
+    syn: float = field(
+        default=60.0, metadata={"sentence": "a TCP handshake that has not completed"}
+    )
+    tcp: float = field(default=900.0, metadata={"sentence": "an open TCP connection"})
+    """In NAT mode half-closed ones as well. The other modes see the client only, whose FIN has to
+    count as the end of both halves."""
+    fin: float = field(
+        default=120.0, metadata={"sentence": "a TCP connection that was closed, by FIN or RST"}
+    )
+    "Time for what is still under way (RFC 9293, 3.6.1)."
+    udp: float = field(
+        default=300.0, metadata={"sentence": "a flow of UDP, or of another protocol"}
+    )
+    "RFC 4787, 4.3 asks for at least 120, recommends 300."
 
 
 class Verdict(Enum):

@@ -1,7 +1,8 @@
 """argparse as pktlb uses it: one line an error, exit status 2, no abbreviations."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, NoReturn, TypeAlias
 
 from pktlb.errors import ConfigError
@@ -24,6 +25,15 @@ class Parser(argparse.ArgumentParser):
         if rest:
             self.error(f"unrecognized arguments: {' '.join(rest)}")
         return options, rest
+
+
+@contextmanager
+def with_flag(name: str, value: object) -> Iterator[None]:
+    """Puts a flag and its value in front of what is wrong with it."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{name} {value}: {error}") from error
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"

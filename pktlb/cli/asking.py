@@ -34,14 +34,6 @@ def changes(parser: Parser, command: Callable[[argparse.Namespace], None]) -> No
     )  # fmt: skip
 
 
-def adds_policy(parser: Parser) -> None:
-    """The command removes something."""
-    parser.add_argument(
-        "--on-remove", choices=("reset", "drop", "keep"),
-        help="what becomes of the open TCP connections (default: what the service says)",
-    )  # fmt: skip
-
-
 def ask(
     options: argparse.Namespace,
     method: str,

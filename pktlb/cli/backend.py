@@ -4,11 +4,10 @@ import argparse
 from collections.abc import Iterable
 
 from pktlb.cli.arguments import Commands, Parser, seconds
-from pktlb.cli.asking import View, adds_policy, ask, change, changes, given, tell
+from pktlb.cli.asking import View, ask, change, changes, tell
 from pktlb.cli.display import counted, span
+from pktlb.cli.options import BACKEND, add_on_remove, add_options, keys_given
 from pktlb.errors import ConfigError
-
-_KEYS = ("weight", "mode", "max_connections", "resume_connections")
 
 
 def add_command(commands: Commands) -> None:
@@ -20,13 +19,12 @@ def add_command(commands: Commands) -> None:
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     add = _action(actions, "add", "add one", "Add a backend to a service.")
-    _add_keys(add)
-    add.add_argument("--drain", action="store_true", default=None, help="without new flows")
+    add_options(add, BACKEND.values())
     changes(add, add_backend)
     update = _action(
         actions, "set", "change one", "Change a backend; what is not named stays as it is."
     )
-    _add_keys(update)
+    add_options(update, BACKEND.values())
     changes(update, set_backend)
     drain = _action(
         actions, "drain", "give it no new flows",
@@ -45,25 +43,13 @@ def _action(actions: Commands, name: str, what: str, sentence: str) -> Parser:
     return parser
 
 
-def _add_keys(parser: Parser) -> None:
-    parser.add_argument("--weight", type=int, metavar="N", help="share of new flows; 0: none")
-    parser.add_argument("--backend-name", metavar="NAME", help="what hashes know it by")
-    parser.add_argument("--mode", metavar="MODE", help="nat, dsr or tunnel, where the service's")
-    parser.add_argument(
-        "--max-connections", type=int, metavar="N", help="with so many it takes no more; 0: any"
-    )
-    parser.add_argument(
-        "--resume-connections", type=int, metavar="N", help="with fewer it takes new ones again"
-    )
-
-
 def _add_remove(actions: Commands) -> None:
     parser = _action(
         actions, "remove", "remove one",
         "Remove a backend. Its flows end as --on-remove says, or else its service's on_remove; "
         "with --drain they may end by themselves before.",
     )  # fmt: skip
-    adds_policy(parser)
+    add_on_remove(parser)
     parser.add_argument(
         "--drain", action="store_true",
         help="drain it, and remove it when its last flow has ended; Ctrl-C leaves it drained",
@@ -76,14 +62,12 @@ def _add_remove(actions: Commands) -> None:
 
 
 def add_backend(options: argparse.Namespace) -> None:
-    body = {"address": options.address, **_body(options)}
-    if options.drain:
-        body["drain"] = True
+    body = {"address": options.address, **keys_given(options, BACKEND.values())}
     change(options, "POST", "services", options.service, "backends", body=body)
 
 
 def set_backend(options: argparse.Namespace) -> None:
-    body = _body(options)
+    body = keys_given(options, BACKEND.values())
     if not body:
         raise ConfigError("expected something to change (see `pktlb backend set --help`)")
     _update(options, body)
@@ -95,13 +79,6 @@ def drain_backend(options: argparse.Namespace) -> None:
 
 def undrain_backend(options: argparse.Namespace) -> None:
     _update(options, {"drain": False})
-
-
-def _body(options: argparse.Namespace) -> View:
-    body = given(options, _KEYS)
-    if options.backend_name is not None:
-        body["name"] = options.backend_name
-    return body
 
 
 def _update(options: argparse.Namespace, body: View) -> None:

@@ -113,7 +113,7 @@ def add_command(commands: "argparse._SubParsersAction[Parser]") -> None:
         "package has them in place.",
         allow_abbrev=False,
     )
-    parser.add_argument("shell", choices=SHELLS, help="whose completions")
+    parser.add_argument("shell", choices=SHELLS, help="the shell that completes")
     parser.set_defaults(command=command)
 
 
@@ -126,7 +126,7 @@ def command(options: argparse.Namespace) -> None:
 
 def complete(parser: Parser, shell: str) -> str:
     """The completions of a whole parser: what a word stands for is told by its name."""
-    import shtab  # noqa: PLC0415 - nobody else needs it
+    import shtab  # noqa: PLC0415 - other commands do not need it
 
     kinds = {"FILE": shtab.FILE, "PATH": shtab.FILE, "DIR": shtab.DIRECTORY} | _LIVE
     for action in _actions(parser):
@@ -138,6 +138,8 @@ def complete(parser: Parser, shell: str) -> str:
             action.metavar = action.metavar.replace(":", r"\:")  # which shtab does not do
         if named and action.choices is None and action.nargs != 0:
             action.complete = kinds[str(named[0])]  # type: ignore[attr-defined]
+        elif action.choices is None and (words := getattr(action, "words", ())):
+            action.choices = words  # which the balancer checks, not argparse
     script = str(shtab.complete(parser, shell=shell))
     return script + _WHOLE_WORDS if shell == "bash" else script
 

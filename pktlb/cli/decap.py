@@ -3,7 +3,7 @@
 import argparse
 
 from pktlb.cli import logs
-from pktlb.cli.arguments import Parser
+from pktlb.cli.arguments import Parser, with_flag
 from pktlb.config.collector import uncollected
 
 
@@ -26,7 +26,7 @@ def add_command(commands: "argparse._SubParsersAction[Parser]") -> None:
 
 def command(options: argparse.Namespace) -> None:
     """Check the flags, then work until told to stop."""
-    from pktlb.config.config import parse_address, with_flag  # noqa: PLC0415 - not for --help
+    from pktlb.config.text import parse_address  # noqa: PLC0415 - not for --help
 
     vips = {}
     for text in options.vip:

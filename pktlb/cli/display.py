@@ -18,7 +18,7 @@ _COLOURS: Final = {
 
 
 def emit(text: str) -> None:
-    """Print it; when nobody reads on, end quietly."""
+    """Print it; where the reader has gone, end quietly."""
     if sys.stdout is None:
         return
     try:

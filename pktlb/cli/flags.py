@@ -10,50 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pktlb.config.problem import Path, Problem, show
+from pktlb.cli.arguments import with_flag
+from pktlb.cli.options import SERVICE, backend_keys, family, persisting, plain
+from pktlb.config.config import Config
+from pktlb.config.option import options
+from pktlb.config.problem import Path, Problem
 from pktlb.errors import ConfigError
 
 InOrder = Sequence[tuple[str, Any]]
 "Names of flags and their values."
 
-BALANCER: Final = {
-    "name": "--name",
-    "interfaces": "--interface",
-    "vip_interface": "--vip-interface",
-    "snat": "--snat",
-    "max_flows": "--max-flows",
-    "timeouts": "--timeout",
-    "engine": "--engine",
-    "workers": "--workers",
-    "busy_poll_us": "--busy-poll",
-    "realtime": "--realtime",
-    "control": "--control",
-    "control_group": "--control-group",
-}
-"The keys of `[balancer]`, and their flags."
-
-SERVICE: Final = {
-    "service_name": "name",
-    "mode": "mode",
-    "scheduler": "scheduler",
-    "hash": "hash",
-    "one_packet": "one_packet",
-    "pick_up": "pick_up",
-    "persist": "persist",
-    "slow_start": "slow_start",
-    "on_remove": "on_remove",
-}
-"Flags that belong to a --vip, and their keys in `[[service]]`."
-
-OPTIONS: Final = {
-    "weight": "weight",
-    "name": "name",
-    "mode": "mode",
-    "max": "max_connections",
-    "resume": "resume_connections",
-}
-"Options of a --backend with a value, and their keys in `[[service.backend]]`."
-_WHOLE: Final = {"weight", "max", "resume"}
+BALANCER: Final = {each.key: each for each in options(Config)}
+_OF_SERVICE: Final = {each.dest: each for each in SERVICE.values()}
+"Options that belong to a --vip, by argparse's name of their flag."
 
 
 @dataclass(slots=True)
@@ -63,11 +32,6 @@ class _Service:
     vip: str
     said: dict[str, Any]
     backends: list[str] = field(default_factory=list)
-
-
-def whole(text: str | None) -> int | str | None:
-    """A number, where a text is one; what is none is told as it was written."""
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 20 else text
 
 
 class Flags:
@@ -82,13 +46,11 @@ class Flags:
         return {"balancer": self._balancer(), "service": [_table(s) for s in self._services]}
 
     def _balancer(self) -> dict[str, Any]:
-        given = vars(self._options)
-        found = {key: given[key] for key in BALANCER if given[key] is not None}
-        for key in ("max_flows", "workers", "busy_poll_us"):
-            if key in found:
-                found[key] = whole(found[key])
-        if "timeouts" in found:
-            found["timeouts"] = _timeouts(found["timeouts"])
+        found = {}
+        for key, option in BALANCER.items():
+            if (value := getattr(self._options, key)) is not None:
+                with with_flag(option.flag, value):
+                    found[key] = plain(option, value)
         return found
 
     def tell(self, problem: Problem) -> str:
@@ -102,17 +64,18 @@ class Flags:
         match path:
             case ("service", int(at), "backend", int(place), *_):
                 return "--backend", self._services[at].backends[place]
-            case ("service", int(at), str(key), *_) if key not in {"vip", "backend"}:
-                name = key.removesuffix("_prefix4").removesuffix("_prefix6")
-                flag = next(flag for flag, each in SERVICE.items() if each == name)
-                return "--" + flag.replace("_", "-"), self._services[at].said.get(flag)
+            case ("service", int(at), str(key), *_) if key in SERVICE:
+                said, option = self._services[at].said, SERVICE[key]
+                if key.startswith("persist_") and option.dest not in said:
+                    option = SERVICE["persist"]
+                return option.flag, said.get(option.dest)
             case ("service", int(at), *_):
                 return "--vip", self._services[at].vip
             case ("balancer", str(key), *rest):
                 value = getattr(self._options, key)
                 if isinstance(value, list):
                     value = value[rest[0]] if rest and isinstance(rest[0], int) else " ".join(value)
-                return BALANCER[key], value
+                return BALANCER[key].flag, value
         return "--vip", None
 
 
@@ -137,49 +100,12 @@ def _gathered(in_order: InOrder) -> list[_Service]:
 
 
 def _table(service: _Service) -> dict[str, Any]:
-    said = {SERVICE[flag]: value for flag, value in service.said.items()}
+    said = {_OF_SERVICE[dest].key: value for dest, value in service.said.items()}
+    keys = {key: plain(SERVICE[key], value) for key, value in said.items()}
     if "persist" in said:
-        said |= _persist(said["persist"], is_ipv6=service.vip.count(":") > 1)
-    if "slow_start" in said:
-        said["slow_start"] = whole(said["slow_start"])
-    return {"vip": service.vip, **said, "backend": [_backend(text) for text in service.backends]}
-
-
-def _persist(text: str, is_ipv6: bool) -> dict[str, Any]:
-    """`SECONDS[/BITS[/BITS]]`: of an IPv4 address, of an IPv6 one; only one: of the VIP's."""
-    seconds, *bits = text.split("/")
-    keys = ["persist_prefix4", "persist_prefix6"]
-    if len(bits) > len(keys):
-        raise ConfigError(f"--persist {text}: expected SECONDS[/BITS[/BITS]]")
-    if len(bits) == 1 and is_ipv6:
-        keys = keys[1:]
-    return {"persist": whole(seconds), **dict(zip(keys, map(whole, bits), strict=False))}
-
-
-def _backend(text: str) -> dict[str, Any]:
-    """`ADDR[:PORT]` and its options."""
-    address, *options = text.split(",")
-    found: dict[str, Any] = {"address": address}
-    for option in options:
-        name, equals, value = option.partition("=")
-        if option == "drain":
-            found["drain"] = True
-        elif equals and name in OPTIONS:
-            found[OPTIONS[name]] = whole(value) if name in _WHOLE else value
-        else:
-            known = ", ".join([*(f"{each}=..." for each in OPTIONS), "drain"])
-            raise ConfigError(
-                f"--backend {text}: expected the options {known}, got the option {show(option)}"
-            )
-    return found
-
-
-def _timeouts(text: str) -> dict[str, Any]:
-    """`NAME=SECONDS,...`."""
-    found: dict[str, Any] = {}
-    for item in text.split(","):
-        name, equals, value = item.partition("=")
-        if not equals:
-            raise ConfigError(f"--timeout {text}: expected NAME=SECONDS[,...], got {show(item)}")
-        found[name] = whole(value)
-    return found
+        keys = persisting(keys, {family(service.vip)})
+    return {
+        "vip": service.vip,
+        **keys,
+        "backend": [backend_keys(text) for text in service.backends],
+    }

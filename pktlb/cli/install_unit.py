@@ -35,7 +35,7 @@ def add_command(commands: "argparse._SubParsersAction[Parser]") -> None:
     )  # fmt: skip
     parser.add_argument(
         "--user", default="pktlb",
-        help="who it runs as; made by systemd while it runs where there is no such user "
+        help="user that it runs as; made by systemd while it runs where there is no such user "
         "(default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except PktlbError as error:
         return _complain(error)
-    except BrokenPipeError:  # nobody reads on
+    except BrokenPipeError:  # the reader has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         kind = KernelError if given[0] in _MOVERS else PktlbError

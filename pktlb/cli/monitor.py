@@ -27,7 +27,7 @@ def command(options: argparse.Namespace) -> None:
     from pktlb.control.client import Client  # noqa: PLC0415 - not for --help
 
     client, kind = Client(socket_path(options.name)), _RESTART
-    while kind == _RESTART:  # who comes next has the same socket
+    while kind == _RESTART:  # the next process has the same socket
         kind = ""
         for event in client.follow("events"):
             kind = event["kind"]

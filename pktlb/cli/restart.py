@@ -24,7 +24,7 @@ def add_command(commands: Commands) -> None:
 
 
 def _wait_for_next(options: argparse.Namespace, begin: float) -> None:
-    """Until somebody answers who has not been there before. Between the two nobody may."""
+    """Wait until a process answers that has started since. In between, none may answer."""
     from pktlb.control.client import DaemonError  # noqa: PLC0415 - not for --help
 
     while True:

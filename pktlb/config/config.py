@@ -1,34 +1,50 @@
-"""What the operator asked for, checked for what can be checked without looking at the machine.
+"""What the operator asked for: frozen values, checked elsewhere.
 
-Each parser takes the text of one value and returns a value of the model, or raises `ConfigError`
-that says what was expected and what was there. What is about one service is in
-`pktlb.config.text`; `pktlb.config.conflicts` checks what only shows when all is seen,
-`pktlb.plan.placement` what needs a look at the machine.
+The fields of `Config` are the options of `[balancer]`, see `pktlb.config.option`.
+`pktlb.config.conflicts` checks what only shows when all is seen, `pktlb.plan.placement` what needs
+a look at the machine.
 """
 
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
 from typing import Final
 
-from pktlb.config.bounds import MAX_SOCKET_PATH
-from pktlb.config.problem import show
+from pktlb.config.bounds import MAX_FLOWS, MAX_SECONDS, MAX_SNAT_ADDRESSES
+from pktlb.config.kinds import Group, Many, OneOf, Switch, Text, Whole, distinct
+from pktlb.config.option import Beside, Option, option, said
 from pktlb.config.service import Service
-from pktlb.errors import ConfigError
+from pktlb.config.text import (
+    parse_balancer_name,
+    parse_group,
+    parse_interface,
+    parse_path,
+    parse_snat,
+    ranges,
+)
 from pktlb.model import Timeouts
 
-MAX_FLOWS: Final = 1 << 24
-ENGINES: Final = ("auto", "native", "python")
-MAX_WORKERS: Final = 63
-MAX_BUSY_POLL_US: Final = 1_000_000
-MAX_SNAT_ADDRESSES: Final = 256
-MAX_SECONDS: Final = 1_000_000
-MAX_SERVICES: Final = 65_536
-_MAX_INTERFACE_NAME: Final = 15
-_MAX_NAME: Final = 64
-_MAPPED: Final = bytes(10) + b"\xff\xff"
-_ITSELF: Final = (bytes(16), bytes(15) + b"\1")
+_INTERFACE: Final = Text("the name of an interface", parse_interface, "IF")
+_NATIVE: Final = "engine native, python knows no workers"
+_IDLE: Final = Whole("seconds", 1, MAX_SECONDS, "seconds")
+
+_SECONDS: Final = Timeouts()
+TIMEOUTS: Final = tuple(
+    Option(
+        attribute=each.name, key=each.name, flag="", short="", kind=_IDLE, show=int, live=False,
+        sentence=each.metadata["sentence"],
+        usual=getattr(_SECONDS, each.name), default=int(getattr(_SECONDS, each.name)),
+    )
+    for each in fields(Timeouts)
+)  # fmt: skip
+"The keys of `[balancer.timeouts]`: whole seconds each."
+
+
+def _flattened(parts: Iterable[Iterable[bytes]]) -> tuple[bytes, ...]:
+    return distinct(address for part in parts for address in part)
+
+
+def _timeouts(**seconds: int) -> Timeouts:
+    return Timeouts(**{key: float(value) for key, value in seconds.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,128 +52,126 @@ class Config:
     """Everything `pktlb run` is told."""
 
     services: tuple[Service, ...]
-    snat: tuple[bytes, ...] = ()
-    "NAT: addresses that stand in for the clients'; none: clients keep their own."
-    interfaces: tuple[str, ...] = ()
-    "Interfaces to read; none: found out from the VIPs and the routes to the backends."
-    vip_interface: str | None = None
-    "Interface that gets the VIPs; None: found out from its addresses."
-    timeouts: Timeouts = field(default_factory=Timeouts)
-    max_flows: int = 262144
-    engine: str = "auto"
-    "native, python, or auto: native where it is built."
-    workers: int | None = None
-    "Threads that move packets; None: as many as there are cores and receive queues for."
-    busy_poll_us: int = 0
-    "Microseconds that a worker goes on looking for frames before it sleeps."
-    realtime: bool | None = None
-    "Whether workers run before all ordinary threads; None: where that is allowed."
-    name: str = "default"
-    "Of this balancer, among several on one machine."
-    control: str | None = None
-    "Path of the control socket; None: /run/pktlb/NAME.sock."
-    control_group: str | None = None
-    "A group whose members may change things as root may; None: root alone."
-
-
-@contextmanager
-def with_flag(name: str, value: str | None) -> Iterator[None]:
-    """Puts the flag and its value in front of what is wrong with it."""
-    try:
-        yield
-    except ConfigError as error:
-        raise ConfigError(f"{name} {value}: {error}") from error
-
-
-def parse_address(text: str) -> bytes:
-    """An address of one host, IPv6 in brackets or without: none that stands for many, for this
-    host, or for one link only."""
-    bare = text[1:-1] if text[:1] == "[" and text[-1:] == "]" else text
-    family = socket.AF_INET6 if ":" in bare else socket.AF_INET
-    try:
-        packed = socket.inet_pton(family, bare)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"expected an address such as 10.0.0.1 or 2001:db8::1, got {show(text)}"
-        ) from error
-    if not is_host(packed) or (len(packed) == 4 and bare != text):
-        raise ConfigError(f"expected the address of a host, got {text}")
-    return packed
-
-
-def is_host(packed: bytes) -> bool:
-    """Whether an address can be one host's: no multicast, no loopback, nothing reserved (IPv4),
-    not of one link only, and no IPv4 address in IPv6's clothes."""
-    if len(packed) == 4:
-        return 0 < packed[0] < 224 and packed[0] != 127
-    link_local = packed[0] == 0xFE and packed[1] & 0xC0 == 0x80
-    mapped = packed[:12] == _MAPPED
-    return packed[0] != 0xFF and not link_local and not mapped and packed not in _ITSELF
-
-
-def parse_number(text: str, low: int, high: int, what: str) -> int:
-    """A whole decimal number in `low`..`high`."""
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
-        raise ConfigError(f"expected {what} in {low}..{high}, got {show(text)}")
-    return int(text)
-
-
-def parse_snat(text: str) -> tuple[bytes, ...]:
-    """`ADDR` or `ADDR-ADDR`, both ends included."""
-    low, dash, high = text.partition("-")
-    first = parse_address(low)
-    last = parse_address(high) if dash else first
-    start, end = int.from_bytes(first, "big"), int.from_bytes(last, "big")
-    if len(first) != len(last) or not start <= end < start + MAX_SNAT_ADDRESSES:
-        raise ConfigError(
-            f"expected ADDR or ADDR-ADDR, the lower first, {MAX_SNAT_ADDRESSES} at most, got "
-            + show(text)
-        )
-    return tuple(number.to_bytes(len(first), "big") for number in range(start, end + 1))
-
-
-def parse_interface(text: str) -> str:
-    """A name that an interface can have; whether there is one is seen later."""
-    is_short = 0 < len(text.encode(errors="replace")) <= _MAX_INTERFACE_NAME
-    if not is_short or not text.isprintable() or set(text) & set('/" \\') or text in (".", ".."):
-        raise ConfigError(f"expected the name of an interface, got {show(text)}")
-    return text
-
-
-def parse_name(text: str) -> str:
-    """What a service or a backend is called."""
-    if not 0 < len(text) <= _MAX_NAME or not text.isprintable() or " " in text or text[0] == "-":
-        raise ConfigError(
-            f"expected a name of 1..{_MAX_NAME} letters without spaces, not starting with -, got "
-            + show(text)
-        )
-    return text
-
-
-def parse_balancer_name(text: str) -> str:
-    """What a balancer is called: the name of a file, too."""
-    plain = text.replace("-", "").replace("_", "").replace(".", "")
-    if len(text) > _MAX_NAME or not plain.isascii() or not plain.isalnum() or text[0] in "-.":
-        raise ConfigError(
-            f"expected a name of 1..{_MAX_NAME} letters, digits, or any of - _ . within, got "
-            + show(text)
-        )
-    return text
-
-
-def parse_path(text: str) -> str:
-    """Of a Unix socket."""
-    size = len(text.encode(errors="replace"))
-    if text[:1] != "/" or size > MAX_SOCKET_PATH or not text.isprintable():
-        raise ConfigError(
-            f"expected a path that starts with / and has {MAX_SOCKET_PATH} bytes at most, got "
-            + show(text)
-        )
-    return text
-
-
-def parse_group(text: str) -> str:
-    """A group of users; whether there is one is seen later."""
-    if not 0 < len(text) <= _MAX_NAME or not text.isprintable() or set(text) & set(" :,/"):
-        raise ConfigError(f"expected the name of a group, got {show(text)}")
-    return text
+    name: str = field(
+        default="default",
+        metadata=option(
+            Text("a name", parse_balancer_name, "NAME"),
+            "of this balancer, among several on one machine", live=False, over_file=True,
+        ),
+    )  # fmt: skip
+    interfaces: tuple[str, ...] = field(
+        default=(),
+        metadata=option(
+            Many(_INTERFACE),
+            "interfaces to read; none: where the VIPs live and where the backends are reached",
+            flag="--interface",
+        ),
+    )
+    vip_interface: str | None = field(
+        default=None,
+        metadata=option(
+            _INTERFACE, "the interface that gets the VIPs; none: the one in whose network they are"
+        ),
+    )
+    snat: tuple[bytes, ...] = field(
+        default=(),
+        metadata=option(
+            Many(
+                Text("ADDR or ADDR-ADDR", parse_snat, "ADDR[-ADDR]"), _flattened,
+                high=MAX_SNAT_ADDRESSES,
+            ),
+            "mode nat: ADDR or ADDR-ADDR, which replace the clients' addresses, for backends whose "
+            "way back is not through this machine",
+            show=ranges, live=False,
+        ),
+    )  # fmt: skip
+    max_flows: int = field(
+        default=262144,
+        metadata=option(
+            Whole("a number of flows", 1, MAX_FLOWS),
+            "most flows that are remembered at a time", live=False,
+        ),
+    )  # fmt: skip
+    timeouts: Timeouts = field(
+        default=Timeouts(),
+        metadata=option(
+            Group(_IDLE, [each.key for each in TIMEOUTS], _timeouts, "NAME=SECONDS[,...]"),
+            "seconds after which an idle flow is forgotten", flag="--timeout", live=False,
+            show=lambda timeouts: said(timeouts, TIMEOUTS),
+        ),
+    )  # fmt: skip
+    engine: str = field(
+        default="auto",
+        metadata=option(
+            OneOf({word: word for word in ("auto", "native", "python")}, "ENGINE"),
+            "what moves the packets: native, in C; python, the reference engine, slow; auto: "
+            "native where it is built",
+            live=False,
+        ),
+    )
+    workers: int | None = field(
+        default=None,
+        metadata=option(
+            Whole("workers", 1, 63),
+            "native: threads that move packets; none: one a core, but no more than the interfaces "
+            "have receive queues",
+            live=False,
+            beside=(
+                Beside(
+                    _NATIVE,
+                    lambda config: config.engine != "python" or config.workers == 1,
+                ),
+            ),
+        ),
+    )
+    busy_poll_us: int = field(
+        default=0,
+        metadata=option(
+            Whole("microseconds", 0, 1_000_000, "us"),
+            "native: microseconds that a worker goes on looking for packets before it sleeps: "
+            "less latency for more CPU",
+            flag="--busy-poll", live=False,
+            beside=(
+                Beside(
+                    _NATIVE,
+                    lambda config: config.engine != "python",
+                ),
+            ),
+        ),
+    )  # fmt: skip
+    realtime: bool | None = field(
+        default=None,
+        metadata=option(
+            Switch(),
+            "native: workers run before all ordinary threads (SCHED_FIFO), so that a busy machine "
+            "neither delays packets nor loses them; if nothing is said, where it is allowed and "
+            "there is no busy polling",
+            live=False,
+            beside=(
+                Beside(
+                    _NATIVE,
+                    lambda config: config.engine != "python" or not config.realtime,
+                ),
+                Beside(
+                    "no busy polling, for the kernel's threads that bring packets would never run",
+                    lambda config: not (config.realtime and config.busy_poll_us),
+                ),
+            ),
+        ),
+    )
+    control: str | None = field(
+        default=None,
+        metadata=option(
+            Text("the path of a socket", parse_path, "PATH"),
+            "path of the control socket; none: /run/pktlb/NAME.sock",
+            live=False, over_file=True,
+        ),
+    )  # fmt: skip
+    control_group: str | None = field(
+        default=None,
+        metadata=option(
+            Text("the name of a group", parse_group, "GROUP"),
+            "a group whose members may change things as root may; none: root alone",
+            live=False, over_file=True,
+        ),
+    )  # fmt: skip

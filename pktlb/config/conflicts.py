@@ -3,20 +3,25 @@
 The paths are those of a file that has one table for each of `Config.services`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
 from typing import Final
 
-from pktlb.config.config import MAX_SERVICES, MAX_SNAT_ADDRESSES, Config
+from pktlb.config.bounds import MAX_BACKENDS, MAX_SERVICES, MAX_SNAT_ADDRESSES
+from pktlb.config.config import Config
+from pktlb.config.option import Option, options
 from pktlb.config.problem import Path, Problem, dotted, show
 from pktlb.config.service import Backend, Service
-from pktlb.config.text import MAX_BACKENDS, has_ports, parse_vip, picks_up
+from pktlb.config.text import has_ports, parse_vip, picks_up
 from pktlb.errors import ConfigError, FileError
-from pktlb.model import HASHES, Endpoint, HashOn, Mode, Proto, Vip, format_address
+from pktlb.model import Endpoint, Mode, Vip, format_address
 
 _EVERY: Final = -1
 "Stands for the protocols of a service that names none."
+_BALANCER: Final = tuple(each for each in options(Config) if each.beside)
+_SERVICE: Final = tuple(each for each in options(Service) if each.beside)
+_BACKEND: Final = tuple(each for each in options(Backend) if each.beside)
 _FAMILIES: Final = {4: "IPv4", 16: "IPv6"}
 
 
@@ -60,7 +65,8 @@ def conflicts(config: Config, known: set[int] | frozenset[int] = frozenset()) ->
             ("service",), f"expected {MAX_SERVICES} services at most, got {len(config.services)}"
         )
         return
-    yield from _engine(config)
+    for path, what in _beside(config, _BALANCER):
+        yield Problem(("balancer", *path), what)
     yield from _snat(config)
     yield from _vips(config)
     yield from _addresses(config)
@@ -71,7 +77,7 @@ def conflicts(config: Config, known: set[int] | frozenset[int] = frozenset()) ->
 
 def conflicts_of(service: Service, config: Config, at: int) -> Iterator[Problem]:
     """Those of one service, `at` this place, with itself and with what is the same for all."""
-    for path, what in chain(_of_service(service), _of_backends(service)):
+    for path, what in chain(_beside(service, _SERVICE), _of_backends(service)):
         yield Problem(("service", at, *path), what)
     if service.pick_up and moves_ports(service, config):
         what = "expected no snat, which may have given clients other ports before, got true"
@@ -158,43 +164,21 @@ def _snat(config: Config) -> Iterator[Problem]:
             return
 
 
-def _engine(config: Config) -> Iterator[Problem]:
-    """The reference engine has no workers, and whoever runs before all others must not wait."""
-    if config.engine == "python":
-        for key, value, is_given in (
-            ("workers", config.workers, (config.workers or 1) > 1),
-            ("busy_poll_us", config.busy_poll_us, config.busy_poll_us > 0),
-            ("realtime", config.realtime, bool(config.realtime)),
-        ):
-            if is_given:
-                what = f"expected engine native, python knows no workers, got {show(value)}"
-                yield Problem(("balancer", key), what)
-    if config.realtime and config.busy_poll_us:
-        yield Problem(
-            ("balancer", "realtime"),
-            "expected no busy polling, for whoever brings the packets would never run, got true",
-        )
+def _beside(owner: Config | Service | Backend, of: Iterable[Option]) -> list[Problem]:
+    """What options expect beside them, and do not find; paths are relative to their owner."""
+    found = []
+    for each in of:
+        if getattr(owner, each.attribute) == each.usual:
+            continue
+        for rule in each.beside:
+            if not rule.holds(owner):
+                got = getattr(owner, rule.got or each.attribute)
+                found.append(Problem((each.key,), f"expected {rule.expected}, got {_plain(got)}"))
+    return found
 
 
-def _of_service(service: Service) -> Iterator[Problem]:
-    """What it says about itself; paths are relative to it."""
-    vip = service.vip
-    if vip.any and service.mode is not Mode.DSR:
-        what = (
-            f"expected dsr for the VIP any, whose frames stay as they are, got {service.mode.value}"
-        )
-        yield Problem(("mode",), what)
-    if (
-        service.hash_on != HASHES.get(service.scheduler, HashOn())
-        and service.scheduler.value != "hash"
-    ):
-        yield Problem(("hash",), f"expected scheduler hash, got {service.scheduler.value}")
-    if service.one_packet and vip.protos != (Proto.UDP,):
-        yield Problem(("one_packet",), f"expected a VIP of UDP alone, got {vip}")
-    if service.one_packet and service.persist_s:
-        yield Problem(
-            ("persist",), f"expected no one_packet, which remembers nobody, got {service.persist_s}"
-        )
+def _plain(value: object) -> str:
+    return show(value) if isinstance(value, bool) else str(getattr(value, "value", value))
 
 
 def _of_backends(service: Service) -> Iterator[Problem]:
@@ -240,11 +224,7 @@ def _of_backend(service: Service, backend: Backend) -> Iterator[Problem]:
         )
     if vip.any and backend.mode not in (None, Mode.DSR):
         yield Problem(("mode",), f"expected dsr for the VIP any, got {mode.value}")
-    if backend.resume_connections > backend.max_connections:
-        upper = backend.max_connections
-        what = (
-            f"expected max_connections, {upper}, at most"
-            if upper
-            else "expected max_connections as well"
-        )
-        yield Problem(("resume_connections",), f"{what}, got {backend.resume_connections}")
+    yield from _beside(backend, _BACKEND)
+    if 0 < (upper := backend.max_connections) < (lower := backend.resume_connections):
+        what = f"expected max_connections, {upper}, at most, got {lower}"
+        yield Problem(("resume_connections",), what)

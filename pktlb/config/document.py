@@ -7,20 +7,28 @@ so that one mistake does not hide the others. Files, flags and the API come this
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Final
+from operator import attrgetter
+from typing import Any, Final
 
-from pktlb.config.config import MAX_SERVICES, Config
+from pktlb.config.bounds import MAX_MEMBERS, MAX_SERVICES
+from pktlb.config.config import Config
 from pktlb.config.conflicts import conflicts, conflicts_of, moves_ports
-from pktlb.config.keys import BackendTable, BalancerTable, Document, ServiceTable
+from pktlb.config.keys import BackendKeys, BalancerKeys, Document, ServiceKeys
+from pktlb.config.option import options
 from pktlb.config.problem import MAX_PROBLEMS, Path, Problem, show
 from pktlb.config.service import Backend, Service
 from pktlb.config.text import parse_hash, picks_up, served_port
 from pktlb.config.validation import unknown_key, validated
 from pktlb.errors import ConfigError
-from pktlb.model import HASHES, Endpoint, HashOn, Timeouts, Vip
+from pktlb.model import HASHES, WHOLE_FLOW, Endpoint, Vip
 
-MAX_MEMBERS: Final = 1 << 20
-"Backends of all services together, those of each VIP counted."
+_BALANCER: Final = options(Config)
+_SERVICE: Final = tuple(
+    each for each in options(Service) if each.attribute not in ("vip", "hash_on", "pick_up")
+)
+"What becomes an attribute as it is; the others depend on each other."
+_besides_address: Final = attrgetter(*(each.key for each in options(Backend)[1:]))
+"The values of a table of a backend in the order of the fields, whose first is the address."
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,32 +101,19 @@ def understand(document: object) -> tuple[Config, list[Problem]]:
 
 def _balancer(raw: object, problems: list[Problem]) -> Config:
     """What is the same for all services."""
-    right = validated(BalancerTable, raw, ("balancer",), problems)
-    table = right.table if right else BalancerTable()
-    return Config(
-        services=(),
-        snat=tuple(dict.fromkeys(address for part in table.snat for address in part)),
-        interfaces=tuple(dict.fromkeys(table.interfaces)),
-        vip_interface=table.vip_interface,
-        timeouts=Timeouts(**{key: float(value) for key, value in table.timeouts}),
-        max_flows=table.max_flows,
-        engine=table.engine,
-        workers=table.workers,
-        busy_poll_us=table.busy_poll_us,
-        realtime=table.realtime,
-        name=table.name,
-        control=table.control,
-        control_group=table.control_group,
-    )
+    right = validated(BalancerKeys, raw, ("balancer",), problems)
+    table = right.table if right else BalancerKeys()
+    said = {each.attribute: getattr(table, each.key) for each in _BALANCER}
+    return Config(services=(), **said)
 
 
 def read_service(raw: object, at: int, reading: Reading) -> None:
     """The services of one table: one for each VIP."""
     path: Path = ("service", at)
-    right = validated(ServiceTable, raw, path, reading.problems)
+    right = validated(ServiceKeys, raw, path, reading.problems)
     if right is None:
         return
-    table = right.table
+    table: Any = right.table
     reading.members += len(table.vip) * len(table.backend)
     if reading.members > MAX_MEMBERS:
         return
@@ -134,42 +129,26 @@ def read_service(raw: object, at: int, reading: Reading) -> None:
         reading.origins.append(Origin(at, (place,) if is_list else (), backends))
 
 
-def _service(table: ServiceTable, vip: Vip, config: Config) -> Service:
-    hash_on = HASHES.get(table.scheduler, HashOn())
+def _service(table: Any, vip: Vip, config: Config) -> Service:
+    hash_on = HASHES.get(table.scheduler, WHOLE_FLOW)
     if table.hash is not None:
         hash_on = parse_hash(table.hash, vip)
     service = Service(
         vip=vip,
-        mode=table.mode,
-        scheduler=table.scheduler,
         backends=tuple([make_backend(each, vip) for each in table.backend]),
         hash_on=hash_on,
-        one_packet=table.one_packet,
         pick_up=bool(table.pick_up),
-        name=table.name,
-        persist_s=table.persist,
-        persist4=table.persist_prefix4,
-        persist6=table.persist_prefix6,
-        slow_start_s=table.slow_start,
-        on_remove=table.on_remove,
+        **{each.attribute: getattr(table, each.key) for each in _SERVICE},
     )
     if table.pick_up is None and picks_up(table.scheduler, vip):
         service = replace(service, pick_up=not moves_ports(service, config))
     return service
 
 
-def make_backend(table: BackendTable, vip: Vip) -> Backend:
+def make_backend(table: Any, vip: Vip) -> Backend:
     """A backend of the service with this VIP."""
     address, port = table.address
-    return Backend(
-        Endpoint(address, served_port(vip, port)),
-        table.weight,
-        table.name,
-        table.mode,
-        table.drain,
-        table.max_connections,
-        table.resume_connections,
-    )
+    return Backend(Endpoint(address, served_port(vip, port)), *_besides_address(table))
 
 
 def services_of(raw: object, config: Config) -> tuple[tuple[Service, ...], list[Problem]]:
@@ -191,7 +170,7 @@ def backend_of(raw: object, service: Service) -> tuple[Backend | None, list[Prob
     """A backend, and what is wrong with it in this service; paths begin with
     `service[0].backend[0]`."""
     problems: list[Problem] = []
-    right = validated(BackendTable, raw, ("service", 0, "backend", 0), problems)
+    right = validated(BackendKeys, raw, ("service", 0, "backend", 0), problems)
     if right is None:
         return None, problems
     backend = make_backend(right.table, service.vip)

@@ -56,7 +56,7 @@ _PLACE: Final = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$
 
 def load(path: str, again: bool = False) -> Config:
     """The configuration in a file; `-` is standard input. One that is to be read `again` is no
-    pipe: nobody writes a second time, and to wait for that would hold up everybody else."""
+    pipe: a pipe is written once, and to wait for more would hold up the whole balancer."""
     try:
         flags = os.O_RDONLY | os.O_CLOEXEC | (os.O_NONBLOCK if again else 0)
         with open(os.dup(0) if path == "-" else os.open(path, flags), "rb") as file:

@@ -9,51 +9,29 @@ from typing import Any, Final
 
 from pktlb.config.config import Config
 from pktlb.config.conflicts import moves_ports
+from pktlb.config.option import options, said
 from pktlb.config.problem import Problem, dotted, show
 from pktlb.config.service import Backend, Service
-from pktlb.config.text import KEYS, hash_text, picks_up
+from pktlb.config.text import picks_up
 from pktlb.errors import FileError
-from pktlb.model import HASHES, WHOLE_FLOW, format_address
+from pktlb.model import HASHES, WHOLE_FLOW
 
 _NOWHERE: Final = Config(())
+_BALANCER: Final = options(Config)
+_SERVICE: Final = options(Service)
+_BACKEND: Final = options(Backend)
 
 
 def backend_object(backend: Backend) -> dict[str, Any]:
     """The keys of `[[service.backend]]`."""
-    found: dict[str, Any] = {"address": str(backend.endpoint)}
-    if backend.weight != 1:
-        found["weight"] = backend.weight
-    if backend.name:
-        found["name"] = backend.name
-    if backend.mode is not None:
-        found["mode"] = backend.mode.value
-    if backend.drain:
-        found["drain"] = True
-    if backend.max_connections:
-        found["max_connections"] = backend.max_connections
-    if backend.resume_connections:
-        found["resume_connections"] = backend.resume_connections
-    return found
+    return said(backend, _BACKEND)
 
 
 def service_object(service: Service, config: Config = _NOWHERE) -> dict[str, Any]:
     """The keys of `[[service]]`; `config` is what it is a part of."""
-    plain = Service(service.vip, service.mode, service.scheduler, ())
-    found: dict[str, Any] = {"name": service.name} if service.name else {}
-    found |= {"vip": str(service.vip), "mode": service.mode.value}
-    found["scheduler"] = service.scheduler.value
-    if service.hash_on != HASHES.get(service.scheduler, WHOLE_FLOW):
-        found["hash"] = hash_text(service.hash_on)
-    if service.one_packet:
-        found["one_packet"] = True
     unasked = picks_up(service.scheduler, service.vip) and not moves_ports(service, config)
-    if service.pick_up != unasked:
-        found["pick_up"] = service.pick_up
-    for attribute in ("persist_s", "persist4", "persist6", "slow_start_s"):
-        if getattr(service, attribute) != getattr(plain, attribute):
-            found[KEYS[attribute]] = getattr(service, attribute)
-    if service.on_remove != plain.on_remove:
-        found["on_remove"] = service.on_remove.value
+    usual = {"hash_on": HASHES.get(service.scheduler, WHOLE_FLOW), "pick_up": unasked}
+    found = said(service, _SERVICE, usual)
     if service.backends:
         found["backend"] = [backend_object(backend) for backend in service.backends]
     return found
@@ -61,38 +39,7 @@ def service_object(service: Service, config: Config = _NOWHERE) -> dict[str, Any
 
 def balancer_object(config: Config) -> dict[str, Any]:
     """The keys of `[balancer]`, those of `[balancer.timeouts]` in a table of their own."""
-    plain = Config(())
-    found: dict[str, Any] = {
-        key: list(value) if isinstance(value, tuple) else value
-        for key in (
-            "name", "interfaces", "vip_interface", "max_flows", "engine", "workers",
-            "busy_poll_us", "realtime", "control", "control_group",
-        )
-        if (value := getattr(config, key)) != getattr(plain, key)
-    }  # fmt: skip
-    if config.snat:
-        found["snat"] = _ranges(config.snat)
-    timeouts = {
-        key: int(value)
-        for key in plain.timeouts.__dataclass_fields__
-        if (value := getattr(config.timeouts, key)) != getattr(plain.timeouts, key)
-    }
-    return found | ({"timeouts": timeouts} if timeouts else {})
-
-
-def _ranges(addresses: tuple[bytes, ...]) -> list[str]:
-    """Addresses that follow upon each other as `ADDR-ADDR`."""
-    runs: list[list[bytes]] = []
-    for address in addresses:
-        last = runs[-1][-1] if runs else b""
-        follows = len(last) == len(address) and (
-            int.from_bytes(last, "big") + 1 == int.from_bytes(address, "big")
-        )
-        if follows:
-            runs[-1].append(address)
-        else:
-            runs.append([address])
-    return ["-".join(dict.fromkeys(map(format_address, (run[0], run[-1])))) for run in runs]
+    return said(config, _BALANCER)
 
 
 def service_of(obj: object, config: Config = _NOWHERE) -> tuple[Service, ...]:
@@ -128,7 +75,7 @@ def told(problem: Problem) -> str:
 
 
 def changed_service(service: Service, obj: object, config: Config = _NOWHERE) -> Service:
-    """The service with those keys changed that an object has; null stands for what would be if
+    """The service with the keys of an object in place of its own; null stands for what would be if
     nothing were said."""
     keys = _merged(service_object(service, config), obj)
     if isinstance(obj, Mapping) and "scheduler" in obj and "hash" not in obj:

@@ -1,17 +1,16 @@
 """What is wrong with a setting, and where it stands.
 
 A path is that of the configuration file, `("service", 0, "backend", 1, "weight")`, wherever the
-setting came from; who knows better names the line of a file or the flag of a command line for it.
+setting came from; files name its line instead, and command lines its flag.
 """
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Final, NamedTuple
 
 Path = tuple[str | int, ...]
 
 MAX_PROBLEMS: Final = 1000
-"That are told; whoever made more of them has another problem."
+"That are told with their lines; of more, only the number is told."
 _LONGEST: Final = 64
 "Characters of a value that are shown."
 _BITS: Final = 256
@@ -42,7 +41,7 @@ def _is_bare(key: str) -> bool:
 
 
 def show(value: object) -> str:
-    """A value as it is quoted to whoever wrote it: on one line, of bounded length."""
+    """A value as an error quotes it: on one line, of bounded length."""
     if isinstance(value, bool):
         return str(value).lower()
     if value is None:
@@ -62,5 +61,7 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     """A hint to append, if a known word is close to this one."""
     if not isinstance(word, str) or len(word) > _LONGEST:
         return ""
+    from difflib import get_close_matches  # noqa: PLC0415 - not for --help
+
     close = get_close_matches(word.lower(), list(known), n=1)
     return f" (did you mean {close[0]}?)" if close else ""

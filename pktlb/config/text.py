@@ -1,26 +1,34 @@
-"""What of a service is written as text: what clients dial, who serves it, what is hashed.
+"""Texts and the values of the model that they stand for.
 
-Each parser takes the text of one value, as in `pktlb.config.config`.
+Each parser takes the text of one value, as a flag or a file has it. It returns a value of the
+model, or raises a `ConfigError` that says what was expected and what was there.
 """
 
+import socket
+from collections.abc import Sequence
 from typing import Any, Final
 
-from pktlb.config.config import parse_address, parse_number
+from pktlb.config.bounds import (
+    MAX_INTERFACE_NAME,
+    MAX_NAME,
+    MAX_SNAT_ADDRESSES,
+    MAX_SOCKET_PATH,
+)
 from pktlb.config.problem import show
 from pktlb.errors import ConfigError
-from pktlb.model import HASHES, WHOLE_FLOW, HashFields, HashOn, Proto, Scheduler, Vip
+from pktlb.model import (
+    HASHES,
+    WHOLE_FLOW,
+    HashFields,
+    HashOn,
+    Proto,
+    Scheduler,
+    Vip,
+    format_address,
+)
 
-KEYS: Final = {
-    "persist_s": "persist", "persist4": "persist_prefix4", "persist6": "persist_prefix6",
-    "slow_start_s": "slow_start", "hash_on": "hash",
-}  # fmt: skip
-"What is called otherwise in the file and the API than in the model."
-
-MAX_WEIGHT: Final = 65535
-MAX_BACKENDS: Final = 4096
-MAX_VIPS: Final = 4096
-"Of one table of a file."
-
+_MAPPED: Final = bytes(10) + b"\xff\xff"
+_ITSELF: Final = (bytes(16), bytes(15) + b"\1")
 _PORTED: Final = {
     "tcp": (Proto.TCP,),
     "udp": (Proto.UDP,),
@@ -114,6 +122,12 @@ def parse_hash(text: str, vip: Vip) -> HashOn:
     return HashOn(kind, symmetric=bool(options))._replace(**widths)
 
 
+def check_hash(text: str) -> str:
+    """The same text, checked but for the number of bits, whose bounds depend on the VIP."""
+    parse_hash(text, Vip(bytes(16)))
+    return text
+
+
 def hash_text(hash_on: HashOn) -> str:
     """As `parse_hash` takes it."""
     text = hash_on.fields.value
@@ -145,3 +159,113 @@ def picks_up(scheduler: Scheduler, vip: Vip) -> bool:
     """Whether connections that are under way are taken up unasked: where it is known where they
     went before."""
     return scheduler in HASHES or vip.any
+
+
+def parse_address(text: str) -> bytes:
+    """An address of one host, IPv6 in brackets or without: none that stands for many, for this
+    host, or for one link only."""
+    bare = text[1:-1] if text[:1] == "[" and text[-1:] == "]" else text
+    family = socket.AF_INET6 if ":" in bare else socket.AF_INET
+    try:
+        packed = socket.inet_pton(family, bare)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"expected an address such as 10.0.0.1 or 2001:db8::1, got {show(text)}"
+        ) from error
+    if not can_be_configured(packed) or (len(packed) == 4 and bare != text):
+        raise ConfigError(f"expected the address of a host, got {text}")
+    return packed
+
+
+def can_be_configured(packed: bytes) -> bool:
+    """Whether an address, packed in 4 or 16 bytes, names one host wherever it is written: it is no
+    multicast, no loopback, nothing reserved (IPv4), not of one link only (IPv6), and no IPv4
+    address mapped into IPv6 (RFC 4291, 2.5.5.2)."""
+    if len(packed) == 4:
+        return 0 < packed[0] < 224 and packed[0] != 127
+    link_local = packed[0] == 0xFE and packed[1] & 0xC0 == 0x80
+    mapped = packed[:12] == _MAPPED
+    return packed[0] != 0xFF and not link_local and not mapped and packed not in _ITSELF
+
+
+def parse_number(text: str, low: int, high: int, what: str) -> int:
+    """A whole decimal number in `low`..`high`."""
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
+        raise ConfigError(f"expected {what} in {low}..{high}, got {show(text)}")
+    return int(text)
+
+
+def parse_snat(text: str) -> tuple[bytes, ...]:
+    """`ADDR` or `ADDR-ADDR`, both ends included."""
+    low, dash, high = text.partition("-")
+    first = parse_address(low)
+    last = parse_address(high) if dash else first
+    start, end = int.from_bytes(first, "big"), int.from_bytes(last, "big")
+    if len(first) != len(last) or not start <= end < start + MAX_SNAT_ADDRESSES:
+        raise ConfigError(
+            f"expected ADDR or ADDR-ADDR, the lower first, {MAX_SNAT_ADDRESSES} at most, got "
+            + show(text)
+        )
+    return tuple(number.to_bytes(len(first), "big") for number in range(start, end + 1))
+
+
+def ranges(addresses: Sequence[bytes]) -> list[str]:
+    """Texts for `parse_snat`: addresses that follow upon each other are one `ADDR-ADDR`."""
+    runs: list[list[bytes]] = []
+    for address in addresses:
+        last = runs[-1][-1] if runs else b""
+        follows = len(last) == len(address) and (
+            int.from_bytes(last, "big") + 1 == int.from_bytes(address, "big")
+        )
+        if follows:
+            runs[-1].append(address)
+        else:
+            runs.append([address])
+    return ["-".join(dict.fromkeys(map(format_address, (run[0], run[-1])))) for run in runs]
+
+
+def parse_interface(text: str) -> str:
+    """A name that an interface can have; whether there is one is seen later."""
+    is_short = 0 < len(text.encode(errors="replace")) <= MAX_INTERFACE_NAME
+    if not is_short or not text.isprintable() or set(text) & set('/" \\') or text in (".", ".."):
+        raise ConfigError(f"expected the name of an interface, got {show(text)}")
+    return text
+
+
+def parse_name(text: str) -> str:
+    """What a service or a backend is called."""
+    if not 0 < len(text) <= MAX_NAME or not text.isprintable() or " " in text or text[0] == "-":
+        raise ConfigError(
+            f"expected a name of 1..{MAX_NAME} letters without spaces, not starting with -, got "
+            + show(text)
+        )
+    return text
+
+
+def parse_balancer_name(text: str) -> str:
+    """What a balancer is called: the name of a file, too."""
+    plain = text.replace("-", "").replace("_", "").replace(".", "")
+    if len(text) > MAX_NAME or not plain.isascii() or not plain.isalnum() or text[0] in "-.":
+        raise ConfigError(
+            f"expected a name of 1..{MAX_NAME} letters, digits, or any of - _ . within, got "
+            + show(text)
+        )
+    return text
+
+
+def parse_path(text: str) -> str:
+    """Of a Unix socket."""
+    size = len(text.encode(errors="replace"))
+    if text[:1] != "/" or size > MAX_SOCKET_PATH or not text.isprintable():
+        raise ConfigError(
+            f"expected a path that starts with / and has {MAX_SOCKET_PATH} bytes at most, got "
+            + show(text)
+        )
+    return text
+
+
+def parse_group(text: str) -> str:
+    """A group of users; whether there is one is seen later."""
+    if not 0 < len(text) <= MAX_NAME or not text.isprintable() or set(text) & set(" :,/"):
+        raise ConfigError(f"expected the name of a group, got {show(text)}")
+    return text

@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from pktlb.config.bounds import MAX_VIPS
 from pktlb.config.config import Config
 from pktlb.config.objects import balancer_object, service_object
-from pktlb.config.text import MAX_VIPS
 
 HEADER: Final = """\
 # Configuration of pktlb. What is not said here has its default.

@@ -7,18 +7,23 @@ from typing import Any, Final, Generic, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from pktlb.config.keys import BackendTable, Table, TimeoutsTable
+from pktlb.config.config import Config
+from pktlb.config.keys import BackendKeys, Table, TimeoutsKeys
+from pktlb.config.option import options
 from pktlb.config.problem import MAX_PROBLEMS, Path, Problem, did_you_mean, show
+from pktlb.config.service import Backend, Service
 
 Model = TypeVar("Model", bound=Table)
 
-_INSIDE: Final[dict[str | int, type[Table]]] = {"backend": BackendTable, "timeouts": TimeoutsTable}
+_INSIDE: Final[dict[str | int, type[Table]]] = {"backend": BackendKeys, "timeouts": TimeoutsKeys}
 "Tables in tables."
 _REQUIRED: Final = {
-    "address": "an address such as 10.0.2.11 or 10.0.2.11:8080",
-    "vip": "what clients dial, such as 203.0.113.10:80",
-    "mode": "nat, dsr or tunnel",
+    each.key: each.kind.expected
+    for model in (Config, Service, Backend)
+    for each in options(model)
+    if each.is_required
 }
+"What is expected for keys that have to be there."
 _TRIES: Final = 4
 "To leave out an item, then the list that is empty without it, then the table that needs the list."
 _GONE: Final = object()

@@ -7,9 +7,9 @@ is checked when it is applied.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from pktlb.config.config import Config, parse_address, parse_number
+from pktlb.config.config import Config
 from pktlb.config.service import Backend, Service
-from pktlb.config.text import parse_vip, split_port
+from pktlb.config.text import parse_address, parse_number, parse_vip, split_port
 from pktlb.control.refusal import ConflictError, NotFoundError
 from pktlb.errors import ConfigError
 from pktlb.model import Vip

@@ -3,13 +3,12 @@
 import os
 from typing import Final
 
-from pktlb.config.bounds import MAX_SOCKET_PATH
+from pktlb.config.bounds import MAX_NAME, MAX_SOCKET_PATH
 from pktlb.errors import ConfigError
 
 DIRECTORY: Final = "/run/pktlb"
 ENVIRONMENT: Final = "PKTLB_SOCKET"
 DEFAULT_NAME: Final = "default"
-_MAX_NAME: Final = 64
 
 
 def socket_path(name: str = DEFAULT_NAME, given: str | None = None) -> str:
@@ -18,9 +17,9 @@ def socket_path(name: str = DEFAULT_NAME, given: str | None = None) -> str:
     path = given or os.environ.get(ENVIRONMENT)
     if not path:
         allowed = name.isascii() and name.replace("-", "").replace("_", "").replace(".", "")
-        if not allowed or not allowed.isalnum() or name[0] == "." or len(name) > _MAX_NAME:
+        if not allowed or not allowed.isalnum() or name[0] == "." or len(name) > MAX_NAME:
             raise ConfigError(
-                f"--name {name}: expected 1..{_MAX_NAME} letters, digits, and - _ . between them"
+                f"--name {name}: expected 1..{MAX_NAME} letters, digits, and - _ . between them"
             )
         path = f"{DIRECTORY}/{name}.sock"
     if "\0" in path or len(os.fsencode(path)) > MAX_SOCKET_PATH:

@@ -5,8 +5,7 @@ from typing import Final
 
 from netaddr import INET_PTON, AddrFormatError, IPAddress, IPNetwork
 
-from pktlb.config.config import parse_number
-from pktlb.config.text import parse_vip, split_port
+from pktlb.config.text import parse_number, parse_vip, split_port
 from pktlb.control.operator import FlowView
 from pktlb.control.refusal import BadRequestError
 from pktlb.errors import ConfigError

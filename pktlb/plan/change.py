@@ -9,20 +9,18 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Final, NamedTuple
 
 from pktlb.config.config import Config
+from pktlb.config.option import Option, options
 from pktlb.config.service import Backend, Service
-from pktlb.config.text import KEYS, hash_text
+from pktlb.config.text import hash_text
 from pktlb.engine.datapath.tables import ServiceKey, service_key
 from pktlb.model import Endpoint, HashOn, Mode, OnRemove, Proto, Timeouts, Vip, format_address
 from pktlb.plan.leaving import Leaver, all_leaving, leavers
 
-AT_START: Final = (
-    "snat", "timeouts", "max_flows", "engine", "workers", "busy_poll_us", "realtime", "name",
-    "control", "control_group",
-)  # fmt: skip
+_BALANCER: Final = options(Config)
+_SERVICE: Final = tuple(each for each in options(Service) if each.attribute != "vip")
+AT_START: Final = tuple(each.key for each in _BALANCER if not each.live)
 "Settings that are only looked at when pktlb starts."
-_LIVE: Final = ("interfaces", "vip_interface")
-_OF_SERVICE: Final = tuple(f.name for f in fields(Service) if f.name not in ("vip", "backends"))
-_OF_BACKEND: Final = tuple(f.name for f in fields(Backend) if f.name != "endpoint")
+_BACKEND: Final = tuple(each for each in options(Backend) if each.attribute != "endpoint")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +101,8 @@ class Held(NamedTuple):
 def difference(before: Config, after: Config) -> tuple[ChangeItem, ...]:
     """Every difference, in the order in which it is told."""
     items = [
-        ChangeItem("change", "balancer", "", "", _detail(name, before, after))
-        for name in (*_LIVE, *AT_START)
-        if getattr(before, name) != getattr(after, name)
+        ChangeItem("change", "balancer", "", "", detail)
+        for detail in _details(_BALANCER, before, after)
     ]
     old = {service.vip: service for service in before.services}
     new = {service.vip: service for service in after.services}
@@ -152,8 +149,9 @@ def _sentence(item: ChangeItem) -> str:
 
 
 def at_start(before: Config, after: Config) -> tuple[str, ...]:
-    """The settings that differ and that cannot change while packets move."""
-    return tuple(name for name in AT_START if getattr(before, name) != getattr(after, name))
+    """The settings that differ and cannot be changed while packets move."""
+    differs = {each.key for each in _BALANCER if each.differs(before, after)}
+    return tuple(key for key in AT_START if key in differs)
 
 
 def effect(change: Transition, flows: Iterable[Held]) -> Change:
@@ -203,9 +201,8 @@ def touches_flows(change: Transition, total: int) -> bool:
 
 
 def _of_service(before: Service, after: Service, called: str) -> Iterator[ChangeItem]:
-    for name in _OF_SERVICE:
-        if getattr(before, name) != getattr(after, name):
-            yield ChangeItem("change", "service", called, "", _detail(name, before, after))
+    for detail in _details(_SERVICE, before, after):
+        yield ChangeItem("change", "service", called, "", detail)
     old = {backend.endpoint: backend for backend in before.backends}
     new = {backend.endpoint: backend for backend in after.backends}
     for endpoint in old:
@@ -216,10 +213,8 @@ def _of_service(before: Service, after: Service, called: str) -> Iterator[Change
         if was is None:
             yield ChangeItem("add", "backend", called, str(endpoint), f"weight {backend.weight}")
         elif was != backend:
-            for name in _OF_BACKEND:
-                if getattr(was, name) != getattr(backend, name):
-                    detail = _detail(name, was, backend)
-                    yield ChangeItem("change", "backend", called, str(endpoint), detail)
+            for detail in _details(_BACKEND, was, backend):
+                yield ChangeItem("change", "backend", called, str(endpoint), detail)
 
 
 def _shared(services: Iterable[Service]) -> set[str]:
@@ -230,9 +225,12 @@ def _shared(services: Iterable[Service]) -> set[str]:
     return {name for name, each in vips.items() if len(each) > 1}
 
 
-def _detail(name: str, before: object, after: object) -> str:
-    called = KEYS.get(name, name)
-    return f"{called} {_said(getattr(before, name))} -> {_said(getattr(after, name))}"
+def _details(of: Iterable[Option], before: object, after: object) -> Iterator[str]:
+    """What of some options is not the same, such as "weight 1 -> 3"."""
+    for each in of:
+        if each.differs(before, after):
+            old, new = (getattr(owner, each.attribute) for owner in (before, after))
+            yield f"{each.key} {_said(old)} -> {_said(new)}"
 
 
 def _said(value: Any) -> str:

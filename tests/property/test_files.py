@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from pktlb.config.config import Config
 from pktlb.config.document import understand
 from pktlb.config.file import read, write
-from pktlb.config.keys import BackendTable, BalancerTable, ServiceTable
+from pktlb.config.keys import BackendKeys, BalancerKeys, ServiceKeys
 from pktlb.errors import FileError
 
 LINE = re.compile(r"f:[1-9]\d*: \S.*")
-WORDS = [*BackendTable.model_fields, *ServiceTable.model_fields, *BalancerTable.model_fields]
+WORDS = [*BackendKeys.model_fields, *ServiceKeys.model_fields, *BalancerKeys.model_fields]
 WORDS += ["service", "balancer", "syn"]
 NAMES = st.text(st.characters(codec="utf-8"), max_size=8) | st.sampled_from(["a", '"\\', "é"])
 

@@ -22,7 +22,7 @@ from pktlb.compat.ipvsadm.words import (
     persist_keys,
     scheduler_keys,
 )
-from pktlb.config.config import parse_address, parse_number
+from pktlb.config.text import parse_address, parse_number
 from pktlb.errors import ConfigError
 from pktlb.model import Endpoint, format_address
 

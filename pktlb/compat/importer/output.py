@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from pktlb.compat.importer.notes import Draft, Note, Place, ServiceDraft
-from pktlb.config.config import MAX_SERVICES, Config
+from pktlb.config.bounds import MAX_SERVICES
+from pktlb.config.config import Config
 from pktlb.config.conflicts import conflicts, label
 from pktlb.config.file import service_of, write
 from pktlb.config.problem import Problem

@@ -7,7 +7,7 @@ from pktlb.compat.importer.lost import lose, lose_behind
 from pktlb.compat.importer.notes import Draft
 from pktlb.compat.importer.tree import Statement
 from pktlb.compat.ipvsadm.words import UnsupportedError
-from pktlb.config.config import parse_address, parse_number
+from pktlb.config.text import parse_address, parse_number
 from pktlb.errors import ConfigError
 
 _MAX_RANGE: Final = 65536

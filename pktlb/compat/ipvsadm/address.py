@@ -5,8 +5,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 
-from pktlb.config.config import parse_address
-from pktlb.config.text import split_port
+from pktlb.config.text import parse_address, split_port
 from pktlb.errors import ConfigError
 from pktlb.model import Endpoint, format_address
 

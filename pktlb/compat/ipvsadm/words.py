@@ -5,7 +5,7 @@ The right-hand sides are keys and values of pktlb's configuration file, which th
 
 from typing import Any, Final
 
-from pktlb.config.config import MAX_FLOWS
+from pktlb.config.bounds import MAX_FLOWS
 from pktlb.errors import ConfigError
 
 Keys = dict[str, Any]

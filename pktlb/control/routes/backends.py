@@ -5,8 +5,9 @@ from typing import Final
 
 from aiohttp import web
 
-from pktlb.config.config import Config, parse_number
+from pktlb.config.config import Config
 from pktlb.config.file import backend_of, changed_backend
+from pktlb.config.text import parse_number
 from pktlb.control import edits, views
 from pktlb.control.operator import Removal
 from pktlb.control.request import (

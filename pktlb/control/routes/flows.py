@@ -4,7 +4,7 @@ from typing import Final
 
 from aiohttp import web
 
-from pktlb.config.config import parse_number
+from pktlb.config.text import parse_number
 from pktlb.control import views
 from pktlb.control.refusal import BadRequestError
 from pktlb.control.request import answer, is_set, operator_of, query_of

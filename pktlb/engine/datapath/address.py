@@ -1,8 +1,9 @@
 """What an address, packed in 4 or 16 bytes, can stand for (RFC 6890)."""
 
 
-def is_host(address: bytes) -> bool:
-    """Whether it can be one host's: no unspecified, loopback, multicast or reserved address."""
+def can_be_answered(address: bytes) -> bool:
+    """Whether a packet from this address comes from one host: it is no this-network, loopback,
+    multicast or reserved address. Unlike what can be configured, it may be of one link only."""
     if len(address) == 4:
         return address[0] not in (0, 127) and address[0] < 224
     return address[0] != 0xFF and address[:15] != bytes(15)  # also :: and ::1
@@ -12,8 +13,8 @@ def is_forwardable(address: bytes) -> bool:
     """Whether a router forwards to it: a host's address, and not link-local (RFC 3927, section
     7; RFC 4291, section 2.5.6)."""
     if len(address) == 4:
-        return is_host(address) and address[:2] != b"\xa9\xfe"
-    return is_host(address) and not (address[0] == 0xFE and address[1] & 0xC0 == 0x80)
+        return can_be_answered(address) and address[:2] != b"\xa9\xfe"
+    return can_be_answered(address) and not (address[0] == 0xFE and address[1] & 0xC0 == 0x80)
 
 
 def masked(address: bytes, prefix: int) -> bytes:

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from pktlb.engine.datapath import checksum
-from pktlb.engine.datapath.address import is_host
+from pktlb.engine.datapath.address import can_be_answered
 from pktlb.engine.datapath.frame import Frame
 from pktlb.engine.datapath.packet import ADDRESSES, ETHERTYPE, HEADER, IP, View, icmp_pseudo_sum
 from pktlb.model import Proto, Reason
@@ -54,7 +54,7 @@ def may_answer(frame: Frame, view: View) -> bool:
     data = frame.data
     if view.quote or view.is_later or (data[0] | data[6]) & 1:
         return False
-    return is_host(sender(frame, view))
+    return can_be_answered(sender(frame, view))
 
 
 def sender(frame: Frame, view: View) -> bytes:

@@ -19,7 +19,7 @@ from pktlb.cli.arguments import Parser, seconds
 from pktlb.cli.main import COMMANDS, main, make_parser
 from pktlb.cli.stats import rates
 from pktlb.control import views
-from pktlb.model import Endpoint
+from pktlb.model import Endpoint, Mode
 from tests.support.operator import FakeOperator, packed
 from tests.support.server import Running, running
 
@@ -95,6 +95,45 @@ def test_commands_change_what_runs(server: Running, capsys: pytest.CaptureFixtur
     assert (added.weight, added.max_connections, added.name, added.drain) == (5, 9, "c", True)
     assert first.backends == second.backends
     assert (first.one_packet, first.backends[0].max_connections) == (True, 7)
+
+
+@pytest.mark.parametrize(
+    ("flags", "persist"),
+    [
+        ("--persist 60", (60, 32, 128)),
+        ("--persist 60/24/56", (60, 24, 56)),
+        ("--persist 60/24", (60, 24, 128)),
+        ("--persist 60/24 --persist-prefix4 20", (60, 20, 128)),
+        ("--persist-prefix6 56", (0, 32, 56)),
+    ],
+)
+def test_persistence_is_set_as_run_takes_it(
+    server: Running, capsys: pytest.CaptureFixture[str], flags: str, persist: tuple[int, int, int]
+) -> None:
+    assert typed(capsys, f"service set web {flags}")[0] == 0
+    six = "--vip [2001:db8::1]:25 --mode nat"
+    assert typed(capsys, f"service add mail --vip 10.0.1.9:25 {six} {flags}")[0] == 0
+    web, _, mail, mail6 = server.operator.config.services
+    assert (web.persist_s, web.persist4, web.persist6) == persist
+    assert (mail.persist_s, mail.persist4) == persist[:2]
+    bits = 24 if flags.endswith("60/24") or "prefix4" in flags else persist[2]
+    assert mail6.persist6 == bits
+    assert typed(capsys, "service set mail --persist 9/28")[0] == 0
+    *_, mail, mail6 = server.operator.config.services
+    assert (mail.persist4, mail6.persist6) == (28, 28)
+
+
+def test_a_backend_of_a_new_service_is_said_as_run_takes_it(
+    server: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "service add mail --vip 10.0.1.9:25 --mode nat --backend 10.0.2.9"
+    assert typed(capsys, f"{line},max=9,resume=8,name=a,mode=tunnel,weight=0,drain")[0] == 0
+    (made,) = server.operator.config.services[-1].backends
+    assert (made.max_connections, made.resume_connections, made.name) == (9, 8, "a")
+    assert (made.mode, made.weight, made.drain) == (Mode.TUNNEL, 0, True)
+    refused = typed(capsys, f"{line},wait=1")
+    assert refused[:2] == (2, "")
+    assert "got the option 'wait=1'" in refused[2]
 
 
 def test_a_dry_run_changes_nothing(server: Running, capsys: pytest.CaptureFixture[str]) -> None:

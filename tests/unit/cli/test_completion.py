@@ -53,6 +53,8 @@ def test_bash_offers_each_command_and_its_flags_and_choices(script: Path) -> Non
     assert offered(script, "pktlb", "install-unit", "--pri") == {"--print"}
     assert offered(script, "pktlb", "completion", "z") == {"zsh"}
     assert offered(script, "pktlb", "run", "--engine", "nat") == {"native"}
+    assert offered(script, "pktlb", "service", "set", "web", "--scheduler", "ma") == {"maglev"}
+    assert offered(script, "pktlb", "backend", "add", "web", "x", "--mode", "t") == {"tunnel"}
 
 
 def test_bash_offers_files(script: Path) -> None:

@@ -107,6 +107,38 @@ def test_a_backend_brings_its_own_options() -> None:
     assert service.on_remove is OnRemove.DROP
 
 
+@pytest.mark.parametrize(
+    ("vip", "flags", "persist"),
+    [
+        ("203.0.113.10:80", "--persist 300", (300, 32, 128)),
+        ("203.0.113.10:80", "--persist 300/24", (300, 24, 128)),
+        ("[2001:db8::1]:80", "--persist 300/56", (300, 32, 56)),
+        ("203.0.113.10:80", "--persist 300/24/56", (300, 24, 56)),
+        ("203.0.113.10:80", "--persist 300 --persist-prefix4 24", (300, 24, 128)),
+        ("203.0.113.10:80", "--persist-prefix6 56 --persist 300", (300, 32, 56)),
+        ("203.0.113.10:80", "--persist-prefix4 20 --persist 300/24/56", (300, 20, 56)),
+    ],
+)
+def test_bits_of_persistence_are_said_with_the_seconds_or_by_flags_of_their_own(
+    vip: str, flags: str, persist: tuple[int, int, int]
+) -> None:
+    backend = "2001:db8::2" if "::" in vip else "10.0.2.11"
+    for line in (
+        f"--mode nat --vip {vip} --backend {backend} {flags}",
+        f"--mode nat {flags} --vip {vip} --backend {backend}",
+    ):
+        (service,) = config(line).services
+        assert (service.persist_s, service.persist4, service.persist6) == persist
+
+
+def test_a_switch_that_is_on_unasked_can_be_switched_off() -> None:
+    (service,) = config(f"--mode nat --scheduler source {WEB} --no-pick-up").services
+    assert not service.pick_up
+    other = "--vip 203.0.113.11:80 --backend 10.0.2.12"
+    on, off = config(f"--mode nat --pick-up {WEB} {other} --no-pick-up").services
+    assert (on.pick_up, off.pick_up) == (True, False)
+
+
 BAD = [
     ("--mode nat --vip 203.0.113.10:80", "--vip 203.0.113.10:80: expected at least one --backend"),
     (f"--mode nat {WEB},mode=nap", "--backend 10.0.2.11,mode=nap: expected nat, dsr or"),
@@ -117,6 +149,7 @@ BAD = [
     (f"--mode nat {WEB} --persist 1/33", "--persist 1/33: expected bits of an IPv4 address in 1"),
     (f"--mode nat {WEB} --persist 1/2/129", "--persist 1/2/129: expected bits of an IPv6 address"),
     (f"--mode nat {WEB} --persist 1/2/3/4", "--persist 1/2/3/4: expected SECONDS[/BITS[/BITS]]"),
+    (f"--mode nat {WEB} --persist 1 --persist-prefix4 33", "--persist-prefix4 33: expected bits"),
     (f"--mode nat {WEB} --slow-start -1", "--slow-start"),
     (f"--mode nat {WEB} --on-remove x", "--on-remove: invalid choice: 'x'"),
     (f"--mode nat {WEB} --service-name 'a b'", "--service-name a b: expected a name of 1..64"),

@@ -1,14 +1,17 @@
 """Flags become a `Config`, or one line that names the flag, the value and what was expected."""
 
 import shlex
+import socket
+from pathlib import Path
 
 import pytest
 
 from pktlb.cli.main import main, make_parser
 from pktlb.cli.run import make_config
-from pktlb.config.config import Config, parse_snat
+from pktlb.config.config import Config
 from pktlb.config.service import Backend, Service
-from pktlb.config.text import parse_vip
+from pktlb.config.text import parse_path, parse_snat, parse_vip
+from pktlb.errors import ConfigError
 from pktlb.model import Endpoint, HashFields, HashOn, Mode, Scheduler, Timeouts, Vip, format_address
 
 VIP = "--vip 10.0.1.100:80"
@@ -292,6 +295,15 @@ def test_bad_flags_end_with_one_line_and_status_2(
     assert said.err.startswith("pktlb: ")
     assert len(said.err.splitlines()) == 1
     assert not said.out
+
+
+def test_the_path_of_a_socket_may_be_as_long_as_the_kernel_takes_it(tmp_path: Path) -> None:
+    longest = f"{tmp_path}/".ljust(107, "x")
+    assert parse_path(longest) == longest
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(longest)
+    with pytest.raises(ConfigError, match="107 bytes at most"):
+        parse_path(longest + "x")
 
 
 def test_one_snat_address_is_a_range_of_one() -> None:

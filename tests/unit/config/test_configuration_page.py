@@ -1,4 +1,4 @@
-"""docs/configuration.md lists all keys as they are; its examples and the schema can be used."""
+"""docs/configuration.md has all keys as they are; its examples and the schema can be used."""
 
 import json
 import re
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from deb.options import rows, written
 from pktlb.cli.main import main
 from pktlb.config.file import read
 from pktlb.config.schema import schema
@@ -17,42 +18,26 @@ from tests.support.json_schema import mistakes
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "configuration.md").read_text()
 EXAMPLES = re.findall(r"```toml\n(.*?)```", PAGE, re.S)
 DEFINED: dict[str, Any] = schema()["$defs"]
-TABLES = {
-    "[balancer]": "BalancerTable",
-    "[balancer.timeouts]": "TimeoutsTable",
-    "[[service]]": "ServiceTable",
-    "[[service.backend]]": "BackendTable",
+MODELS = {
+    "[balancer]": "BalancerKeys",
+    "[balancer.timeouts]": "TimeoutsKeys",
+    "[[service]]": "ServiceKeys",
+    "[[service.backend]]": "BackendKeys",
 }
 
 
-def value(told: dict[str, Any]) -> str:
-    """What a key takes, as the page says it."""
-    if "enum" in told:
-        return ", ".join(f"`{word}`" for word in told["enum"])
-    if told.get("type") == "integer":
-        return f"{told['minimum']}..{told['maximum']}"
-    return {"boolean": "true, false", "string": "text", None: "text, or a list"}[told.get("type")]
+def test_the_page_has_all_keys_as_they_are() -> None:
+    assert written(PAGE) == PAGE, "run `make docs`"
 
 
-def rows(name: str) -> list[str]:
-    """The page's rows of a table: `| key | value | default | meaning |`."""
-    table = DEFINED[name]
-    made = []
-    for key, told in table["properties"].items():
-        if "$ref" in told or told.get("type") == "array":
-            continue  # a table of its own
-        default = json.dumps(told["default"]) if "default" in told else ""
-        if key in table.get("required", ()):
-            default = "required"
-        made.append(f"| `{key}` | {value(told)} | {default} | {told['description']} |")
-    return made
-
-
-@pytest.mark.parametrize("head", TABLES)
-def test_the_page_has_all_keys_as_they_are(head: str) -> None:
-    section = PAGE.split(f"\n### `{head}`\n")[1].split("\n### ")[0].split("\n## ")[0]
-    listed = [line for line in section.splitlines() if line.startswith("| `")]
-    assert listed == rows(TABLES[head])
+@pytest.mark.parametrize("head", MODELS)
+def test_the_page_and_the_schema_say_the_same(head: str) -> None:
+    told = DEFINED[MODELS[head]]["properties"]
+    listed = [row for row in rows(head) if row.startswith("| `")]
+    tables = {key for key, each in told.items() if "$ref" in each or each.get("type") == "array"}
+    assert [row.split("`")[1] for row in listed] == [key for key in told if key not in tables]
+    for row, key in zip(listed, (key for key in told if key not in tables), strict=True):
+        assert row.endswith(f"| {told[key]['description']} |")
 
 
 @pytest.mark.parametrize("text", EXAMPLES)

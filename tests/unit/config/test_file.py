@@ -192,7 +192,7 @@ BAD = [
     (WEB + "one_packet = true\n", [
         "f:4: service[0].one_packet: expected a VIP of UDP alone, got 203.0.113.10:80/tcp"]),
     (WEB.replace(":80", ":80/udp") + "one_packet = true\npersist = 1\n", [
-        "f:5: service[0].persist: expected no one_packet, which remembers nobody, got 1"]),
+        "f:5: service[0].persist: expected no one_packet, which remembers no client, got 1"]),
     (L2 + "mode = 'nat'\n", [
         "f:5: service[0].mode: expected dsr for the VIP any, whose frames stay as they are, got "
         "nat"]),
@@ -221,8 +221,8 @@ BAD = [
     ("[balancer]\nengine = 'python'\nworkers = 2\n", [
         "f:3: balancer.workers: expected engine native, python knows no workers, got 2"]),
     ("[balancer]\nbusy_poll_us = 2\nrealtime = true\n", [
-        "f:3: balancer.realtime: expected no busy polling, for whoever brings the packets would "
-        "never run, got true"]),
+        "f:3: balancer.realtime: expected no busy polling, for the kernel's threads that bring "
+        "packets would never run, got true"]),
     ("[balancer.timeouts]\nudp = 0\n", [
         "f:2: balancer.timeouts.udp: expected seconds in 1..1000000, got 0"]),
     ("[balancer]\ncontrol = 'x'\n", [

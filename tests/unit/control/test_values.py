@@ -12,8 +12,9 @@ from types import SimpleNamespace
 import pytest
 
 from pktlb.config.bounds import MAX_SOCKET_PATH
-from pktlb.config.config import Config, parse_path
+from pktlb.config.config import Config
 from pktlb.config.service import Backend
+from pktlb.config.text import parse_path
 from pktlb.control import edits, views
 from pktlb.control.events import QUEUE, Events
 from pktlb.control.operator import Event, FlowView, Removal

@@ -1,0 +1,243 @@
+"""An option is said once: one line makes a key, flags, help, schema, manual, completion and more.
+
+The package is copied, and three lines are put into the copy: an option of a service, one of a
+backend, one of the balancer. All that is tested here runs in processes of the copy.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+COPIED = ("pktlb", "deb", "docs", "tests/__init__.py", "tests/support")
+TINT = """\
+    tint: str = field(default="red", metadata=option(OneOf({"red": "red", "green": "green"}, "TINT"), "colour of its frames"))
+"""  # noqa: E501
+RANK = """\
+    rank: int = field(default=3, metadata=option(Whole("a rank", 1, 9), "its place in a queue", short="place"))
+"""  # noqa: E501
+PATIENCE = """\
+    patience: int = field(default=5, metadata=option(Whole("seconds", 1, 60, "seconds"), "how long it waits", live=False))
+"""  # noqa: E501
+ADDED = [
+    ("service.py", "    on_remove: OnRemove = field(\n", TINT),
+    ("service.py", "\n\ndef _hashes_as_it_should", RANK),
+    ("config.py", "    control: str | None = field(\n", PATIENCE),
+]
+"The file in pktlb/config, what the line stands before, and the line."
+FILE = """\
+[balancer]
+patience = 60
+[[service]]
+name = "web"
+vip = "203.0.113.10:80/tcp"
+mode = "nat"
+scheduler = "rr"
+tint = "green"
+[[service.backend]]
+address = "10.0.2.11:80"
+rank = 9
+"""
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the package that has three options more."""
+    place = tmp_path_factory.mktemp("copy")
+    ignore = shutil.ignore_patterns("__pycache__")
+    for name in COPIED:
+        (place / name).parent.mkdir(exist_ok=True)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, place / name, ignore=ignore)
+        else:
+            shutil.copy(ROOT / name, place / name)
+    shutil.copy(ROOT / "README.md", place)
+    for name, before, line in ADDED:
+        path = place / "pktlb/config" / name
+        text = path.read_text()
+        assert text.count(before) == 1
+        path.write_text(text.replace(before, line + before))
+    (place / "f.toml").write_text(FILE)
+    return place
+
+
+def run(copy: Path, *arguments: str, status: int = 0) -> str:
+    """What Python prints with these arguments, errors included, in the copy."""
+    environment = {k: v for k, v in os.environ.items() if k != "PKTLB_SOCKET"}
+    environment |= {"PYTHONPATH": str(copy), "COLUMNS": "200", "PYTHONWARNINGS": "error"}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=copy, env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == status, done.stdout
+    return done.stdout
+
+
+def script(copy: Path, text: str) -> None:
+    """Run the lines of a test."""
+    run(copy, "-c", dedent(text))
+
+
+def test_flags_of_run_are_explained_and_become_the_config(copy: Path) -> None:
+    shown = run(copy, "-m", "pktlb", "run", "--help")
+    assert "--tint {red,green}" in shown
+    assert "colour of its frames (default: red)" in shown
+    assert "place=N: its place in a queue (default: 3)" in shown
+    assert "--patience SECONDS" in shown
+    assert "how long it waits (default: 5)" in shown
+    script(
+        copy,
+        """
+        from pktlb.cli.main import make_parser
+        from pktlb.cli.run import make_config
+        words = "--mode nat --vip 203.0.113.10:80 --backend 10.0.2.11,place=9 --tint green"
+        made = make_config(make_parser().parse_args(["run", *words.split(), "--patience", "60"]))
+        (service,) = made.services
+        assert (service.tint, service.backends[0].rank, made.patience) == ("green", 9, 60)
+        """,
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("--patience 61", "--patience 61: expected seconds in 1..60, got 61"),
+        ("--mode nat --vip 203.0.113.10:80 --backend 10.0.2.11,place=0",
+         "--backend 10.0.2.11,place=0: expected a rank in 1..9, got 0"),
+        ("--tint blue", "--tint: invalid choice: 'blue'"),
+        ("-c f.toml --patience 3", "--patience: expected in the file, for there is --config"),
+    ],
+)  # fmt: skip
+def test_a_bad_flag_is_told_with_its_bounds(copy: Path, flags: str, said: str) -> None:
+    assert run(copy, "-m", "pktlb", "run", *flags.split(), status=2).startswith(f"pktlb: {said}")
+
+
+def test_a_file_is_read_checked_and_written_again(copy: Path) -> None:
+    script(
+        copy,
+        """
+        from pathlib import Path
+        from pktlb.config.file import read, write
+        text = Path("f.toml").read_text()
+        config = read(text, "f")
+        (service,) = config.services
+        assert (service.tint, service.backends[0].rank, config.patience) == ("green", 9, 60)
+        assert text in write(config).replace("\\n\\n", "\\n")
+        """,
+    )
+    (copy / "bad.toml").write_text(
+        FILE.replace("60", "0").replace("green", "gren").replace("= 9", "= 10")
+    )
+    assert run(copy, "-m", "pktlb", "check", "bad.toml", status=2).splitlines() == [
+        "bad.toml:2: balancer.patience: expected seconds in 1..60, got 0",
+        "bad.toml:8: service[0].tint: expected red or green, got 'gren' (did you mean green?)",
+        "bad.toml:11: service[0].backend[0].rank: expected a rank in 1..9, got 10",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("service add", "--tint TINT"), ("service set", "--tint TINT"),
+        ("backend add", "--rank N"), ("backend set", "--rank N"),
+    ],
+)  # fmt: skip
+def test_commands_explain_it(copy: Path, command: str, shown: str) -> None:
+    assert shown in run(copy, "-m", "pktlb", *command.split(), "--help")
+
+
+def test_commands_send_it_to_a_balancer_that_runs(copy: Path) -> None:
+    script(
+        copy,
+        f"""
+        import os
+        from pktlb.cli.main import main
+        from tests.support.server import running
+        os.environ["PKTLB_SOCKET"] = path = {str(copy / "x.sock")!r}
+        with running(path) as server:
+            for line in (
+                "service add new --vip 10.0.1.9:80 --mode nat --tint green "
+                "--backend 10.0.2.9,place=7",
+                "backend add new 10.0.2.8 --rank 8",
+                "service set web --tint green",
+                "backend set web 10.0.2.11 --rank 9",
+            ):
+                assert main(line.split()) == 0
+            assert main("backend set web 10.0.2.11 --rank 10".split()) == 2
+            web, _, new = server.operator.config.services
+            assert (web.tint, web.backends[0].rank) == ("green", 9)
+            assert (new.tint, [each.rank for each in new.backends]) == ("green", [7, 8])
+        """,
+    )
+
+
+def test_the_schema_has_it(copy: Path) -> None:
+    script(
+        copy,
+        """
+        from pktlb.config.schema import schema
+        defined = schema()["$defs"]
+        assert defined["ServiceKeys"]["properties"]["tint"] == {
+            "enum": ["red", "green"], "default": "red", "description": "colour of its frames"}
+        assert defined["BackendKeys"]["properties"]["rank"] == {
+            "type": "integer", "minimum": 1, "maximum": 9, "default": 3,
+            "description": "its place in a queue"}
+        assert defined["BalancerKeys"]["properties"]["patience"]["maximum"] == 60
+        """,
+    )
+
+
+def test_the_manual_has_it(copy: Path) -> None:
+    run(copy, "-m", "deb.manual", "man")
+    pages = {name: (copy / f"man/pktlb-{name}.1").read_text() for name in ("run", "service")}
+    assert all("tint" in page and "colour of its frames" in page for page in pages.values())
+    assert "patience" in pages["run"]
+
+
+def test_the_pages_have_it(copy: Path) -> None:
+    run(copy, "-m", "deb.options", "docs/configuration.md")
+    page = (copy / "docs/configuration.md").read_text()
+    for row in (
+        '| `tint` | `red`, `green` | "red" | reload | colour of its frames |',
+        "| `rank` | 1..9 | 3 | reload | its place in a queue |",
+        "| `patience` | 1..60 seconds | 5 | restart | how long it waits |",
+    ):
+        assert row in page.splitlines()
+    assert "--patience SECONDS" in (copy / "README.md").read_text()
+
+
+def test_a_shell_completes_its_words(copy: Path) -> None:
+    (copy / "completion").write_text(run(copy, "-m", "pktlb", "completion", "bash"))
+    for words in ("run --tint", "service set web --tint", "service add --tint"):
+        line = 'source completion; COMP_WORDS=(pktlb "$@" g); COMP_CWORD=$(($# + 1)); '
+        line += 'COMP_LINE="${COMP_WORDS[*]}"; COMP_POINT=${#COMP_LINE}; _pktlb; echo "$COMPREPLY"'
+        done = subprocess.run(
+            ["bash", "-c", line, "bash", *words.split()], cwd=copy, text=True, check=True,
+            stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert done.stdout == "green\n"
+
+
+def test_a_difference_names_it_and_what_only_a_restart_changes(copy: Path) -> None:
+    script(
+        copy,
+        """
+        from pathlib import Path
+        from pktlb.config.file import read
+        from pktlb.plan.change import at_start, difference, said
+        text = Path("f.toml").read_text()
+        before = read(text.replace("60", "7").replace("green", "red").replace("= 9", "= 1"), "f")
+        after = read(text, "f")
+        assert said(difference(before, after)) == (
+            "balancer: patience 7 -> 60",
+            "service web: tint red -> green",
+            "service web, backend 10.0.2.11:80: rank 1 -> 9",
+        )
+        assert at_start(before, after) == ("patience",)
+        """,
+    )
