@@ -208,7 +208,8 @@ def test_the_pages_have_it(copy: Path) -> None:
         "| `patience` | 1..60 seconds | 5 | restart | how long it waits |",
     ):
         assert row in page.splitlines()
-    assert "--patience SECONDS" in (copy / "README.md").read_text()
+    run(copy, "-m", "deb.commands", "docs/commands.md")
+    assert "--patience SECONDS" in (copy / "docs/commands.md").read_text()
 
 
 def test_a_shell_completes_its_words(copy: Path) -> None:
