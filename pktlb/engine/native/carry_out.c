@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The last pass: rewrite a frame, cut it where it does not fit, wrap it, answer for it. */
-#include "plane.h"
+#include "batch.h"
 
 #include <arpa/inet.h>
 #include <string.h>

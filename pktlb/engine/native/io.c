@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "arena.h"
+#include "batch.h"
 #include "queue.h"
 
 #define SWEEP (2 * PK_BATCH) /* more than a batch can open, so the table shrinks faster */
