@@ -37,7 +37,6 @@ def build(name: str, compiler: tuple[str, ...], folder: Path) -> Path:
     sources = [HERE / f"{source}.c" for source in _SOURCES[name]]
     if compiler is REPLAY:
         sources.append(HERE / "replay.c")
-    sources.append(PACKET / "packet.c")
     if name != "parse":
         sources += engine_sources()
     command = [*compiler, *_FLAGS, f"-I{NATIVE}", f"-I{PACKET}", f"-I{HERE}", "-pthread", "-o",

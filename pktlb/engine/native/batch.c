@@ -13,7 +13,8 @@ static void parse_all(const struct pk_plane *plane, struct pk_worker *worker,
 
 		decision->gives_back = 0;
 		decision->released = NULL;
-		decision->reason = pk_parse(frames[i].data, frames[i].length, &worker->views[i]);
+		decision->reason = pk_parse(frames[i].data, frames[i].data + frames[i].length,
+					    &worker->views[i]);
 		if (decision->reason != PK_FORWARDED)
 			continue;
 		worker->hashes[i] = pk_key_hash(&plane->flows.secret, &worker->views[i].key);

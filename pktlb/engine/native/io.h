@@ -36,9 +36,9 @@ struct pk_io {
 	struct pk_frame frames[PK_BATCH];
 };
 
-/* Work as number `number` of `of` workers until `stop` is set. Returns 0, or the number of an error.
- * The caller fills in `plane`, all fields from `port_count` to `shared`, and of each port its index,
- * fd and MTU. */
+/* Work as number `number` of `of` workers until `stop` is set. Returns 0, or the number of an
+ * error. The caller fills in `plane`, all fields from `port_count` to `shared`, and of each port
+ * its index, fd and MTU. */
 int pk_io_work(struct pk_io *io, __u32 number, __u32 of);
 
 #endif

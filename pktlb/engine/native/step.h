@@ -89,9 +89,11 @@ static inline __u32 pk_find_flow(const struct pk_step *s, const struct pk_key *k
 /* The flow whose backend answers the client past us with packets of this key; a NAT flow never. */
 static inline __u32 pk_find_answered(const struct pk_step *s, const struct pk_key *key)
 {
-	struct pk_key reversed = pk_reversed(key);
-	__u32 number = pk_find_flow(s, &reversed);
+	struct pk_key reversed;
+	__u32 number;
 
+	pk_reverse(key, &reversed);
+	number = pk_find_flow(s, &reversed);
 	return number != PK_ABSENT && PK_MODE(pk_flow_at(s, number)) == PK_NAT ? PK_ABSENT : number;
 }
 
