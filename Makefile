@@ -4,16 +4,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Debian packages that set-up installs where they are missing (as root), by the command they bring.
 TOOLS := nft:nftables ip:iproute2 tcpdump:tcpdump ethtool:ethtool curl:curl ping:iputils-ping \
-	iperf3:iperf3 gcc:gcc systemd-analyze:systemd zsh:zsh
+	iperf3:iperf3 gcc:gcc clang:clang systemd-analyze:systemd zsh:zsh
 WORKERS ?= 3
-NATIVE := setup.py $(wildcard pktlb/engine/native/*.[ch] pktlb/engine/packet/*.[ch])
+NATIVE := setup.py $(wildcard pktlb/engine/native/*.[ch] pktlb/engine/packet/*.h)
 STRICT := -Wall -Wextra -Werror
 SECONDS ?= 30
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
 UNSANITIZED := control/test_garbage.py control/test_page.py control/test_server.py \
 	engine/native/test_fuzz_cases.py engine/native/test_build.py engine/native/test_memory.py \
-	engine/native/test_workers.py
+	engine/native/test_workers.py engine/packet/test_kernel.py
 FUZZ_MAIN := int LLVMFuzzerTestOneInput(void) { return 0; }
+HAS_LIBBPF := import ctypes; ctypes.CDLL("libbpf.so.1")
 HAS_PYTHON_H := import os, sysconfig; \
 	raise SystemExit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))
 
@@ -30,6 +31,7 @@ setup: .venv/.ready  ## what the other targets need: Debian packages (as root) a
 		command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; done; \
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
 	$(PYTHON) -c '$(HAS_PYTHON_H)' || missing="$$missing python3-dev"; \
+	$(PYTHON) -c '$(HAS_LIBBPF)' 2>/dev/null || missing="$$missing libbpf1"; \
 	if [ -n "$$missing" ]; then \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 			echo "installing$$missing"; \
@@ -70,7 +72,7 @@ lint: setup  ## formatter, linter, strict types, strict C, files over 400 lines
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	for file in pktlb/engine/*/*.c tests/bench/*.c tests/fuzz/*.c; do \
+	for file in pktlb/engine/native/*.c tests/bench/*.c tests/fuzz/*.c; do \
 		gcc -std=gnu11 -D_GNU_SOURCE -O3 $(STRICT) -Wshadow -c -o /dev/null \
 		$$($(BIN)/python -c 'import sysconfig; print("-I" + sysconfig.get_path("include"))') \
 		-DPy_LIMITED_API=0x030B0000 -Ipktlb/engine/native -Ipktlb/engine/packet $$file || exit 1; done
@@ -84,7 +86,6 @@ fuzz: setup  ## look for inputs that break the native engine: SECONDS of each ta
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 			apt-get install -qq -y --no-install-recommends $$1 >/dev/null; \
 		else echo "missing: $$1 (install it, or run make as root)" >&2; exit 1; fi; }; \
-	command -v clang >/dev/null || get clang; \
 	has || get libclang-rt-$$(clang -dumpversion | cut -d. -f1)-dev
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 

@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "plane.h"
+#include "batch.h"
 #include "raw_tables.h"
 
 #define CLIENT_PORTS 16384u

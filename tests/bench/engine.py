@@ -20,8 +20,10 @@ SOURCE: Final = HERE / "engine.c"
 ENGINE: Final = HERE.parents[1] / "pktlb" / "engine"
 NATIVE: Final = ENGINE / "native"
 PACKET: Final = ENGINE / "packet"
-FLAGS: Final = ("-O3", f"-I{NATIVE}", f"-I{PACKET}", "-pthread")
-"As setup.py has them."
+FLAGS: Final = (
+    "-O3", "-fPIC", "-fvisibility=hidden", f"-I{NATIVE}", f"-I{PACKET}", "-pthread"
+)  # fmt: skip
+"As the extension is compiled."
 _BINDS: Final = re.compile(r'^#include ["<](Python|module)\.h[">]', re.M)
 
 
@@ -35,8 +37,7 @@ def measure(settings: Settings) -> None:
 
 def core_sources() -> list[Path]:
     """The engine without its binding to Python."""
-    sources = sorted([*NATIVE.glob("*.c"), *PACKET.glob("*.c")])
-    return [file for file in sources if not _BINDS.search(file.read_text())]
+    return [file for file in sorted(NATIVE.glob("*.c")) if not _BINDS.search(file.read_text())]
 
 
 def run(settings: Settings, program: Path) -> None:

@@ -13,11 +13,6 @@ PACKET: Final = ENGINE / "packet"
 CORPUS: Final = HERE / "corpus"
 CASES: Final = HERE / "cases"
 
-_ENGINE: Final = (
-    "carry_out", "course", "decide", "ends", "flow", "icmp", "indirect", "map", "opening", "pin",
-    "plane", "raw_tables", "reset", "schedule", "segment", "snat", "tables", "trail",
-)  # fmt: skip
-"The engine as far as it needs neither sockets nor Python."
 _SOURCES: Final = {
     "parse": ("parse",),
     "step": ("step", "frames", "invariants", "judge", "outcome", "places", "sums", "world"),
@@ -42,9 +37,8 @@ def build(name: str, compiler: tuple[str, ...], folder: Path) -> Path:
     sources = [HERE / f"{source}.c" for source in _SOURCES[name]]
     if compiler is REPLAY:
         sources.append(HERE / "replay.c")
-    sources.append(PACKET / "packet.c")
     if name != "parse":
-        sources += [NATIVE / f"{source}.c" for source in _ENGINE]
+        sources += engine_sources()
     command = [*compiler, *_FLAGS, f"-I{NATIVE}", f"-I{PACKET}", f"-I{HERE}", "-pthread", "-o",
                str(program), *map(str, sources)]  # fmt: skip
     try:
@@ -54,6 +48,11 @@ def build(name: str, compiler: tuple[str, ...], folder: Path) -> Path:
     if done.returncode != 0:
         raise BuildError(f"{name} does not compile:\n{done.stderr.strip()}")
     return program
+
+
+def engine_sources() -> list[Path]:
+    """The engine without its binding to Python."""
+    return [path for path in sorted(NATIVE.glob("*.c")) if not path.name.startswith("module")]
 
 
 def plain() -> dict[str, str]:

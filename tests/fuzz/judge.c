@@ -106,7 +106,7 @@ static int begin(struct trial *t, const struct shot *shot, enum pk_reason reason
 	t->shot = shot;
 	t->before = shot->before + PK_IP;
 	t->reason = reason;
-	return pk_parse(shot->before, shot->was.length, &t->view) == PK_FORWARDED;
+	return pk_parse(shot->before, shot->before + shot->was.length, &t->view) == PK_FORWARDED;
 }
 
 /* The RST that its sender might have sent instead of a TCP packet; how many bytes. */
@@ -182,7 +182,7 @@ static void look_around(struct trial *t)
 {
 	struct pk_quote *quote = &t->view.quote;
 
-	t->view.key = pk_address_key(t->shot->before);
+	pk_address_key(t->shot->before, &t->view.key);
 	t->view.key.proto = t->before[0] >> 4 == 4 ? PK_IPIP : PK_IPV6; /* no ports, no checksum */
 	quote->transport = quote->ip;
 	quote->ip = (__u16)(t->view.transport + 8);
@@ -267,17 +267,18 @@ int judge_is_of(const struct shot *held, const struct sent *sent, __u32 count)
 {
 	struct pk_header header = outcome_header(sent->data, sent->length);
 	__u8 inside[MOST_INSIDE] = { 0 };
+	const struct pk_bytes in = { inside, inside + sizeof(inside) };
 	struct pk_view view;
 	enum pk_reason reason;
 	__u32 length;
 
-	CHECK(pk_parse(held->before, held->was.length, &view) == PK_FORWARDED);
+	CHECK(pk_parse(held->before, held->before + held->was.length, &view) == PK_FORWARDED);
 	if (is_same(&header, &view))
 		return 1;
 	if (header.proto != PK_IPIP && header.proto != PK_IPV6)
 		return 0;
 	length = open_tunnel(&header, sent, count, inside, sizeof(inside));
-	reason = header.proto == PK_IPIP ? pk_read_ipv4(inside, 0, length, 1, &header) :
-					   pk_read_ipv6(inside, 0, length, 1, &header);
+	reason = header.proto == PK_IPIP ? pk_read_ipv4(&in, 0, length, 1, &header) :
+					   pk_read_ipv6(&in, 0, length, 1, &header);
 	return reason == PK_FORWARDED && is_same(&header, &view);
 }

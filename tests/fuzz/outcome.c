@@ -5,17 +5,19 @@
 
 struct pk_header outcome_header(const __u8 *data, __u32 length)
 {
-	struct pk_header header = { .family = 0 };
+	static struct pk_key key; /* no caller asks for it */
+	const struct pk_bytes in = { data, data + length };
+	struct pk_header header = { .key = &key };
 	__u32 word;
 
 	CHECK(length >= PK_IP + 20);
 	word = pk_be16(data + 12);
 	if (word == 0x0800) {
-		CHECK(pk_read_ipv4(data, PK_IP, length, 0, &header) == PK_FORWARDED);
+		CHECK(pk_read_ipv4(&in, PK_IP, length, 0, &header) == PK_FORWARDED);
 		CHECK(pk_fold(pk_sum(data + PK_IP, header.transport - PK_IP, 0)) == 0xffff);
 	} else {
 		CHECK(word == 0x86dd);
-		CHECK(pk_read_ipv6(data, PK_IP, length, 0, &header) == PK_FORWARDED);
+		CHECK(pk_read_ipv6(&in, PK_IP, length, 0, &header) == PK_FORWARDED);
 	}
 	CHECK(header.end == length);
 	return header;

@@ -172,7 +172,7 @@ int LLVMFuzzerTestOneInput(const __u8 *data, size_t size)
 	__u16 sum;
 
 	memcpy(frame, data, size);
-	reason = pk_parse(frame + (size ? 0 : 1), (__u32)size, &view);
+	reason = pk_parse(frame + !size, frame + (size ? size : 1), &view);
 	if (reason == PK_FORWARDED)
 		check_view(frame, (__u32)size, &view);
 	else

@@ -122,14 +122,14 @@ static void note_ends(struct flight *f, const struct shot *shot, const struct se
 	struct pk_view view;
 	struct pk_key key;
 
-	if (pk_parse(shot->before, shot->was.length, &view) != PK_FORWARDED ||
+	if (pk_parse(shot->before, shot->before + shot->was.length, &view) != PK_FORWARDED ||
 	    view.kind == PK_ERROR)
 		return;
 	key = view.key;
 	quote(&f->came[f->in_count % RING], shot->before, view.end);
 	turn(&f->came[f->in_count % RING], &view);
 	f->in[f->in_count++ % RING] = key;
-	if (pk_parse(sent->data, sent->length, &view) == PK_FORWARDED && pk_has_ports(&view))
+	if (pk_parse(sent->data, sent->data + sent->length, &view) == PK_FORWARDED && pk_has_ports(&view))
 		key = view.key;
 	quote(&f->went[f->out_count % RING], sent->data, sent->length);
 	f->out[f->out_count++ % RING] = key;
@@ -140,14 +140,17 @@ static __u32 find_held(const struct flight *f, const struct shot *first, const s
 		       __u32 count)
 {
 	__u32 at = f->held_count, size = 2 * sizeof(struct pk_addr);
+	const struct shot *held;
 	struct pk_view mine, its;
 
-	CHECK(pk_parse(first->before, first->was.length, &mine) == PK_FORWARDED);
+	CHECK(pk_parse(first->before, first->before + first->was.length, &mine) == PK_FORWARDED);
 	while (at--) {
-		CHECK(pk_parse(f->held[at].before, f->held[at].was.length, &its) == PK_FORWARDED);
+		held = &f->held[at];
+		CHECK(pk_parse(held->before, held->before + held->was.length, &its) ==
+		      PK_FORWARDED);
 		if (!memcmp(&mine.key, &its.key, size) && mine.key.family == its.key.family &&
 		    mine.fragment.ident == its.fragment.ident &&
-		    mine.fragment.proto == its.fragment.proto && judge_is_of(&f->held[at], sent, count))
+		    mine.fragment.proto == its.fragment.proto && judge_is_of(held, sent, count))
 			return at;
 	}
 	CHECK(!"a frame that nobody asked for");
@@ -261,7 +264,7 @@ static void add(struct flight *f, enum event event, __u32 detail, struct input *
 		add_error(f, shot, detail, in);
 	} else {
 		if (event >= REPLY && f->out_count)
-			key = pk_reversed(&f->out[(f->out_count - 1 - detail % RING) % RING]);
+			pk_reverse(&f->out[(f->out_count - 1 - detail % RING) % RING], &key);
 		else if (event >= AGAIN && event < REPLY && f->in_count)
 			key = f->in[(f->in_count - 1 - detail % RING) % RING];
 		else

@@ -78,7 +78,9 @@ static void draw(struct shot *shot, __u32 *seed)
 	shape[2] = (__u8)(1u << chance(seed) % 5);
 	how = chance(seed) % 8;
 	if (how < 3 && from.family == key.family) {
-		key = pk_reversed(&key);
+		struct pk_key there = key;
+
+		pk_reverse(&there, &key);
 		memcpy(key.source.byte, from.addr, 16);
 		key.sport = from.port ? from.port : key.sport;
 	} else if (how == 3) {

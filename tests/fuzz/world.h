@@ -7,7 +7,7 @@
 #ifndef FUZZ_WORLD_H
 #define FUZZ_WORLD_H
 
-#include "plane.h"
+#include "batch.h"
 #include "input.h"
 #include "raw_tables.h"
 

@@ -2,7 +2,7 @@
 /*
  * Large arrays that are reserved once and cost memory only where they are touched.
  *
- * So a table is sized for its bound when the engine starts: nothing is allocated or moved on the
+ * So a table is sized for its bound when the plane is made: nothing is allocated or moved on the
  * path of a packet, and addresses in it stay.
  */
 #ifndef PK_ARENA_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The last pass: rewrite a frame, cut it where it does not fit, wrap it, answer for it. */
-#include "plane.h"
+#include "batch.h"
 
 #include <arpa/inet.h>
 #include <string.h>
@@ -78,7 +78,7 @@ static void wrap_one(struct journey *j, const __u8 *head, __u32 head_length, con
 	count_ident(j->worker);
 	memcpy(wrapped, head, 12);
 	pk_put_ethertype(wrapped, tunnel->family);
-	pk_wrap(wrapped + PK_IP, head + PK_IP, j->family, head_length - PK_IP + body_length,
+	pk_wrap(wrapped + PK_IP, head + PK_IP, head_length - PK_IP + body_length,
 		j->worker->ident, tunnel);
 	memcpy(wrapped + PK_IP + outer, head + PK_IP, head_length - PK_IP);
 	fit(&j->fit, wrapped, head_length + outer, body, body_length);
@@ -195,8 +195,7 @@ static enum pk_reason forward(struct pk_worker *worker, struct pk_frame *frame,
 	return d->reason;
 }
 
-/* The RST for whom a packet came from, and the one that goes on in its place, with the way that it
- * would have gone. */
+/* Two RSTs: one to the sender of the packet, and one on the packet's own way, in its place. */
 static void reset(struct pk_worker *worker, const struct pk_frame *frame,
 		  const struct pk_view *view, const struct pk_decision *d, struct pk_sink *sink)
 {
@@ -208,7 +207,7 @@ static void reset(struct pk_worker *worker, const struct pk_frame *frame,
 	if (!d->has_way)
 		return;
 	made.length = pk_reset_instead(frame, view, made.data);
-	if (pk_parse(made.data, made.length, &seen) == PK_FORWARDED)
+	if (pk_parse(made.data, made.data + made.length, &seen) == PK_FORWARDED)
 		forward(worker, &made, &seen, d, sink);
 }
 

@@ -17,7 +17,7 @@ static void tell_other_end(const struct pk_step *s, struct pk_flow *flow, int fr
 					      pk_to_client(s, flow, PK_RESET);
 
 	s->decision->has_way = reason == PK_RESET;
-	s->decision->answers = 0; /* nobody is told that the RST does not fit */
+	s->decision->answers = 0; /* no sender is told that the RST does not fit */
 }
 
 enum pk_reason pk_course_of(const struct pk_step *s, __u32 number, int from_client)

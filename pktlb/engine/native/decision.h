@@ -20,7 +20,7 @@ struct pk_decision {
 	__u8 has_way;            /* PK_RESET: the other end can be told as well */
 	__u8 macs[12];
 	__u32 port, mtu;
-	struct pk_addr answerer; /* who tells the sender what is wrong */
+	struct pk_addr answerer; /* its sender is told what is wrong in this name */
 	struct pk_tunnel tunnel;
 	struct pk_translation to;
 	struct pk_held *released; /* fragments that waited for this one */

@@ -110,10 +110,11 @@ struct pk_key pk_flow_reply_key(const struct pk_flows *table, const struct pk_fl
 
 static inline __u64 pk_key_hash(const struct pk_secret *secret, const struct pk_key *key)
 {
-	struct pk_sip s = pk_sip_begin(secret);
+	struct pk_sip s;
 	__u64 ends = (__u64)key->sport << 48 | (__u64)key->dport << 32 | (__u64)key->proto << 8 |
 		     key->family;
 
+	pk_sip_begin(&s, secret);
 	if (key->family == 4) {
 		pk_sip_add(&s, (__u64)key->source.word[0] << 32 | key->destination.word[0], 1);
 	} else {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A frame as it comes off the wire or goes onto it, and who takes those that go out. */
+/* A frame as it comes off the wire or goes onto it, and the sink that takes frames that go out. */
 #ifndef PK_FRAME_H
 #define PK_FRAME_H
 
@@ -42,7 +42,7 @@ struct pk_sink {
 	void (*send)(struct pk_sink *sink, const struct pk_out *out);
 	/* The frame belongs to the kernel after all. */
 	void (*give_back)(struct pk_sink *sink, const struct pk_frame *frame);
-	/* What became of each frame, in their order; NULL where nobody asks. */
+	/* The reason that each frame ended in, in their order; NULL: not asked for. */
 	void (*ended)(struct pk_sink *sink, enum pk_reason reason);
 };
 

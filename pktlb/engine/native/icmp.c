@@ -138,7 +138,7 @@ void pk_translate_error(__u8 *data, const struct pk_view *view, const struct pk_
 	__u32 size = pk_size(family), length = view->end - view->transport;
 
 	if (!keeps_source)
-		pk_write_addr(ends, &to->source, size); /* routers inside are nobody's business */
+		pk_write_addr(ends, &to->source, size); /* hides routers behind the VIP */
 	pk_write_addr(ends + size, &to->destination, size);
 	translate_quoted(data, view, to);
 	pk_put16(icmp + 2, 0);

@@ -76,7 +76,7 @@ enum pk_reason pk_fragment_of(struct pk_step *s)
 	return reason;
 }
 
-/* Whether the packets of a flow are wrapped in such as are quoted. */
+/* Whether the outer header that is quoted is the one around packets of this flow. */
 static int is_tunnel(const struct pk_step *s, const struct pk_flow *flow)
 {
 	const struct pk_end *backend = &s->plane->standings.tallies[flow->tally].backend;
@@ -97,7 +97,7 @@ static enum pk_reason about_tunnel(const struct pk_step *s, const struct pk_flow
 	return PK_RELATED;
 }
 
-/* What quotes IP in IP is taken to be about the packet around. */
+/* An error that quotes IP in IP is taken to be about the outer packet. */
 static void look_around(struct pk_step *s)
 {
 	struct pk_view *view = s->view;
@@ -123,13 +123,14 @@ static enum pk_reason unrelated(struct pk_step *s, const struct pk_key *addresse
 	return pk_packet(s);
 }
 
-/* An ICMP error: of use to whom sent the packet that it quotes. */
+/* An ICMP error: it goes to the sender of the packet that it quotes. */
 enum pk_reason pk_error_of(struct pk_step *s)
 {
-	struct pk_key addresses = pk_address_key(s->frame->data);
 	__u32 number = pk_find_flow(s, s->key);
+	struct pk_key addresses;
 	struct pk_flow *flow;
 
+	pk_address_key(s->frame->data, &addresses);
 	if (s->view->quote.outer_family) {
 		if (number != PK_ABSENT && is_tunnel(s, pk_flow_at(s, number)))
 			return about_tunnel(s, pk_flow_at(s, number));

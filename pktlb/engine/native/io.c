@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "arena.h"
+#include "batch.h"
 #include "queue.h"
 
 #define SWEEP (2 * PK_BATCH) /* more than a batch can open, so the table shrinks faster */
@@ -179,7 +180,7 @@ static void run(struct pk_io *io)
 			if (io->busy_us)
 				busy_until = microseconds() + io->busy_us;
 		} else if (io->busy_us && microseconds() < busy_until) {
-			sched_yield(); /* whoever brings the frames may need this core */
+			sched_yield(); /* the sender of the frames may need this core */
 		} else {
 			sleep_until_traffic(io);
 			if (++in_vain > IN_VAIN)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * One worker at its ports: frames in, many at a time, through the engine, and out again.
+ * One worker at its ports: frames in, many at a time, through the plane, and out again.
  *
  * It sleeps while there is nothing to do and looks for more before it sleeps, so the batches grow
  * with the load by themselves. All frames carry the header with their offloads.
@@ -8,19 +8,10 @@
 #ifndef PK_IO_H
 #define PK_IO_H
 
-#include "count.h"
+#include "io_port.h"
 #include "plane.h"
-#include "ring.h"
 
 #define PK_MAX_PORTS 64
-
-/* What control reads of a port while a worker runs, and what it asks for. */
-struct pk_shared_port {
-	__u64 received; /* frames */
-	__u64 reopen;   /* set by control: the ring does not move any more, make a new one */
-	__u64 ring;     /* one more than the head of a ring that was left with the socket, or 0 */
-	__u64 receive_errors[PK_ERRORS], send_errors[PK_ERRORS];
-};
 
 struct pk_shared {
 	__u64 stop; /* set by control */
@@ -32,19 +23,8 @@ struct pk_shared {
 
 #define PK_SHARED_BYTES(ports) (sizeof(struct pk_shared) + (ports) * sizeof(struct pk_shared_port))
 
-struct pk_queue;
-
-struct pk_io_port {
-	__u32 index;
-	int fd;
-	__u32 mtu;
-	struct pk_ring ring;    /* of frames that come in */
-	struct pk_queue *queue; /* of frames that go out */
-	struct pk_shared_port *shared;
-};
-
 struct pk_io {
-	struct pk_sink sink; /* first: the engine sends to it */
+	struct pk_sink sink; /* first: the plane sends to it */
 	struct pk_plane *plane;
 	struct pk_worker *worker;
 	struct pk_io_port ports[PK_MAX_PORTS];
@@ -56,8 +36,9 @@ struct pk_io {
 	struct pk_frame frames[PK_BATCH];
 };
 
-/* Be worker `number` of so many until `stop` is set; 0, or the number of an error. Filled in: the
- * fields from `engine` to `shared`, of ports their index, fd and MTU. */
+/* Work as number `number` of `of` workers until `stop` is set. Returns 0, or the number of an
+ * error. The caller fills in `plane`, all fields from `port_count` to `shared`, and of each port
+ * its index, fd and MTU. */
 int pk_io_work(struct pk_io *io, __u32 number, __u32 of);
 
 #endif

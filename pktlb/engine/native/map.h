@@ -45,9 +45,10 @@ static inline int pk_end_equal(const struct pk_end *a, const struct pk_end *b)
 
 static inline __u32 pk_map_hash(const struct pk_secret *secret, const struct pk_end *end)
 {
-	struct pk_sip s = pk_sip_begin(secret);
+	struct pk_sip s;
 	__u64 rest = (__u64)end->port << 16 | (__u64)end->proto << 8 | end->family;
 
+	pk_sip_begin(&s, secret);
 	if (end->family == 4) {
 		rest |= (__u64)end->addr.word[0] << 32;
 	} else {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* New flows: NAT must find ends for them that nobody else has. */
+/* New flows: NAT must find ends for them that no other flow has. */
 #include <arpa/inet.h>
 
 #include "step.h"
@@ -39,7 +39,7 @@ static int allot(const struct pk_step *s, __u32 pool, struct pk_flow *flow)
 	return 0;
 }
 
-/* Without ports, an address that nobody else has towards this backend. */
+/* Without ports: an address that no other flow has towards this backend. */
 static int allot_address(const struct pk_step *s, __u8 family, struct pk_flow *flow)
 {
 	const struct pk_addr *addresses = pk_snat_addresses(&s->plane->snat, family);

@@ -49,8 +49,10 @@ static struct pk_addr client_of(const struct pk_service *service, const struct p
 static __u32 *chain_of(struct pk_pins *pins, __u32 standing, const struct pk_addr *client,
 		       __u8 family)
 {
-	struct pk_sip s = pk_sip_begin(&pins->secret);
+	struct pk_sip s;
 
+
+	pk_sip_begin(&s, &pins->secret);
 	pk_sip_add(&s, client->half[0], 1);
 	pk_sip_add(&s, client->half[1], 1);
 	pk_sip_add(&s, (__u64)standing << 8 | family, 1);

@@ -2,10 +2,10 @@
 /*
  * Persistence: which backend a client stays with.
  *
- * A pin outlives the flows that refer to it. As long as there are some it does not age; then it
- * queues behind the others without any, and is forgotten when nobody asked for it for its service's
- * time, or when there are too many: the one that has waited longest makes way. See
- * pktlb.engine.datapath.pin. Its user holds a lock.
+ * A pin outlives the flows that refer to it. It does not age while there are such flows. Then it
+ * joins a queue of pins without flows. It is forgotten when it was not looked up for the time of
+ * its service, or when there are too many pins: the first of the queue makes way. See
+ * pktlb.engine.datapath.pin. The caller holds a lock.
  */
 #ifndef PK_PIN_H
 #define PK_PIN_H
@@ -46,8 +46,8 @@ int pk_pins_init(struct pk_pins *pins, __u32 capacity, const struct pk_secret *s
 		 struct pk_standings *standings, const __u32 *now);
 void pk_pins_free(struct pk_pins *pins);
 
-/* The number of the pin of whoever sends packets of this key to a service, or PK_ABSENT; one whose
- * time is over is forgotten. */
+/* The number of the pin of the client that sends packets of this key to a service, or PK_ABSENT; a
+ * pin whose time is over is forgotten. */
 __u32 pk_pin_find(struct pk_pins *pins, const struct pk_service *service,
 		  const struct pk_key *key);
 /* The client's new flow goes to this backend: so do those to come, until told otherwise. `number`

@@ -7,7 +7,7 @@
 #define SCRATCH (PK_LONGEST_HEAD + 65536)
 
 int pk_plane_init(struct pk_plane *plane, const struct pk_limits *limits,
-		   const struct pk_secret *secret)
+		  const struct pk_secret *secret)
 {
 	pthread_mutexattr_t attributes;
 
@@ -119,7 +119,7 @@ int pk_tables_in_use(struct pk_plane *plane, const struct pk_tables *tables)
 /* Threads read the clock and then wait for the lock, so it may seem to go back; it wraps around,
  * so without flows, pins and fragments, whose times it is compared with, any time is later. Under
  * the lock. */
-static void note_time(struct pk_plane *plane, __u32 now)
+void pk_note_time(struct pk_plane *plane, __u32 now)
 {
 	int timed = plane->flows.count || plane->pins.count || plane->trails.count;
 
@@ -127,92 +127,12 @@ static void note_time(struct pk_plane *plane, __u32 now)
 		plane->now = now;
 }
 
-static void parse_all(const struct pk_plane *plane, struct pk_worker *worker,
-		      const struct pk_frame *frames, __u32 count)
-{
-	__u32 i;
-
-	for (i = 0; i < count; i++) {
-		struct pk_decision *decision = &worker->decisions[i];
-
-		decision->gives_back = 0;
-		decision->released = NULL;
-		decision->reason = pk_parse(frames[i].data, frames[i].length, &worker->views[i]);
-		if (decision->reason != PK_FORWARDED)
-			continue;
-		worker->hashes[i] = pk_key_hash(&plane->flows.secret, &worker->views[i].key);
-		pk_flow_fetch_bucket(&plane->flows, worker->hashes[i]);
-	}
-}
-
-static void decide_all(struct pk_plane *plane, struct pk_worker *worker,
-		       const struct pk_frame *frames, __u32 count, __u32 now)
-{
-	const struct pk_tables *tables;
-	__u32 i;
-
-	pthread_mutex_lock(&plane->lock);
-	note_time(plane, now);
-	worker->now = plane->now;
-	tables = plane->tables;
-	__atomic_store_n(&worker->tables, tables, __ATOMIC_RELAXED);
-	for (i = 0; i < count; i++)
-		if (worker->decisions[i].reason == PK_FORWARDED)
-			pk_flow_fetch_record(&plane->flows, worker->hashes[i]);
-	for (i = 0; i < count; i++)
-		if (worker->decisions[i].reason == PK_FORWARDED)
-			pk_decide(plane, tables, &frames[i], &worker->views[i],
-				  worker->hashes[i], &worker->decisions[i]);
-	pthread_mutex_unlock(&plane->lock);
-}
-
-/* Control reads the counts at any time; nobody else writes them. */
-static void count(struct pk_worker *worker, enum pk_reason reason, __u64 more)
-{
-	__atomic_store_n(&worker->counts[reason], worker->counts[reason] + more, __ATOMIC_RELAXED);
-}
-
-/* What had to wait for a frame goes after it. */
-static void carry_out_released(struct pk_worker *worker, struct pk_held *held,
-			       struct pk_sink *sink)
-{
-	struct pk_held *next;
-
-	for (; held; held = next) {
-		next = held->next;
-		count(worker, PK_HELD, (__u64)-1);
-		count(worker, pk_carry_out(worker, &held->frame, &held->view, &held->decision, sink),
-		      1);
-		free(held);
-	}
-}
-
-void pk_plane_handle(struct pk_plane *plane, struct pk_worker *worker, struct pk_frame *frames,
-		      __u32 frame_count, __u32 now, struct pk_sink *sink)
-{
-	enum pk_reason reason;
-	__u32 i;
-
-	parse_all(plane, worker, frames, frame_count);
-	decide_all(plane, worker, frames, frame_count, now);
-	for (i = 0; i < frame_count; i++) {
-		reason = pk_carry_out(worker, &frames[i], &worker->views[i],
-				      &worker->decisions[i], sink);
-		count(worker, reason, 1);
-		if (worker->decisions[i].released)
-			carry_out_released(worker, worker->decisions[i].released, sink);
-		if (sink->ended)
-			sink->ended(sink, reason);
-	}
-	__atomic_store_n(&worker->tables, NULL, __ATOMIC_RELEASE);
-}
-
 __u32 pk_plane_expire(struct pk_plane *plane, __u32 now, __u32 most)
 {
 	__u32 gone;
 
 	pthread_mutex_lock(&plane->lock);
-	note_time(plane, now);
+	pk_note_time(plane, now);
 	pk_trails_expire(&plane->trails, plane->now, most);
 	gone = pk_flows_expire(&plane->flows, plane->now, most);
 	gone += pk_pins_expire(&plane->pins, most - gone);
@@ -265,7 +185,7 @@ int pk_plane_flows(struct pk_plane *plane, __u32 first, __u32 count, struct pk_f
 }
 
 void pk_plane_tallies(struct pk_plane *plane, __u32 first, __u32 count,
-		       struct pk_told_tally *told)
+		      struct pk_told_tally *told)
 {
 	const struct pk_tally *tally = plane->standings.tallies + first;
 	__u32 i, end;

@@ -46,7 +46,8 @@ void pk_queue_put(struct pk_io_port *port, const struct pk_out *out)
 		(struct msghdr){ .msg_iov = vector, .msg_iovlen = parts };
 }
 
-/* Whoever empties the device's queue may need this very core: to spin or to yield gets nowhere. */
+/* The thread that empties the device's queue may need this core: spinning or yielding would not
+ * help. */
 static void wait_a_little(void)
 {
 	const struct timespec time = { .tv_nsec = WAIT_NS };

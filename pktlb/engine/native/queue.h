@@ -6,7 +6,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#include "io.h"
+#include "io_port.h"
 
 #define PK_QUEUE 128
 #define PK_SPILL (256u << 10) /* bytes of bodies that are only lent */

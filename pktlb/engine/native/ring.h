@@ -32,8 +32,8 @@ struct pk_ring {
 int pk_ring_open(struct pk_ring *ring, int fd, __u32 mtu);
 /* The socket is as it was before. */
 void pk_ring_close(struct pk_ring *ring);
-/* Go away and leave the ring with the socket, so that frames wait in it; the head is where whoever
- * takes it over, with the same MTU, goes on. */
+/* Leave the ring with the socket, so that frames wait in it. Returns its head: from there the next
+ * owner goes on, with the same MTU. */
 __u32 pk_ring_leave(struct pk_ring *ring);
 int pk_ring_take_over(struct pk_ring *ring, int fd, __u32 mtu, __u32 head);
 

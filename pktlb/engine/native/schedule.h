@@ -4,7 +4,7 @@
  *
  * Least connections takes the root of a heap over the places of a service, so a pick costs the
  * same for two backends and for thousands. The heap is built at the first pick after a swap and
- * kept in order by whoever changes a count; all of it happens under the engine's lock.
+ * kept in order by each change of a count; all of it happens under the plane's lock.
  */
 #ifndef PK_SCHEDULE_H
 #define PK_SCHEDULE_H

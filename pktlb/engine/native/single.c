@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "batch.h"
+
 static __u8 *append(struct pk_single *single, size_t bytes)
 {
 	size_t needed = single->sent_length + bytes;

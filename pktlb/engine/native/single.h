@@ -15,7 +15,7 @@ struct pk_single_head {
 } __attribute__((packed));
 
 struct pk_single {
-	struct pk_sink sink; /* first: the engine sends to it */
+	struct pk_sink sink; /* first: the plane sends to it */
 	enum pk_reason reason;
 	int failed; /* no memory */
 	__u8 *sent; /* to be freed */

@@ -31,8 +31,10 @@ void pk_trails_free(struct pk_trails *trails)
 static __u32 *chain_of(struct pk_trails *trails, const struct pk_addr *source,
 		       const struct pk_addr *destination, __u32 ident, __u8 proto)
 {
-	struct pk_sip s = pk_sip_begin(&trails->secret);
+	struct pk_sip s;
 
+
+	pk_sip_begin(&s, &trails->secret);
 	pk_sip_add(&s, source->half[0], 1);
 	pk_sip_add(&s, source->half[1], 1);
 	pk_sip_add(&s, destination->half[0], 1);

@@ -18,7 +18,7 @@
 #define PK_HELD_COST 512u /* of a fragment beside its bytes: the smallest ones fill the room, too */
 #define PK_MAX_PARTS 16u
 
-/* A fragment that waits for the first one; to be freed by who takes it over. */
+/* A fragment that waits for the first one; freed by the caller of pk_trail_release. */
 struct pk_held {
 	struct pk_held *next;
 	struct pk_frame frame;

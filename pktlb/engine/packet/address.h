@@ -3,7 +3,7 @@
 #ifndef PK_ADDRESS_H
 #define PK_ADDRESS_H
 
-#include <linux/types.h>
+#include "bounds.h"
 
 enum pk_proto {
 	PK_ICMP = 1, PK_IPIP = 4, PK_TCP = 6, PK_UDP = 17, PK_DCCP = 33, PK_IPV6 = 41,
@@ -53,7 +53,15 @@ static inline __u16 pk_load16(const __u8 *at)
 {
 	__u16 value;
 
-	__builtin_memcpy(&value, at, 2);
+	pk_copy(&value, at, 2);
+	return value;
+}
+
+static inline __u32 pk_load32(const __u8 *at)
+{
+	__u32 value;
+
+	pk_copy(&value, at, 4);
 	return value;
 }
 
@@ -77,9 +85,9 @@ static inline void pk_read_addr(struct pk_addr *to, const __u8 *at, __u32 size)
 {
 	if (size == 4) {
 		to->half[0] = to->half[1] = 0;
-		__builtin_memcpy(to->byte, at, 4);
+		pk_copy(to->byte, at, 4);
 	} else {
-		__builtin_memcpy(to->byte, at, 16);
+		pk_copy(to->byte, at, 16);
 	}
 }
 

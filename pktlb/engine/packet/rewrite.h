@@ -4,7 +4,7 @@
  *
  * All modes act as a router (RFC 1812, section 5.3; RFC 8200, section 3): new MACs, one less TTL.
  * NAT also replaces addresses and ports, with every checksum corrected by difference; the tunnel
- * adds an outer header. Needs nothing but <linux/types.h>.
+ * adds an outer header.
  */
 #ifndef PK_REWRITE_H
 #define PK_REWRITE_H
@@ -75,18 +75,18 @@ static inline void pk_translate(__u8 *data, const struct pk_view *view,
 
 /*
  * Put an outer header of the backend's family at `outer`, for an inner packet of `length` bytes
- * and `family` (RFC 2003, 2473 and 4213). The whole ToS or traffic class is copied, so congestion
+ * (RFC 2003, 2473 and 4213). The whole ToS or traffic class is copied, so congestion
  * marks reach the backend (RFC 6040, section 4.1). DF of an outer IPv4 header is the inner one's;
  * around IPv6 it is clear where the sender may not be asked for less (RFC 4213, section 3.2.2).
  */
-static inline void pk_wrap(__u8 *outer, const __u8 *inner, __u8 family, __u32 length, __u32 ident,
+static inline void pk_wrap(__u8 *outer, const __u8 *inner, __u32 length, __u32 ident,
 			   const struct pk_tunnel *tunnel)
 {
 	__u32 word = pk_be32(inner), traffic = word >> 20 & 0xff, label = word & 0xfffff;
 	__u32 fragment = length > PK_MIN_IPV6_MTU ? PK_DONT_FRAGMENT : 0;
 	__u8 proto = PK_IPV6;
 
-	if (family == 4) {
+	if (inner[0] >> 4 == 4) {
 		proto = PK_IPIP;
 		traffic = inner[1];
 		label = 0;

@@ -4,7 +4,7 @@
  *
  * Jean-Philippe Aumasson and Daniel J. Bernstein, "SipHash: a fast short-input PRF", 2012.
  * SipHash-2-4 chooses among backends, as in the reference engine; SipHash-1-3, which is faster and
- * good enough where nobody sees the hashes, finds places in tables.
+ * good enough where hashes are never shown, finds places in tables.
  */
 #ifndef PK_SIPHASH_H
 #define PK_SIPHASH_H
@@ -38,14 +38,12 @@ static inline void pk_sip_round(struct pk_sip *s)
 	s->v2 = pk_rotate(s->v2, 32);
 }
 
-static inline struct pk_sip pk_sip_begin(const struct pk_secret *secret)
+static inline void pk_sip_begin(struct pk_sip *s, const struct pk_secret *secret)
 {
-	return (struct pk_sip){
-		secret->half[0] ^ 0x736f6d6570736575ULL,
-		secret->half[1] ^ 0x646f72616e646f6dULL,
-		secret->half[0] ^ 0x6c7967656e657261ULL,
-		secret->half[1] ^ 0x7465646279746573ULL,
-	};
+	s->v0 = secret->half[0] ^ 0x736f6d6570736575ULL;
+	s->v1 = secret->half[1] ^ 0x646f72616e646f6dULL;
+	s->v2 = secret->half[0] ^ 0x6c7967656e657261ULL;
+	s->v3 = secret->half[1] ^ 0x7465646279746573ULL;
 }
 
 static inline void pk_sip_add(struct pk_sip *s, __u64 word, int rounds)
@@ -77,9 +75,10 @@ static inline __u64 pk_little_endian(const __u8 *data, __u32 length)
 /* SipHash-2-4 of `length` bytes, as published. */
 static inline __u64 pk_siphash(const struct pk_secret *secret, const __u8 *data, __u32 length)
 {
-	struct pk_sip s = pk_sip_begin(secret);
+	struct pk_sip s;
 	__u32 left;
 
+	pk_sip_begin(&s, secret);
 	for (left = length; left >= 8; left -= 8, data += 8)
 		pk_sip_add(&s, pk_little_endian(data, 8), 2);
 	pk_sip_add(&s, pk_little_endian(data, left) | (__u64)(length & 0xff) << 56, 2);

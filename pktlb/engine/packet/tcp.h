@@ -2,8 +2,8 @@
 /*
  * The life of a flow: which packet, seen from which side, leads to which state.
  *
- * The tables of pktlb.engine.datapath.tcp: with NAT both directions pass here, with DSR and tunnel only
- * the client's packets do.
+ * The tables of pktlb.engine.datapath.tcp: with NAT both directions pass here, with DSR and tunnel
+ * only the client's packets do.
  */
 #ifndef PK_TCP_H
 #define PK_TCP_H

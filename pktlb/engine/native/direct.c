@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Packets that tell their flow. Under the lock. */
+#include <arpa/inet.h>
+
+#include "step.h"
+
+/* A datagram whose backend is chosen for it alone. With NAT it needs a flow all the same: that
+ * tells to which client the reply goes. */
+static enum pk_reason send_single(const struct pk_step *s, const struct pk_service *service,
+				  const struct pk_place *place)
+{
+	struct pk_flows *flows = &s->plane->flows;
+	struct pk_flow flow;
+	__u32 number;
+
+	if (place->mode != PK_NAT) {
+		pk_flow_prepare(s, service, place, 0, &flow);
+		s->plane->standings.tallies[place->tally].connections++;
+		return pk_to_backend(s, &flow, PK_OPENED);
+	}
+	number = pk_flow_of_single(s, place->tally);
+	if (number != PK_ABSENT) {
+		pk_flow_touch(flows, number, s->plane->now);
+		return pk_to_backend(s, pk_flow_at(s, number), PK_FORWARDED);
+	}
+	if (!pk_flows_make_room(flows, s->plane->now))
+		return PK_TABLE_FULL;
+	if (!pk_flow_prepare(s, service, place, PK_FLOW_SINGLE, &flow))
+		return PK_NO_PORT;
+	number = pk_flow_add(flows, &flow, s->hash, PK_DATAGRAMS, s->plane->now);
+	return pk_to_backend(s, pk_flow_at(s, number), PK_OPENED);
+}
+
+/* The reason where no backend was chosen: there is none, or all are full and the client shall try
+ * again. */
+static enum pk_reason unchosen(const struct pk_step *s, const struct pk_service *service)
+{
+	if (service->place_count)
+		return PK_ALL_FULL;
+	s->decision->problem = pk_has_ports(s->view) && !service->is_any ? PK_PORT_UNREACHABLE :
+									   PK_HOST_UNREACHABLE;
+	return PK_NO_BACKEND;
+}
+
+/* The place that the client's pin names, else the scheduler's choice. `*pin`: the client's pin, or
+ * PK_ABSENT. */
+static const struct pk_place *choose(const struct pk_step *s, const struct pk_service *service,
+				     int persists, __u32 *pin)
+{
+	const struct pk_pins *pins = &s->plane->pins;
+	__u32 place;
+
+	*pin = persists ? pk_pin_find(&s->plane->pins, service, s->key) : PK_ABSENT;
+	if (*pin != PK_ABSENT) {
+		place = s->tables->place_of[pins->pin[*pin].tally];
+		if (place != PK_ABSENT)
+			return &s->tables->places[place];
+	}
+	return pk_pick(&s->plane->standings, s->tables, service, s->key, s->frame->data);
+}
+
+/* Open a flow, instead of the `old` one if there is one. */
+static enum pk_reason open_flow(const struct pk_step *s, const struct pk_service *service,
+				__u32 old)
+{
+	struct pk_flows *flows = &s->plane->flows;
+	int alone = service->one_packet && s->key->proto == PK_UDP;
+	int single = alone && s->view->kind == PK_WHOLE, persists = service->persist && !alone;
+	enum pk_state state = PK_DATAGRAMS;
+	enum pk_reason reason = PK_OPENED;
+	const struct pk_place *place;
+	struct pk_flow flow;
+	__u32 number, pin;
+
+	if (service->is_any)
+		pk_speak_as_port(s);
+	else
+		pk_speak_as(s, &service->vip);
+	if (s->view->ttl <= 1)
+		return pk_out_of_time(s);
+	if (old != PK_ABSENT && !(single && (flows->flow[old].mode & PK_FLOW_PARTS)))
+		pk_flow_remove(flows, old);
+	if (!single && !pk_flows_make_room(flows, s->plane->now))
+		return PK_TABLE_FULL;
+	place = choose(s, service, persists, &pin);
+	if (!place)
+		return unchosen(s, service);
+	if (single)
+		return send_single(s, service, place);
+	if (!pk_flow_prepare(s, service, place, alone ? PK_FLOW_PARTS : 0, &flow))
+		return PK_NO_PORT;
+	if (s->key->proto == PK_TCP) {
+		state = PK_SYN_SENT;
+		if (!pk_opens(s->view->tcp_flags)) {
+			state = pk_taken_up(s->view->tcp_flags, place->mode == PK_NAT);
+			reason = PK_PICKED_UP;
+		}
+	}
+	if (persists)
+		flow.pin = pk_pin_hold(&s->plane->pins, pin, service, s->key, place->tally);
+	number = pk_flow_add(flows, &flow, s->hash, state, s->plane->now);
+	return pk_to_backend(s, pk_flow_at(s, number), reason);
+}
+
+/* A packet that no service claims. One that looks like a backend's reply was held back from the
+ * kernel: it is given back now. */
+static enum pk_reason of_no_service(const struct pk_step *s, __u32 old)
+{
+	const struct pk_tables *tables = s->tables;
+	struct pk_end from = pk_source_of(s->key);
+	__u32 port = ntohs(s->key->dport);
+	int own = tables->has_snat[s->key->family != 4] && port >= tables->own_low && port < tables->own_high;
+
+	if (!own && pk_ends_find(&tables->replies, &tables->secret, &from) != PK_ABSENT &&
+	    pk_may_be_client(s, &s->key->destination, s->key->family))
+		return pk_give_back(s, PK_NO_FLOW);
+	if (!tables->any || !pk_is_to_spread(s, s->key))
+		return PK_NOT_OURS;
+	if (pk_was_there(s))
+		return pk_give_back(s, PK_NOT_OURS);
+	return open_flow(s, tables->any, old);
+}
+
+/* Note the packet in the flow's state and idle time. */
+static void follow(const struct pk_step *s, __u32 number, int from_client)
+{
+	struct pk_flows *flows = &s->plane->flows;
+	struct pk_flow *flow = pk_flow_at(s, number);
+	__u8 next = 0;
+
+	if (flow->state != PK_DATAGRAMS && s->view->kind != PK_LATER) {
+		enum pk_event event = pk_event_of(s->view->tcp_flags, from_client);
+
+		next = PK_MODE(flow) == PK_NAT ? pk_two_way[flow->state][event] :
+						 pk_one_way[flow->state][event];
+	}
+	if (next)
+		pk_flow_move(flows, number, next - 1);
+	pk_flow_touch(flows, number, s->plane->now);
+}
+
+static enum pk_reason without_flow(const struct pk_step *s, __u32 old);
+
+enum pk_reason pk_of_flow(const struct pk_step *s, __u32 number)
+{
+	struct pk_flow *flow = pk_flow_at(s, number);
+	int from_client = pk_is_directed(s, flow);
+
+	if ((flow->mode & PK_FLOW_ANY) && pk_was_there(s)) {
+		s->decision->gives_back = pk_is_to_spread(s, s->key);
+		return PK_NOT_OURS;
+	}
+	if (s->view->ttl <= 1) {
+		pk_choose_answerer(s, flow, from_client);
+		return pk_out_of_time(s);
+	}
+	if (pk_fate_of(s, flow) != PK_NOT_REMOVED) {
+		enum pk_reason course = pk_course_of(s, number, from_client);
+
+		if (course == PK_OPENED) {
+			pk_flow_remove(&s->plane->flows, number);
+			return without_flow(s, PK_ABSENT);
+		}
+		if (course != PK_FORWARDED)
+			return course;
+	}
+	follow(s, number, from_client);
+	if (!from_client)
+		return pk_to_client(s, flow, PK_RETURNED);
+	/* Client and backend have agreed on nothing yet, or the backend is a mere next hop: another
+	 * backend can take over when this one cannot be reached. */
+	if ((flow->state == PK_DATAGRAMS || flow->state == PK_SYN_SENT ||
+	     (flow->mode & PK_FLOW_ANY)) &&
+	    s->view->kind != PK_LATER && !s->tables->hop_of[flow->tally])
+		return without_flow(s, number);
+	return pk_to_backend(s, flow, PK_FORWARDED);
+}
+
+/* A backend answers its client as the VIP, and we are its gateway: the kernel would drop the
+ * answer, as its source is our own address. */
+static enum pk_reason past_the_gateway(const struct pk_step *s)
+{
+	__u32 number = pk_find_answered(s, s->key);
+
+	return number == PK_ABSENT ? pk_give_back(s, PK_NO_FLOW) : pk_of_flow(s, number);
+}
+
+/* A packet that no live flow claims: it opens a flow instead of the `old` one, or is not for us. */
+static enum pk_reason without_flow(const struct pk_step *s, __u32 old)
+{
+	const struct pk_tables *tables = s->tables;
+	struct pk_end end = pk_destination_of(s->key);
+	__u32 found = pk_ends_find(&tables->service_at, &tables->secret, &end);
+	const struct pk_service *service;
+	__u8 flags = s->view->tcp_flags;
+
+	if (found == PK_ABSENT) {
+		if (pk_is_in(s, &tables->direct, &s->key->source, s->key->family)) {
+			end = pk_source_of(s->key);
+			found = pk_ends_find(&tables->service_at, &tables->secret, &end);
+			if (found != PK_ABSENT && tables->services[found].direct)
+				return past_the_gateway(s);
+		}
+		return of_no_service(s, old);
+	}
+	service = &tables->services[found];
+	if (s->key->proto == PK_TCP && !pk_opens(flags) &&
+	    !(service->pick_up && pk_is_under_way(flags)))
+		return pk_give_back(s, PK_NOT_OPEN);
+	return open_flow(s, service, old);
+}
+
+/* Whether a client uses the port of a closed or lost connection for a new one. */
+static int reopens(const struct pk_step *s, const struct pk_flow *flow)
+{
+	enum pk_on_remove fate;
+
+	if (!pk_opens(s->view->tcp_flags) || !pk_is_directed(s, flow))
+		return 0;
+	fate = pk_fate_of(s, flow);
+	return flow->state == PK_CLOSED || !s->tables->hop_of[flow->tally] ||
+	       (fate != PK_NOT_REMOVED && fate != PK_ON_REMOVE_KEEP);
+}
+
+/* A packet that tells its flow. */
+enum pk_reason pk_packet(const struct pk_step *s)
+{
+	__u32 number = pk_flow_find(&s->plane->flows, s->key, s->hash, s->plane->now);
+
+	if (number == PK_ABSENT || reopens(s, pk_flow_at(s, number)) ||
+	    ((pk_flow_at(s, number)->mode & PK_FLOW_PARTS) && s->view->kind == PK_WHOLE))
+		return without_flow(s, number);
+	return pk_of_flow(s, number);
+}

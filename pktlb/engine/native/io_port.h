@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A port as one worker has it: its socket, the frames that come in and those that go out. */
+#ifndef PK_IO_PORT_H
+#define PK_IO_PORT_H
+
+#include "count.h"
+#include "ring.h"
+
+/* What control reads of a port while a worker runs, and what it asks for. */
+struct pk_shared_port {
+	__u64 received; /* frames */
+	__u64 reopen;   /* set by control: the ring does not move any more, make a new one */
+	__u64 ring;     /* one more than the head of a ring that was left with the socket, or 0 */
+	__u64 receive_errors[PK_ERRORS], send_errors[PK_ERRORS];
+};
+
+struct pk_queue;
+
+struct pk_io_port {
+	__u32 index;
+	int fd;
+	__u32 mtu;
+	struct pk_ring ring;    /* of frames that come in */
+	struct pk_queue *queue; /* of frames that go out */
+	struct pk_shared_port *shared;
+};
+
+#endif
