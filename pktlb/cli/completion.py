@@ -118,10 +118,8 @@ def add_command(commands: "argparse._SubParsersAction[Parser]") -> None:
 
 
 def command(options: argparse.Namespace) -> None:
-    """Print them."""
-    from pktlb.cli.main import make_parser  # noqa: PLC0415 - which knows this command
-
-    print(complete(make_parser(), options.shell))
+    """Print the completions of all commands, whose parser `options` bring along."""
+    print(complete(options.make_parser(), options.shell))
 
 
 def complete(parser: Parser, shell: str) -> str:

@@ -42,6 +42,7 @@ def make_parser(names: Iterable[str] = tuple(COMMANDS)) -> Parser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name in names:
         import_module(f"pktlb.cli.{COMMANDS[name]}").add_command(commands)
+    parser.set_defaults(make_parser=make_parser)  # a completion is of all commands
     return parser
 
 

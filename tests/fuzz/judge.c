@@ -60,7 +60,7 @@ static void judge_answer(const struct trial *t, const struct sent *sent)
 	__u32 size = pk_size(family), at = PK_IP + pk_ends_at(family);
 	const __u8 *icmp = check_error(sent, family, t->before, t->view.end - PK_IP);
 
-	CHECK(t->view.kind <= PK_FIRST && pk_is_host(&t->view.key.source, family));
+	CHECK(t->view.kind <= PK_FIRST && pk_can_be_answered(&t->view.key.source, family));
 	CHECK(!((was[0] | was[6]) & 1) && sent->port == t->shot->was.port);
 	CHECK(!memcmp(sent->data, was + 6, 6) && !memcmp(sent->data + 6, was, 6));
 	CHECK(!memcmp(sent->data + at + size, was + at, size));
@@ -82,7 +82,7 @@ static void judge_reset(const struct trial *t, const struct sent *sent)
 
 	mine = sent->data + header.transport;
 	CHECK(t->view.kind <= PK_FIRST && t->view.key.proto == PK_TCP && !(flags & PK_RST));
-	CHECK(pk_is_host(&t->view.key.source, family) && !((was[0] | was[6]) & 1));
+	CHECK(pk_can_be_answered(&t->view.key.source, family) && !((was[0] | was[6]) & 1));
 	CHECK(sent->port == t->shot->was.port && !sent->offload.flags && !sent->offload.gso_type);
 	CHECK(!memcmp(sent->data, was + 6, 6) && !memcmp(sent->data + 6, was, 6));
 	CHECK(header.family == family && header.proto == PK_TCP && !header.fragmented);

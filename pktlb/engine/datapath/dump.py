@@ -20,6 +20,8 @@ FORMAT: Final = 1
 NOTHING: Final = 0xFFFFFFFF
 "The place in a record that refers to no tally, pin or standing."
 _MOST: Final = 1 << 30
+WRAP: Final = 1 << 32
+"Times in ms are compared modulo this."
 "Records of a kind, at most."
 _LONGEST_LINE: Final = 256 << 20
 _BEYOND: Final = 1 << 63
@@ -45,6 +47,11 @@ KILLED, ANY, SINGLE, ALLOTTED, PARTS = 0x08, 0x10, 0x20, 0x40, 0x80
 "Flags in the field `mode` of a flow's record."
 MODE: Final = 0x07
 "Mask of that field: the place of the mode in `MODES`."
+
+
+def milliseconds(seconds: float) -> int:
+    """Time in ms as records have it: 32 bits, compared modulo 2**32."""
+    return round(seconds * 1000) % WRAP
 
 
 class StateError(ValueError):

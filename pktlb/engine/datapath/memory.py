@@ -18,8 +18,10 @@ from pktlb.engine.datapath.dump import (
     PARTS,
     PIN,
     SINGLE,
+    WRAP,
     Memory,
     TallyState,
+    milliseconds,
 )
 from pktlb.engine.datapath.flow import Flow, FlowTable
 from pktlb.engine.datapath.keys import EndpointKey, destination, flow_key, source
@@ -33,7 +35,6 @@ from pktlb.model import Endpoint, Mode, Proto, Vip
 
 _FAMILY: Final = {4: 4, 16: 6}
 _SIZE: Final = {4: 4, 6: 16}
-_WRAP: Final = 1 << 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,6 @@ class Contents:
     pins: Pins
     schedulers: Schedulers
     ports: SourcePorts
-
-
-def milliseconds(seconds: float) -> int:
-    """Time in ms as records have it: 32 bits, compared modulo 2**32."""
-    return round(seconds * 1000) % _WRAP
 
 
 def save(
@@ -106,7 +102,7 @@ def _pin_record(pin: Pin, of_standing: dict[ServiceKey, int], places: dict[Tally
     service, client = pin.key
     return PIN.pack(
         client, of_standing[service], places[pin.tally], milliseconds(pin.seen),
-        pin.life_s * 1000 % _WRAP, _FAMILY[len(client)], b"",
+        pin.life_s * 1000 % WRAP, _FAMILY[len(client)], b"",
     )  # fmt: skip
 
 
@@ -147,7 +143,7 @@ class Loader:
         return loaded
 
     def _age(self, seen: int) -> int:
-        return (self._memory.time - seen) % _WRAP
+        return (self._memory.time - seen) % WRAP
 
     def _seen(self, seen: int) -> float:
         return self._now - self._age(seen) / 1000

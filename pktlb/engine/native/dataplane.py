@@ -17,6 +17,7 @@ from pktlb.engine.datapath.dump import (
     MODES,
     Memory,
     TallyState,
+    milliseconds,
     pack,
     unpack,
     widened,
@@ -24,7 +25,6 @@ from pktlb.engine.datapath.dump import (
 from pktlb.engine.datapath.frame import Frame, unpack_offload
 from pktlb.engine.datapath.keys import FlowKey, destination, flow_key, source
 from pktlb.engine.datapath.limits import Limits
-from pktlb.engine.datapath.memory import milliseconds
 from pktlb.engine.datapath.outcome import Outcome
 from pktlb.engine.datapath.tables import ServiceKey, Tables
 from pktlb.engine.datapath.tally import Count, Tally

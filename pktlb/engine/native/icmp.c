@@ -84,7 +84,7 @@ static void send_error(__u8 *head, const __u8 *macs, __u8 family, enum pk_proble
 int pk_may_answer(const struct pk_frame *frame, const struct pk_view *view)
 {
 	return view->kind <= PK_FIRST && !((frame->data[0] | frame->data[6]) & 1) &&
-	       pk_is_host(&view->key.source, view->key.family);
+	       pk_can_be_answered(&view->key.source, view->key.family);
 }
 
 enum pk_reason pk_answer(struct pk_limiter *limiter, const struct pk_frame *frame,

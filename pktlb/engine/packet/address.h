@@ -110,7 +110,7 @@ static inline void pk_write_prefix(__u8 *at, const struct pk_addr *from, __u32 s
 }
 
 /* One host: no this-network, loopback, multicast or reserved address, not :: nor ::1. */
-static inline int pk_is_host(const struct pk_addr *addr, __u8 family)
+static inline int pk_can_be_answered(const struct pk_addr *addr, __u8 family)
 {
 	if (family == 4)
 		return addr->byte[0] != 0 && addr->byte[0] != 127 && addr->byte[0] < 224;
@@ -122,7 +122,7 @@ static inline int pk_is_host(const struct pk_addr *addr, __u8 family)
 /* A host that is not on the link itself by definition (RFC 3927, RFC 4291). */
 static inline int pk_is_forwardable(const struct pk_addr *addr, __u8 family)
 {
-	if (!pk_is_host(addr, family))
+	if (!pk_can_be_answered(addr, family))
 		return 0;
 	if (family == 4)
 		return addr->byte[0] != 0xa9 || addr->byte[1] != 0xfe;
