@@ -14,19 +14,26 @@
 
 #define PK_MAX_PORTS 64
 
-/* What control reads of a port while a worker runs, and what it asks for. */
-struct pk_shared_port {
-	__u64 received; /* frames */
-	__u64 reopen;   /* set by control: the ring does not move any more, make a new one */
-	__u64 ring;     /* one more than the head of a ring that was left with the socket, or 0 */
-	__u64 receive_errors[PK_ERRORS], send_errors[PK_ERRORS];
-};
+/* A port as a worker is given it. */
+#define PK_WORKER_PORT(X) X(__u32, ifindex) X(__s32, fd) X(__u32, mtu)
+struct pk_worker_port { PK_WORKER_PORT(PK_FIELD) };
 
+/* What control reads of a port while a worker runs, and what it asks for. */
+#define PK_SHARED_PORT(X) \
+	X(__u64, received) /* frames */ \
+	X(__u64, reopen)   /* set by control: the ring does not move any more, make a new one */ \
+	X(__u64, ring)     /* one more than the head of a ring left with the socket, or 0 */ \
+	X(__u64, receive_errors, [PK_ERRORS]) /* by errno */ \
+	X(__u64, send_errors, [PK_ERRORS])
+struct pk_shared_port { PK_SHARED_PORT(PK_FIELD) };
+
+#define PK_SHARED(X) \
+	X(__u64, stop) /* set by control */ \
+	X(__u64, started) \
+	X(__u64, rounds) /* it goes on as long as the worker lives, if it is woken */ \
+	X(__u64, tun_errors, [PK_ERRORS])
 struct pk_shared {
-	__u64 stop; /* set by control */
-	__u64 started;
-	__u64 rounds; /* it goes on as long as the worker lives, if it is woken */
-	__u64 tun_errors[PK_ERRORS];
+	PK_SHARED(PK_FIELD)
 	struct pk_shared_port port[]; /* by place */
 };
 

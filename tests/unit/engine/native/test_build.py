@@ -68,7 +68,7 @@ def test_the_extension_that_is_imported_is_the_one_beside_its_sources() -> None:
 
 
 def test_reasons_of_the_native_engine_are_those_of_the_reference() -> None:
-    assert core.REASONS.split() == [r.name for r in Reason if r is not Reason.UNWRAPPED]
+    assert list(core.ENUMS["reason"]) == [r.name for r in Reason if r is not Reason.UNWRAPPED]
 
 
 @pytest.mark.parametrize("header", FOR_THE_KERNEL)
@@ -95,7 +95,7 @@ def test_headers_for_the_kernel_compile_without_the_c_library(header: str, tmp_p
 
 @pytest.mark.parametrize(
     ("header", "expected"),
-    [("Python.h", ["module.h"]), ("module.h", ["module.c", "module_state.c"])],
+    [("Python.h", ["module.h"]), ("module.h", ["module.c", "module_contract.c", "module_state.c"])],
 )
 def test_only_the_binding_knows_python(header: str, expected: list[str]) -> None:
     knowing = [
