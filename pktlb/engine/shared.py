@@ -1,6 +1,6 @@
 """What a worker and control share: an array of counters that each side reads at any time.
 
-The layout is that of struct pk_shared and struct pk_shared_port.
+It is a struct pk_shared, and a struct pk_shared_port for each port.
 """
 
 import os
@@ -8,27 +8,30 @@ from array import array
 from collections.abc import Iterator
 from typing import Final
 
-from pktlb.engine.native._core import ERRORS
+from pktlb.engine.native.contract import SHARED, SHARED_PORT
 
-_STOP: Final = 0
-_STARTED: Final = 1
-_ROUNDS: Final = 2
-_TUN: Final = 3
-_PORTS: Final = _TUN + ERRORS
+_WORD: Final = 8
+"Bytes: everything in both records is a counter of this size."
 
-_RECEIVED: Final = 0
-_REOPEN: Final = 1
-_RING: Final = 2
-_RECEIVE: Final = 3
-_SEND: Final = _RECEIVE + ERRORS
-_PORT_SIZE: Final = _SEND + ERRORS
+_STOP: Final = SHARED.words("stop", _WORD).start
+_STARTED: Final = SHARED.words("started", _WORD).start
+_ROUNDS: Final = SHARED.words("rounds", _WORD).start
+_TUN_ERRORS: Final = SHARED.words("tun_errors", _WORD)
+_PORTS: Final = SHARED.size // _WORD
+
+_RECEIVED: Final = SHARED_PORT.words("received", _WORD).start
+_REOPEN: Final = SHARED_PORT.words("reopen", _WORD).start
+_RING: Final = SHARED_PORT.words("ring", _WORD).start
+_RECEIVE_ERRORS: Final = SHARED_PORT.words("receive_errors", _WORD)
+_SEND_ERRORS: Final = SHARED_PORT.words("send_errors", _WORD)
+_PORT_SIZE: Final = SHARED_PORT.size // _WORD
 
 
 class Shared:
-    """One worker's part, as control sees it."""
+    """One worker's part, as control sees it. Ports are named by their place."""
 
     def __init__(self, ports: int) -> None:
-        self.words: Final = array("Q", bytes(8 * (_PORTS + ports * _PORT_SIZE)))
+        self.words: Final = array("Q", bytes(_WORD * (_PORTS + ports * _PORT_SIZE)))
         "What the worker is given."
         self.wake: Final = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
@@ -51,32 +54,39 @@ class Shared:
         os.eventfd_write(self.wake, 1)
 
     def reopen(self, port: int) -> None:
-        """Have the worker make a new ring for a port, by place."""
-        self.words[_PORTS + port * _PORT_SIZE + _REOPEN] = 1
+        """Have the worker make a new ring for a port."""
+        self.words[_at(port) + _REOPEN] = 1
         os.eventfd_write(self.wake, 1)
 
     def received(self, port: int) -> int:
-        """Frames that came in at a port, by place."""
-        return self.words[_PORTS + port * _PORT_SIZE + _RECEIVED]
+        """Frames that came in at a port."""
+        return self.words[_at(port) + _RECEIVED]
 
     def ring(self, port: int) -> int:
-        """Where a worker that has ended left the ring of a port, by place; 0: it has none."""
-        return self.words[_PORTS + port * _PORT_SIZE + _RING]
+        """Where a worker that has ended left the ring of a port; 0: it has none."""
+        return self.words[_at(port) + _RING]
 
     def give_ring(self, port: int, ring: int) -> None:
         """Have a worker that has not started yet go on with a ring that another one has left."""
-        self.words[_PORTS + port * _PORT_SIZE + _RING] = ring
+        self.words[_at(port) + _RING] = ring
 
     def tun_errors(self) -> Iterator[tuple[int, int]]:
         """Error numbers, and how often each was met."""
-        return self._errors(_TUN)
+        return self._errors(0, _TUN_ERRORS)
 
     def receive_errors(self, port: int) -> Iterator[tuple[int, int]]:
-        return self._errors(_PORTS + port * _PORT_SIZE + _RECEIVE)
+        """The same of a port, when frames were received."""
+        return self._errors(_at(port), _RECEIVE_ERRORS)
 
     def send_errors(self, port: int) -> Iterator[tuple[int, int]]:
-        return self._errors(_PORTS + port * _PORT_SIZE + _SEND)
+        """The same of a port, when frames were sent."""
+        return self._errors(_at(port), _SEND_ERRORS)
 
-    def _errors(self, first: int) -> Iterator[tuple[int, int]]:
-        counts = self.words[first : first + ERRORS]
+    def _errors(self, record: int, field: range) -> Iterator[tuple[int, int]]:
+        counts = self.words[record + field.start : record + field.stop]
         return ((number, count) for number, count in enumerate(counts) if count)
+
+
+def _at(port: int) -> int:
+    """The first word of a port's record."""
+    return _PORTS + port * _PORT_SIZE

@@ -11,6 +11,7 @@ from typing import Final
 
 from pktlb.engine.engine import Engine
 from pktlb.engine.native._core import MAX_PORTS
+from pktlb.engine.native.contract import WORKER_PORT
 from pktlb.engine.native.dataplane import NativeDataplane
 from pktlb.engine.shared import Shared
 from pktlb.engine.wire.port import Port
@@ -22,7 +23,7 @@ log: Final = logging.getLogger(__name__)
 __all__ = ["MAX_PORTS", "NativeEngine"]
 
 _SWEEP: Final = 64
-"Flows forgotten at a time while nobody else may touch the table."
+"Flows forgotten at a time, during which no worker may touch the table."
 _SWEEP_S: Final = 0.02
 "Seconds of sweeping a tick, at most."
 
@@ -45,7 +46,7 @@ class NativeEngine(Engine):
         """`busy_us`: microseconds that a worker goes on looking for frames before it sleeps.
 
         `realtime`: whether workers run before all ordinary threads; None: where that is allowed
-        and does not keep those away who bring the frames.
+        and does not keep away the threads of the kernel that bring the frames.
         """
         super().__init__(plane, ports, tun)
         self._native: Final = plane
@@ -55,7 +56,7 @@ class NativeEngine(Engine):
         self._threads: list[threading.Thread] = []
         self._rounds: list[int] = []
         self._past: dict[tuple[str, int], Counter[int]] = {}
-        "Errors that workers have counted that are gone."
+        "Errors that were counted by workers that are gone."
         self._received: dict[tuple[int, int], int] = {}
         self._failed: list[OSError] = []
 
@@ -91,15 +92,21 @@ class NativeEngine(Engine):
 
     def _work(self, number: int) -> None:
         shared = self._shared[number]
-        ports = tuple(
-            (port.index, port.sockets[number].fileno(), port.mtu) for port in self._ports.values()
-        )
+        ports = [
+            WORKER_PORT.pack(ifindex=p.index, fd=p.sockets[number].fileno(), mtu=p.mtu)
+            for p in self._ports.values()
+        ]
         try:
             self._hurry()
             self._native.core.work(
-                number, len(self._shared), ports, self._tun.fileno(), shared.wake, self._busy_us,
-                shared.words,
-            )  # fmt: skip
+                number=number,
+                of=len(self._shared),
+                ports=b"".join(ports),
+                tun_fd=self._tun.fileno(),
+                wake_fd=shared.wake,
+                busy_us=self._busy_us,
+                shared=shared.words,
+            )
         except OSError as error:
             self._failed.append(error)
 

@@ -113,7 +113,7 @@ static void load_tables(struct bench *b)
 	struct pk_raw_hop *hops = need(calloc(b->backends, sizeof(*hops)));
 	struct pk_raw_span *replies = need(calloc(b->backends, sizeof(*replies)));
 	struct pk_raw_span *spans = need(calloc(b->services, sizeof(*spans)));
-	struct pk_raw_port ports[2] = { { .index = 1, .mtu = 1500 }, { .index = 2, .mtu = 1500 } };
+	struct pk_raw_port ports[2] = { { .ifindex = 1, .mtu = 1500 }, { .ifindex = 2, .mtu = 1500 } };
 	__u32 *slots = need(calloc(b->backends > CYCLE ? b->backends : CYCLE, sizeof(*slots)));
 	__u32 slot_count = b->backends > CYCLE ? b->backends : CYCLE / b->backends * b->backends;
 	struct pk_array slot_array = { slots, slot_count * sizeof(*slots) };

@@ -30,7 +30,7 @@ static void check_service(const struct pk_tables *tables, const struct pk_servic
 
 	CHECK(service->scheduler <= PK_BY_HASH);
 	CHECK(service->persist4 <= 32 && service->persist6 <= 128);
-	CHECK(service->fields <= PK_BY_FLOW && service->prefix4 <= 32 && service->prefix6 <= 128);
+	CHECK(service->fields <= PK_BY_FIVE_TUPLE && service->prefix4 <= 32 && service->prefix6 <= 128);
 	CHECK(service->standing < PK_MAX_STANDINGS);
 	for (i = 0; i < service->place_count; i++) {
 		CHECK(service->places[i].tally < tables->tally_count && service->places[i].weight);

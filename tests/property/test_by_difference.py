@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from pktlb.config.config import Config
 from pktlb.engine.datapath.tables import ServiceKey, Tables
-from pktlb.engine.native.tables import _PLACE, _SERVICE, TOLD, Register
+from pktlb.engine.native.contract import PLACE, SERVICE, TOLD_TALLY, Parts, ToldTally
+from pktlb.engine.native.tables import Register
 from pktlb.engine.wire.filter import Filters
 from pktlb.host import guard
 from pktlb.host.machine import Machine
@@ -106,20 +107,21 @@ def test_every_place_has_the_number_of_its_backend(random: Random) -> None:
         tables = tables_of(layout, config, placement, MACHINE, macs)
         packed = register.pack(tables)
         assert owners(register, packed.parts) == expected(tables)
-        told = [TOLD.pack(0, random.randrange(2), *bytes(7)) for _ in range(packed.tally_count)]
+        idle = [0] * packed.tally_count
+        flows = [random.randrange(2) for _ in idle]
+        told = TOLD_TALLY.each(**dict.fromkeys(ToldTally._fields, idle) | {"flows": flows})
         register.forget(tables, b"".join(told))
         here = {table.key for table in tables.all_services}
         kept = {key for key, standing in register._standings.items() if standing.tallies}
         assert register._standings.keys() == here | kept
 
 
-def owners(register: Register, parts: tuple[bytes, ...]) -> list[list[Place]]:
-    places = list(_PLACE.iter_unpack(parts[1]))
+def owners(register: Register, parts: Parts) -> list[list[Place]]:
+    places = list(PLACE.iter_unpack(parts.places))
     found = []
-    for service in _SERVICE.iter_unpack(parts[0]):
-        first, count = service[-4:-2]
-        here = places[first : first + count]
-        found.append([(*register.owners[number], weight) for number, weight, *_ in here])
+    for service in SERVICE.iter_unpack(parts.services):
+        here = places[service.first_place : service.first_place + service.place_count]
+        found.append([(*register.owners[place.tally], place.weight) for place in here])
     return found
 
 

@@ -27,20 +27,21 @@ _LONGEST_LINE: Final = 256 << 20
 _BEYOND: Final = 1 << 63
 "All numbers are smaller: a counter of 64 bits that goes on from one of them does not overflow."
 
-_FLOW: Final = (
+FLOW_FIELDS: Final = (
     ("client", "16s"), ("vip", "16s"), ("seen_as", "16s"), ("client_port", "2s"),
     ("vip_port", "2s"), ("seen_port", "2s"), ("proto", "B"), ("family", "B"), ("state", "B"),
     ("mode", "B"), ("mac", "6s"), ("port", "I"), ("seen", "I"), ("tally", "I"), ("by", "H"),
     ("by_transport", "H"), ("pin", "I"), ("zero", "4s"),
 )  # fmt: skip
-_PIN: Final = (
+PIN_FIELDS: Final = (
     ("client", "16s"), ("standing", "I"), ("tally", "I"), ("seen", "I"), ("life", "I"),
     ("family", "B"), ("zero", "3s"),
 )  # fmt: skip
+"The fields of a record, each with its code in `struct`."
 _DEFAULTS: Final = {"tally": NOTHING, "pin": NOTHING, "standing": NOTHING}
-FLOW: Final = struct.Struct("=" + "".join(code for _, code in _FLOW))
+FLOW: Final = struct.Struct("=" + "".join(code for _, code in FLOW_FIELDS))
 "struct pk_flow."
-PIN: Final = struct.Struct("=" + "".join(code for _, code in _PIN))
+PIN: Final = struct.Struct("=" + "".join(code for _, code in PIN_FIELDS))
 "struct pk_saved_pin."
 MODES: Final = (Mode.NAT, Mode.DSR, Mode.TUNNEL)
 KILLED, ANY, SINGLE, ALLOTTED, PARTS = 0x08, 0x10, 0x20, 0x40, 0x80
@@ -98,8 +99,8 @@ def pack(memory: Memory) -> bytes:
         "time": memory.time,
         "flows": len(memory.flows) // FLOW.size,
         "pins": len(memory.pins) // PIN.size,
-        "flow": _FLOW,
-        "pin": _PIN,
+        "flow": FLOW_FIELDS,
+        "pin": PIN_FIELDS,
         "states": [state.name for state in State],
         "modes": [mode.value for mode in MODES],
         "tallies": [t and [*_vip(t.service), *_end(t.backend), *t[2:]] for t in memory.tallies],
@@ -118,8 +119,8 @@ def unpack(data: bytes) -> Memory:
         head = json.loads(data[: max(end, 0)])
         if head["format"] != FORMAT:
             raise StateError(f"the flow table has format {head['format']}, expected {FORMAT}")
-        flows, rest = _cut(data[end + 1 :], head["flows"], head["flow"], _FLOW)
-        pins, rest = _cut(rest, head["pins"], head["pin"], _PIN)
+        flows, rest = _cut(data[end + 1 :], head["flows"], head["flow"], FLOW_FIELDS)
+        pins, rest = _cut(rest, head["pins"], head["pin"], PIN_FIELDS)
         if rest:
             raise StateError(f"{len(rest)} bytes are left over behind the flow table")
         if head["states"] != [state.name for state in State] or head["modes"] != [
@@ -233,11 +234,13 @@ def _renumbered(flows: bytes, states: Iterable[str], modes: Iterable[str]) -> by
     of_state = [State[name] if name in State.__members__ else 255 for name in states]
     values = [mode.value for mode in MODES]
     of_mode = [values.index(name) if name in values else MODE for name in modes]
+    names = [name for name, _ in FLOW_FIELDS]
+    state, mode = names.index("state"), names.index("mode")
     records = bytearray()
     for record in FLOW.iter_unpack(flows):
         fields = list(record)
-        fields[8] = of_state[fields[8]] if fields[8] < len(of_state) else 255
-        mode = fields[9] & MODE
-        fields[9] = (fields[9] & ~MODE) | (of_mode[mode] if mode < len(of_mode) else MODE)
+        fields[state] = of_state[fields[state]] if fields[state] < len(of_state) else 255
+        flags, number = fields[mode] & ~MODE, fields[mode] & MODE
+        fields[mode] = flags | (of_mode[number] if number < len(of_mode) else MODE)
         records += FLOW.pack(*fields)
     return bytes(records)

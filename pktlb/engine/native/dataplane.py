@@ -1,17 +1,16 @@
-"""The native engine behind the interface of the reference engine.
+"""The native plane behind the interface of the reference.
 
 `Dataplane` says what each frame becomes; this does the same in C, to the byte. Frames one by one
-come through here only in tests and tools: a worker hands the engine whole batches without Python.
+come through here only in tests and tools: a worker hands over whole batches without Python.
 """
 
-import struct
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from operator import attrgetter
+from typing import Final, NamedTuple
 
 from pktlb.engine.datapath.dump import (
-    FLOW,
     KILLED,
     MODE,
     MODES,
@@ -29,15 +28,22 @@ from pktlb.engine.datapath.outcome import Outcome
 from pktlb.engine.datapath.tables import ServiceKey, Tables
 from pktlb.engine.datapath.tally import Count, Tally
 from pktlb.engine.datapath.tcp import State
-from pktlb.engine.native._core import REASONS, Plane
-from pktlb.engine.native.tables import TOLD, Register, count_of, sorted_addresses
-from pktlb.model import Endpoint, Mode, Reason, Timeouts
+from pktlb.engine.native._core import Plane
+from pktlb.engine.native.contract import (
+    FLOW,
+    KEY,
+    REASONS,
+    SAVED_TALLY,
+    SINGLE_HEAD,
+    TOLD_TALLY,
+    FlowRecord,
+    ToldTally,
+)
+from pktlb.engine.native.packing import FAMILIES
+from pktlb.engine.native.tables import Register, sorted_addresses
+from pktlb.model import Endpoint, Mode, Reason, Timeouts, Vip
 
-_REASONS: Final = tuple(Reason[name] for name in REASONS.split())
-_TALLY: Final = struct.Struct("=QQQQQQI4x")
-_KEY: Final = struct.Struct("=16s16s2s2sBB2x")
-_NO_TALLY: Final = (0,) * 7
-_SENT: Final = struct.Struct("=II10s")
+_NO_TALLY: Final = TallyState(Vip(b""), Endpoint(b"", 0))
 _CHUNK: Final = 1024
 "Flows copied at a time: what a packet may have to wait for."
 
@@ -74,49 +80,49 @@ class NativeFlows:
                 yield self._flow(record, tallies)
             first += _CHUNK
 
-    def _flow(self, record: tuple[Any, ...], tallies: dict[int, Tally]) -> NativeFlow:
-        (client, vip, seen_as, client_port, vip_port, seen_port, proto, family, state, mode, mac,
-         port, seen, tally, *_) = record  # fmt: skip
-        size = 4 if family == 4 else 16
-        backend = self._owners[tally][1]
+    def _flow(self, record: FlowRecord, tallies: dict[int, Tally]) -> NativeFlow:
+        size = 4 if record.family == 4 else 16
+        number, mode = record.tally, MODES[record.mode & MODE]
+        backend = self._owners[number][1]
 
-        def end(address: bytes, at: bytes) -> Endpoint:
-            return Endpoint(address[:size], int.from_bytes(at, "big"))
+        def end(address: bytes, port: bytes) -> Endpoint:
+            return Endpoint(address[:size], int.from_bytes(port, "big"))
 
-        killed, mode = bool(mode & KILLED), MODES[mode & MODE]
-        key = flow_key(proto, end(client, client_port), end(vip, vip_port))
+        vip = end(record.vip, record.vip_port)
         if not backend.port:
-            backend = Endpoint(backend.address, int.from_bytes(vip_port, "big"))
-        reverse = flow_key(proto, backend, end(seen_as, seen_port))
+            backend = Endpoint(backend.address, vip.port)
+        reverse = flow_key(record.proto, backend, end(record.seen_as, record.seen_port))
         return NativeFlow(
-            key,
-            reverse if mode is Mode.NAT else None,
-            mode,
-            backend,
-            tallies.get(tally) or tallies.setdefault(tally, self._tally(tally)),
-            State(state),
-            seen / 1000,
-            mac,
-            port,
-            killed,
+            key=flow_key(record.proto, end(record.client, record.client_port), vip),
+            reverse=reverse if mode is Mode.NAT else None,
+            mode=mode,
+            backend=backend,
+            tally=tallies.get(number) or tallies.setdefault(number, self._tally(number)),
+            state=State(record.state),
+            seen=record.seen / 1000,
+            client_mac=record.mac,
+            client_port=record.port,
+            killed=bool(record.mode & KILLED),
         )
 
     def _tally(self, number: int) -> Tally:
         tally = Tally(*self._owners[number])
-        tally.active = count_of(TOLD.unpack(self._core.tallies(number, 1))).active
+        tally.active = _told(self._core, number).active
         return tally
 
 
 class NativeDataplane:
-    """The native engine."""
+    """A `Dataplane` in C."""
 
     def __init__(self, tables: Tables, limits: Limits) -> None:
+        snat, snat_ipv4 = sorted_addresses(tables.snat)
         self.core: Final = Plane(
-            limits.max_flows,
-            _timeouts(limits.timeouts),
-            *sorted_addresses(tables.snat),
-            b"".join(port.to_bytes(2, "big") for port in limits.source_ports),
-            limits.secret,
+            max_flows=limits.max_flows,
+            timeouts=_timeouts(limits.timeouts),
+            snat=snat,
+            snat_ipv4=snat_ipv4,
+            source_ports=b"".join(port.to_bytes(2, "big") for port in limits.source_ports),
+            secret=limits.secret,
         )
         self._register = Register()
         self._ports: Final = limits.source_ports
@@ -127,7 +133,7 @@ class NativeDataplane:
     @property
     def counts(self) -> dict[Reason, int]:
         """How many frames ended in each reason; their sum is the number of frames handled."""
-        return dict.fromkeys(Reason, 0) | dict(zip(_REASONS, self.core.counts(), strict=True))
+        return dict.fromkeys(Reason, 0) | dict(zip(REASONS, self.core.counts(), strict=True))
 
     @property
     def pin_count(self) -> int:
@@ -141,28 +147,37 @@ class NativeDataplane:
     def has_flows(self, service: ServiceKey, backend: Endpoint) -> bool:
         """Whether there are any of a service to a backend, open or not."""
         number = self._register.number_of(service, backend)
-        return number is not None and TOLD.unpack(self.core.tallies(number, 1))[1] > 0
+        return number is not None and _told(self.core, number).flows > 0
 
     def open_flows(self, service: ServiceKey, backend: Endpoint) -> int:
         """How many open flows of a service a backend has; takes the same time for any table."""
         number = self._register.number_of(service, backend)
-        return 0 if number is None else count_of(TOLD.unpack(self.core.tallies(number, 1))).active
+        return 0 if number is None else _told(self.core, number).active
 
     def swap(self, tables: Tables) -> None:
         """From the next frame on, these tables. The SNAT addresses stay those of the start."""
         self._tables = tables
-        self.core.swap(*self._register.pack(tables))
+        packed = self._register.pack(tables)
+        self.core.swap(
+            parts=packed.parts,
+            slots=packed.slots,
+            tally_count=packed.tally_count,
+            own_low=packed.own_low,
+            own_high=packed.own_high,
+        )
         self._register.forget(tables, self.core.tallies(0, self._register.tally_count))
 
     def dump(self, now: float, with_ports: bool = True) -> bytes:
         """Everything remembered, for the next process; nothing may move. The order of the source
         ports, which takes longest to read and never changes, may be left out."""
-        self.expire(now, sum(self.core.sizes()))  # whose time is over stays behind
+        self.expire(now, sum(self.core.sizes()))  # what is over is not handed on
         flows, pins, time = self.core.save()
         vips = self._register.of_standings()
+        owners = self._register.of_tallies()
+        counted = SAVED_TALLY.iter_unpack(b"".join(map(self.core.tally, range(len(owners)))))
         tallies = [
-            owner and TallyState(*owner, *_TALLY.unpack(self.core.tally(number)))
-            for number, owner in enumerate(self._register.of_tallies())
+            owner and TallyState(*owner, *saved)
+            for owner, saved in zip(owners, counted, strict=True)
         ]
         picked_by = [vip and (vip, self.core.picks(number)) for number, vip in enumerate(vips)]
         counts = {reason.name: count for reason, count in self.counts.items()}
@@ -174,21 +189,25 @@ class NativeDataplane:
         self.core.expect(min(flows, 0xFFFFFFFF))
 
     def load(self, data: bytes, now: float) -> int:
-        """Take over what an engine has dumped, before anything moves; returns how many flows.
+        """Take over what a plane has dumped, before anything moves; returns how many flows.
         `StateError` where it cannot be read: then nothing is taken over."""
         memory = unpack(data)
         tables, register = self._tables, self._register
         self.swap(widened(tables, memory))
         loaded = self.core.load(
-            memory.flows,
-            memory.pins,
-            b"".join(_TALLY.pack(*(tally[2:] if tally else _NO_TALLY)) for tally in memory.tallies),
-            array("Q", (each[1] if each else 0 for each in memory.standings)).tobytes(),
-            register.tally_numbers(tally and tally[:2] for tally in memory.tallies).tobytes(),
-            register.standing_numbers(each and each[0] for each in memory.standings).tobytes(),
-            array("Q", (memory.counts.get(reason.name, 0) for reason in _REASONS)).tobytes(),
-            memory.time,
-            milliseconds(now),
+            flows=memory.flows,
+            pins=memory.pins,
+            tallies=_packed(memory.tallies),
+            picks=array("Q", (each[1] if each else 0 for each in memory.standings)).tobytes(),
+            tally_of=register.tally_numbers(
+                tally and (tally.service, tally.backend) for tally in memory.tallies
+            ).tobytes(),
+            standing_of=register.standing_numbers(
+                each and each[0] for each in memory.standings
+            ).tobytes(),
+            counts=array("Q", (memory.counts.get(each.name, 0) for each in REASONS)).tobytes(),
+            then=memory.time,
+            now=milliseconds(now),
         )
         self.swap(tables)
         return loaded
@@ -210,23 +229,51 @@ class NativeDataplane:
         number, sent = self.core.handle(
             frame.data, frame.offload.pack(), frame.port, milliseconds(now)
         )
-        return Outcome(_REASONS[number], list(_frames(sent)))
+        return Outcome(REASONS[number], list(_frames(sent)))
+
+
+def _told(core: Plane, number: int) -> ToldTally:
+    """What the plane tells of one tally."""
+    return TOLD_TALLY.unpack(core.tallies(number, 1))
+
+
+def _packed(tallies: Iterable[TallyState | None]) -> bytes:
+    """Tallies as the plane loads them; None: one of which nothing was counted."""
+    states = [tally or _NO_TALLY for tally in tallies]
+    return b"".join(
+        SAVED_TALLY.each(
+            connections=map(attrgetter("connections"), states),
+            packets_in=map(attrgetter("packets_in"), states),
+            bytes_in=map(attrgetter("bytes_in"), states),
+            packets_out=map(attrgetter("packets_out"), states),
+            bytes_out=map(attrgetter("bytes_out"), states),
+            turn=map(attrgetter("turn"), states),
+            was_full=map(attrgetter("was_full"), states),
+        )
+    )
 
 
 def _key(key: FlowKey) -> bytes:
-    """Struct pk_key."""
+    """A key as the plane reads it."""
     here, there = source(key), destination(key)
-    family = 4 if len(here.address) == 4 else 6
-    return _KEY.pack(here.address, there.address, key[-5:-3], key[-3:-1], key[-1], family)
+    return KEY.pack(
+        source=here.address,
+        destination=there.address,
+        sport=key[-5:-3],
+        dport=key[-3:-1],
+        proto=key[-1],
+        family=FAMILIES[len(here.address)],
+    )
 
 
 def _frames(sent: bytes) -> Iterator[Frame]:
-    """The frames that the engine sent, out of struct pk_single_head and their bytes."""
+    """The frames that the plane sent: each is a struct pk_single_head and its bytes."""
     at = 0
     while at < len(sent):
-        port, length, offload = _SENT.unpack_from(sent, at)
-        at += _SENT.size + length
-        yield Frame(port, bytearray(sent[at - length : at]), unpack_offload(offload))
+        head = SINGLE_HEAD.unpack(sent, at)
+        at += SINGLE_HEAD.size + head.length
+        data = bytearray(sent[at - head.length : at])
+        yield Frame(head.port, data, unpack_offload(head.offload))
 
 
 def _timeouts(timeouts: Timeouts) -> bytes:

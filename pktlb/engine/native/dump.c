@@ -102,7 +102,7 @@ static int is_taken(struct pk_plane *plane, const struct pk_key *key)
 	return pk_flow_find(&plane->flows, key, hash, plane->now) != PK_ABSENT;
 }
 
-/* A flow of the one before, as one of this engine; whether it was taken over. */
+/* A flow of the process before becomes one of this plane; whether it was taken over. */
 static int load_flow(struct pk_plane *plane, const struct pk_saved *saved,
 		     const struct pk_flow *given, const __u32 *pin_of)
 {

@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The engine's memory, to be handed from one process to the next: flows, pins, counts.
+ * The plane's memory, to be handed from one process to the next: flows, pins, counts.
  *
- * Called while no frames are handled. What comes from outside is checked: whatever is not a flow
- * that this engine could have made is left out. Records are those of pktlb.engine.datapath.dump.
+ * Called while no frames are handled. What comes from outside is checked: a record that is no flow
+ * that this plane could have made is left out. Records are those of pktlb.engine.datapath.dump.
  */
 #ifndef PK_DUMP_H
 #define PK_DUMP_H
 
 #include "plane.h"
 
-struct pk_saved_tally {
-	__u64 connections, packets_in, bytes_in, packets_out, bytes_out, turn;
-	__u32 was_full, zero;
-};
+#define PK_SAVED_TALLY(X) \
+	X(__u64, connections) \
+	X(__u64, packets_in) X(__u64, bytes_in) X(__u64, packets_out) X(__u64, bytes_out) \
+	X(__u64, turn) \
+	X(__u32, was_full) X(__u32, zero)
+struct pk_saved_tally { PK_SAVED_TALLY(PK_FIELD) };
 
 struct pk_saved {
 	const struct pk_flow *flows; /* `tally` and `pin`: places in the lists */

@@ -11,14 +11,14 @@
 #include "map.h"
 
 /* As control hands it over, those of one address side by side. */
-struct pk_raw_span {
-	__u8 addr[16];
-	__u16 low, high; /* ports, both included */
-	__u8 proto;      /* 0: all but ICMP */
-	__u8 family;
-	__u16 zero;
-	__u32 meaning;
-} __attribute__((packed));
+#define PK_RAW_SPAN(X) \
+	X(__u8, addr, [16]) \
+	X(__u16, low) X(__u16, high) /* ports, both included */ \
+	X(__u8, proto) /* 0: all but ICMP */ \
+	X(__u8, family) \
+	X(__u16, zero) \
+	X(__u32, meaning)
+struct pk_raw_span { PK_RAW_SPAN(PK_FIELD) } __attribute__((packed));
 
 struct pk_span {
 	__u16 low, high;

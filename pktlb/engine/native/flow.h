@@ -20,27 +20,32 @@
 #include "snat.h"
 #include "tcp.h"
 
-#define PK_MODE(flow) ((flow)->mode & 0x07)
-#define PK_FLOW_KILLED 0x08   /* TCP: an operator has ended it */
-#define PK_FLOW_ANY 0x10      /* its destination is not ours: nothing can be said in its name */
-#define PK_FLOW_SINGLE 0x20   /* a single datagram: found by the reply only */
-#define PK_FLOW_PARTS 0x80    /* for fragments only: each whole datagram is a flow of its own */
-#define PK_FLOW_ALLOTTED 0x40 /* NAT: the client's stand-in is from the backend's pool */
+#define PK_FLOW_FLAGS(X) \
+	X(FLOW_MODE, = 0x07)     /* the bits that are no flag: enum pk_mode */ \
+	X(FLOW_KILLED, = 0x08)   /* TCP: an operator has ended it */ \
+	X(FLOW_ANY, = 0x10)      /* its destination is not ours: nothing can be said in its name */ \
+	X(FLOW_SINGLE, = 0x20)   /* a single datagram: found by the reply only */ \
+	X(FLOW_ALLOTTED, = 0x40) /* NAT: the client's stand-in is from the backend's pool */ \
+	X(FLOW_PARTS, = 0x80)    /* for fragments only: each whole datagram is a flow of its own */
+enum pk_flow_flag { PK_FLOW_FLAGS(PK_MEMBER) };
 
-struct pk_flow {
-	struct pk_addr client, vip;
-	struct pk_addr seen_as; /* NAT: the client's address as the backend sees it */
-	__be16 client_port, vip_port, seen_port;
-	__u8 proto, family;
-	__u8 state; /* PK_STATE_COUNT where this record is free */
-	__u8 mode;  /* and flags: see PK_MODE */
-	__u8 mac[6]; /* where the client's last packet came from: the way back to it */
-	__u32 port;
-	__u32 seen; /* ms: when its last packet came by */
-	__u32 tally;
-	__u16 by, by_transport; /* what translation towards the backend adds to sums */
-	__u32 pin; /* what keeps its client at a backend, or PK_ABSENT */
-};
+#define PK_MODE(flow) ((flow)->mode & PK_FLOW_MODE)
+
+#define PK_FLOW(X) \
+	X(struct pk_addr, client) X(struct pk_addr, vip) \
+	X(struct pk_addr, seen_as) /* NAT: the client's address as the backend sees it */ \
+	X(__be16, client_port) X(__be16, vip_port) X(__be16, seen_port) \
+	X(__u8, proto) X(__u8, family) \
+	X(__u8, state)   /* PK_STATE_COUNT where this record is free */ \
+	X(__u8, mode)    /* and enum pk_flow_flag: see PK_MODE */ \
+	X(__u8, mac, [6]) /* where the client's last packet came from: the way back to it */ \
+	X(__u32, port) \
+	X(__u32, seen) /* ms: when its last packet came by */ \
+	X(__u32, tally) \
+	X(__u16, by) X(__u16, by_transport) /* what translation to the backend adds to sums */ \
+	X(__u32, pin) /* what keeps its client at a backend, or PK_ABSENT */ \
+	X(__u8, zero, [4])
+struct pk_flow { PK_FLOW(PK_FIELD) };
 
 struct pk_links {
 	__u32 before, after;

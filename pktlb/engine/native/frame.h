@@ -12,12 +12,12 @@ enum pk_offload_flag { PK_NEEDS_CHECKSUM = 1 };
 enum pk_gso { PK_GSO_NONE = 0, PK_GSO_TCP4 = 1, PK_GSO_TCP6 = 4, PK_GSO_UDP = 5, PK_GSO_ECN = 0x80 };
 
 /* struct virtio_net_hdr, see pktlb.engine.datapath.frame; offsets count from the frame's first byte. */
-struct pk_offload {
-	__u8 flags, gso_type;
-	__u16 header_length;
-	__u16 segment_size; /* payload bytes a segment */
-	__u16 checksum_start, checksum_offset;
-};
+#define PK_OFFLOAD(X) \
+	X(__u8, flags) X(__u8, gso_type) \
+	X(__u16, header_length) \
+	X(__u16, segment_size) /* payload bytes a segment */ \
+	X(__u16, checksum_start) X(__u16, checksum_offset)
+struct pk_offload { PK_OFFLOAD(PK_FIELD) };
 
 struct pk_frame {
 	__u8 *data; /* from the destination MAC on */

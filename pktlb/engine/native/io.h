@@ -13,11 +13,17 @@
 
 #define PK_MAX_PORTS 64
 
+/* A port as a worker is given it. */
+#define PK_WORKER_PORT(X) X(__u32, ifindex) X(__s32, fd) X(__u32, mtu)
+struct pk_worker_port { PK_WORKER_PORT(PK_FIELD) };
+
+#define PK_SHARED(X) \
+	X(__u64, stop) /* set by control */ \
+	X(__u64, started) \
+	X(__u64, rounds) /* it goes on as long as the worker lives, if it is woken */ \
+	X(__u64, tun_errors, [PK_ERRORS])
 struct pk_shared {
-	__u64 stop; /* set by control */
-	__u64 started;
-	__u64 rounds; /* it goes on as long as the worker lives, if it is woken */
-	__u64 tun_errors[PK_ERRORS];
+	PK_SHARED(PK_FIELD)
 	struct pk_shared_port port[]; /* by place */
 };
 

@@ -7,12 +7,13 @@
 #include "ring.h"
 
 /* What control reads of a port while a worker runs, and what it asks for. */
-struct pk_shared_port {
-	__u64 received; /* frames */
-	__u64 reopen;   /* set by control: the ring does not move any more, make a new one */
-	__u64 ring;     /* one more than the head of a ring that was left with the socket, or 0 */
-	__u64 receive_errors[PK_ERRORS], send_errors[PK_ERRORS];
-};
+#define PK_SHARED_PORT(X) \
+	X(__u64, received) /* frames */ \
+	X(__u64, reopen)   /* set by control: the ring does not move any more, make a new one */ \
+	X(__u64, ring)     /* one more than the head of a ring left with the socket, or 0 */ \
+	X(__u64, receive_errors, [PK_ERRORS]) /* by errno */ \
+	X(__u64, send_errors, [PK_ERRORS])
+struct pk_shared_port { PK_SHARED_PORT(PK_FIELD) };
 
 struct pk_queue;
 

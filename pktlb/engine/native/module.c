@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What Python sees of the engine: arguments in, results out, no decisions. Limited API of 3.11. */
+/* What Python sees of the plane: arguments in, results out, no decisions. Limited API of 3.11. */
 #include "module.h"
 
 #include <errno.h>
@@ -29,7 +29,7 @@ static void release(struct loaded *loaded)
 	PyMem_Free(loaded);
 }
 
-/* Frees old tables that nobody reads any more. */
+/* Frees old tables that no worker reads any more. */
 static void collect(PlaneObject *self)
 {
 	struct loaded **at = &self->loaded->next, *old;
@@ -71,13 +71,15 @@ static int init(PyObject *object, PyObject *args, PyObject *kwargs)
 {
 	PlaneObject *self = (PlaneObject *)object;
 	struct pk_limits limits = { 0 };
+	static char *names[] = { "max_flows", "timeouts", "snat", "snat_ipv4", "source_ports",
+				 "secret", NULL };
 	struct given timeouts, snat, ports, key;
 	struct pk_secret secret;
 
-	(void)kwargs; /* the stub knows none */
-	if (!PyArg_ParseTuple(args, "Iy#y#Iy#y#", &limits.max_flows, &timeouts.data,
-			      &timeouts.bytes, &snat.data, &snat.bytes, limits.snat_count, &ports.data,
-			      &ports.bytes, &key.data, &key.bytes))
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Iy#y#Iy#y#", names, &limits.max_flows,
+					 &timeouts.data, &timeouts.bytes, &snat.data, &snat.bytes,
+					 limits.snat_count, &ports.data, &ports.bytes, &key.data,
+					 &key.bytes))
 		return -1;
 	limits.snat_count[1] = (__u32)(snat.bytes / 16) - limits.snat_count[0];
 	if (self->ready || !limits.max_flows || limits.max_flows >= 1u << 30 ||
@@ -99,13 +101,8 @@ static int init(PyObject *object, PyObject *args, PyObject *kwargs)
 	return -1;
 }
 
-/* Parts of the tables, in the order of the arrays in struct pk_source. */
-#define PARTS 14
-#define RAW(name) sizeof(struct pk_raw_##name)
-static const size_t part_size[PARTS] = {
-	RAW(service), sizeof(struct pk_place), RAW(tally), sizeof(__u32), RAW(span), RAW(span),
-	RAW(end), RAW(end), RAW(end), RAW(end), RAW(hop), RAW(port), RAW(removed), 16,
-};
+#define PART_SIZE(type, name) sizeof(type),
+static const size_t part_size[] = { PK_PARTS(PART_SIZE) };
 
 /* The buffers of a tuple's items, in `loaded`; -1 with an exception set. */
 static int take_slots(PyObject *slots, struct loaded *loaded, struct pk_array *arrays)
@@ -128,11 +125,11 @@ static int take_parts(PyObject *parts, struct pk_array *arrays)
 	Py_ssize_t bytes;
 	char *data;
 
-	for (int i = 0; i < PARTS; i++) {
-		if (PyTuple_Size(parts) != PARTS ||
+	for (int i = 0; i < PK_PART_COUNT; i++) {
+		if (PyTuple_Size(parts) != PK_PART_COUNT ||
 		    PyBytes_AsStringAndSize(PyTuple_GetItem(parts, i), &data, &bytes) ||
 		    (size_t)bytes % part_size[i]) {
-			PyErr_SetString(PyExc_ValueError, "a part has not whole records");
+			PyErr_SetString(PyExc_ValueError, "a part is not made of whole records");
 			return -1;
 		}
 		arrays[i] = (struct pk_array){ data, (size_t)bytes };
@@ -164,15 +161,17 @@ static int load(PlaneObject *self, struct loaded *loaded, PyObject *slots,
 	return loaded->tables ? 0 : -1;
 }
 
-static PyObject *swap(PyObject *object, PyObject *args)
+static PyObject *swap(PyObject *object, PyObject *args, PyObject *kwargs)
 {
+	static char *names[] = { "parts", "slots", "tally_count", "own_low", "own_high", NULL };
 	PlaneObject *self = (PlaneObject *)object;
 	struct pk_source source = { 0 };
 	struct loaded *loaded;
 	PyObject *parts, *slots;
 
-	if (!PyArg_ParseTuple(args, "O!O!III", &PyTuple_Type, &parts, &PyTuple_Type, &slots,
-			      &source.tally_count, &source.own_low, &source.own_high) ||
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!III", names, &PyTuple_Type, &parts,
+					 &PyTuple_Type, &slots, &source.tally_count,
+					 &source.own_low, &source.own_high) ||
 	    take_parts(parts, &source.services))
 		return NULL;
 	loaded = PyMem_Calloc(1, sizeof(*loaded));
@@ -292,36 +291,41 @@ static PyObject *tallies(PyObject *object, PyObject *args)
 }
 
 /* The ports of `work`; -1 with an exception set. */
-static int take_ports(PyObject *ports, struct pk_io *io)
+static int take_ports(const struct given *ports, struct pk_io *io)
 {
-	Py_ssize_t count = PyTuple_Size(ports);
+	const struct pk_worker_port *given = (const void *)ports->data;
+	size_t count = (size_t)ports->bytes / sizeof(*given);
 
-	if (count > PK_MAX_PORTS) {
-		PyErr_SetString(PyExc_ValueError, "too many ports");
+	if (count > PK_MAX_PORTS || (size_t)ports->bytes % sizeof(*given)) {
+		PyErr_SetString(PyExc_ValueError, "too many ports, or one cut off");
 		return -1;
 	}
-	for (Py_ssize_t i = 0; i < count; i++)
-		if (!PyArg_ParseTuple(PyTuple_GetItem(ports, i), "IiI", &io->ports[i].index,
-				      &io->ports[i].fd, &io->ports[i].mtu))
-			return -1;
+	for (size_t i = 0; i < count; i++) {
+		io->ports[i].index = given[i].ifindex;
+		io->ports[i].fd = given[i].fd;
+		io->ports[i].mtu = given[i].mtu;
+	}
 	io->port_count = (__u32)count;
 	return 0;
 }
 
-static PyObject *work(PyObject *object, PyObject *args)
+static PyObject *work(PyObject *object, PyObject *args, PyObject *kwargs)
 {
+	static char *names[] = { "number", "of", "ports", "tun_fd", "wake_fd", "busy_us",
+				 "shared", NULL };
 	struct pk_io *io = PyMem_Calloc(1, sizeof(*io));
 	unsigned int number, of;
 	Py_buffer shared = { 0 };
-	PyObject *ports;
+	struct given ports;
 	int error;
 
 	if (!io)
 		return PyErr_NoMemory();
 	io->plane = &((PlaneObject *)object)->plane;
-	if (PyArg_ParseTuple(args, "IIO!iiIw*", &number, &of, &PyTuple_Type, &ports, &io->tun_fd,
-			     &io->wake_fd, &io->busy_us, &shared) &&
-	    !take_ports(ports, io)) {
+	if (PyArg_ParseTupleAndKeywords(args, kwargs, "IIy#iiIw*", names, &number, &of,
+					&ports.data, &ports.bytes, &io->tun_fd, &io->wake_fd,
+					&io->busy_us, &shared) &&
+	    !take_ports(&ports, io)) {
 		io->shared = shared.buf;
 		if ((size_t)shared.len < PK_SHARED_BYTES(io->port_count)) {
 			PyErr_SetString(PyExc_ValueError, "too little is shared");
@@ -338,8 +342,9 @@ static PyObject *work(PyObject *object, PyObject *args)
 	return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
 }
 
+#define NAMED(method) (PyCFunction)(void (*)(void))method
 static PyMethodDef methods[] = { /* what they take and give: _core.pyi */
-	{ "swap", swap, METH_VARARGS, NULL },
+	{ "swap", NAMED(swap), METH_VARARGS | METH_KEYWORDS, NULL },
 	{ "handle", handle, METH_VARARGS, NULL },
 	{ "kill", pk_module_kill, METH_VARARGS, NULL },
 	{ "expire", expire, METH_VARARGS, NULL },
@@ -347,37 +352,34 @@ static PyMethodDef methods[] = { /* what they take and give: _core.pyi */
 	{ "sizes", sizes, METH_NOARGS, NULL },
 	{ "flows", flows, METH_VARARGS, NULL },
 	{ "tallies", tallies, METH_VARARGS, NULL },
-	{ "work", work, METH_VARARGS, NULL },
+	{ "work", NAMED(work), METH_VARARGS | METH_KEYWORDS, NULL },
 	{ "save", pk_module_save, METH_NOARGS, NULL },
 	{ "tally", pk_module_tally, METH_VARARGS, NULL },
 	{ "picks", pk_module_picks, METH_VARARGS, NULL },
 	{ "expect", pk_module_expect, METH_VARARGS, NULL },
-	{ "load", pk_module_load, METH_VARARGS, NULL },
+	{ "load", NAMED(pk_module_load), METH_VARARGS | METH_KEYWORDS, NULL },
 	{ 0 },
 };
 
-static PyType_Slot engine_slots[] = {
+static PyType_Slot plane_slots[] = {
 	{ Py_tp_init, init }, { Py_tp_dealloc, dealloc }, { Py_tp_methods, methods }, { 0 },
 };
 
-static PyType_Spec engine_spec = {
+static PyType_Spec plane_spec = {
 	.name = "pktlb.engine.native._core.Plane",
 	.basicsize = sizeof(PlaneObject),
 	.flags = Py_TPFLAGS_DEFAULT,
-	.slots = engine_slots,
+	.slots = plane_slots,
 };
 
 static int fill(PyObject *module)
 {
-	PyObject *type = PyType_FromSpec(&engine_spec);
+	PyObject *type = PyType_FromSpec(&plane_spec);
 	int failed;
 
-#define PK_NAME(name) #name " "
 	failed = !type || PyModule_AddObjectRef(module, "Plane", type) ||
-		 PyModule_AddStringConstant(module, "REASONS", PK_REASONS(PK_NAME)) ||
-		 PyModule_AddIntConstant(module, "ERRORS", PK_ERRORS) ||
-		 PyModule_AddIntConstant(module, "MAX_PORTS", PK_MAX_PORTS);
-#undef PK_NAME
+		 PyModule_AddIntConstant(module, "MAX_PORTS", PK_MAX_PORTS) ||
+		 pk_module_contract(module);
 	Py_XDECREF(type);
 	return failed ? -1 : 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The binding of state.h, and of what ends flows: bytes in, bytes out. */
+/* The binding of dump.h, and of what ends flows: bytes in, bytes out. */
 #include "module.h"
 
 #include <string.h>
@@ -111,18 +111,20 @@ PyObject *pk_module_expect(PyObject *object, PyObject *args)
 	return Py_NewRef(Py_None);
 }
 
-PyObject *pk_module_load(PyObject *object, PyObject *args)
+PyObject *pk_module_load(PyObject *object, PyObject *args, PyObject *kwargs)
 {
+	static char *names[] = { "flows", "pins", "tallies", "picks", "tally_of", "standing_of",
+				 "counts", "then", "now", NULL };
 	struct pk_saved saved = { .then = 0 };
 	Py_buffer b[7] = { { .buf = NULL } };
 	unsigned int now;
 	int loaded = -1;
 
-	if (!PyArg_ParseTuple(args, "y*y*y*y*y*y*y*II", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5],
-			      &b[6], &saved.then, &now))
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y*y*y*y*y*y*y*II", names, &b[0], &b[1],
+					 &b[2], &b[3], &b[4], &b[5], &b[6], &saved.then, &now))
 		return NULL;
 	if (take(b, &saved) || !is_known(&saved))
-		PyErr_SetString(PyExc_ValueError, "not what an engine has saved");
+		PyErr_SetString(PyExc_ValueError, "not what a plane has saved");
 	else if ((loaded = pk_dump_load(&((PlaneObject *)object)->plane, &saved, now)) < 0)
 		PyErr_NoMemory();
 	for (int i = 0; i < 7; i++)

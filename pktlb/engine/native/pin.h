@@ -35,11 +35,11 @@ struct pk_pins {
 };
 
 /* One for the process to come, where standing and tally are places in lists. */
-struct pk_saved_pin {
-	__u8 client[16];
-	__u32 standing, tally, seen, life;
-	__u8 family, zero[3];
-};
+#define PK_SAVED_PIN(X) \
+	X(__u8, client, [16]) \
+	X(__u32, standing) X(__u32, tally) X(__u32, seen) X(__u32, life) \
+	X(__u8, family) X(__u8, zero, [3])
+struct pk_saved_pin { PK_SAVED_PIN(PK_FIELD) };
 
 /* `capacity` is no less than flows may refer to, below 2^30. 0, or -1 without memory. */
 int pk_pins_init(struct pk_pins *pins, __u32 capacity, const struct pk_secret *secret,

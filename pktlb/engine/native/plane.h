@@ -85,12 +85,13 @@ __u32 pk_plane_kill(struct pk_plane *plane, const struct pk_key *keys, __u32 cou
 /* Copies the flows with numbers from `first` to `first + count`. Returns how many there are, or -1
  * where no flow has a number so high. */
 int pk_plane_flows(struct pk_plane *plane, __u32 first, __u32 count, struct pk_flow *copies);
-
-/* What control is told of a tally. */
-struct pk_told_tally {
-	__u32 active, flows, pins, full;
-	__u64 connections, packets_in, bytes_in, packets_out, bytes_out;
-};
+/* A tally as control is told of it. */
+#define PK_TOLD_TALLY(X) \
+	X(__u32, active) X(__u32, flows) /* open ones, all of them */ \
+	X(__u32, pins) X(__u32, full) \
+	X(__u64, connections) \
+	X(__u64, packets_in) X(__u64, bytes_in) X(__u64, packets_out) X(__u64, bytes_out)
+struct pk_told_tally { PK_TOLD_TALLY(PK_FIELD) };
 
 void pk_plane_tallies(struct pk_plane *plane, __u32 first, __u32 count,
 		      struct pk_told_tally *told);

@@ -56,7 +56,7 @@ static const char *load_service(struct pk_tables *tables, const struct pk_source
 	__u32 places = COUNT(&from->places, struct pk_place);
 	struct pk_service *service = &tables->services[i];
 
-	if (raw->scheduler > PK_BY_HASH || raw->fields > PK_BY_FLOW)
+	if (raw->scheduler > PK_BY_HASH || raw->fields > PK_BY_FIVE_TUPLE)
 		return "a service has an unknown scheduler";
 	if (raw->prefix4 > 32 || raw->persist4 > 32 || raw->prefix6 > 128 || raw->persist6 > 128)
 		return "a service has a prefix longer than an address";
@@ -222,9 +222,9 @@ static const char *load_removed(struct pk_tables *tables, const struct pk_source
 	if (!tables->removed)
 		return no_memory;
 	for (i = 0; i < count; i++) {
-		if (raw[i].tally >= from->tally_count || raw[i].policy > PK_ON_REMOVE_KEEP)
-			return "a removed backend has no tally or an unknown policy";
-		tables->removed[raw[i].tally] = (__u8)raw[i].policy;
+		if (raw[i].tally >= from->tally_count || raw[i].on_remove > PK_ON_REMOVE_KEEP)
+			return "a removed backend has no tally or an unknown rule";
+		tables->removed[raw[i].tally] = (__u8)raw[i].on_remove;
 	}
 	return NULL;
 }
@@ -239,7 +239,7 @@ static const char *load_ports(struct pk_tables *tables, const struct pk_source *
 	if (!tables->ports)
 		return no_memory;
 	for (i = 0; i < tables->port_count; i++) {
-		tables->ports[i].index = raw[i].index;
+		tables->ports[i].index = raw[i].ifindex;
 		tables->ports[i].mtu = raw[i].mtu;
 		tables->ports[i].spreads = raw[i].spreads;
 		memcpy(tables->ports[i].mac, raw[i].mac, 6);

@@ -142,7 +142,7 @@ static __u32 hashed(const struct pk_service *service, const struct pk_key *key, 
 	}
 	memcpy(ends[0], key->source.byte, size);
 	memcpy(ends[1], key->destination.byte, size);
-	if (service->fields == PK_BY_FLOW) {
+	if (service->fields == PK_BY_FIVE_TUPLE) {
 		memcpy(ends[0] + size, &key->sport, 2);
 		memcpy(ends[1] + size, &key->dport, 2);
 		half += 2;
@@ -150,7 +150,7 @@ static __u32 hashed(const struct pk_service *service, const struct pk_key *key, 
 	swap = service->symmetric && memcmp(ends[1], ends[0], half) < 0;
 	memcpy(to, ends[swap], half);
 	memcpy(to + half, ends[!swap], half);
-	if (service->fields != PK_BY_FLOW)
+	if (service->fields != PK_BY_FIVE_TUPLE)
 		return 2 * half;
 	to[2 * half] = key->proto;
 	return 2 * half + 1;

@@ -2,17 +2,18 @@
 /*
  * Frames one at a time, for tests and tools: what becomes of one, in one piece of memory.
  *
- * Each frame that goes out, or back to the kernel, is a struct pk_single_head and its bytes, one behind the other.
+ * Each frame that goes out, or back to the kernel, is a struct pk_single_head and its bytes, one
+ * behind the other.
  */
 #ifndef PK_SINGLE_H
 #define PK_SINGLE_H
 
 #include "plane.h"
 
-struct pk_single_head {
-	__u32 port, length;
-	struct pk_offload offload;
-} __attribute__((packed));
+#define PK_SINGLE_HEAD(X) \
+	X(__u32, port) X(__u32, length) \
+	X(struct pk_offload, offload)
+struct pk_single_head { PK_SINGLE_HEAD(PK_FIELD) } __attribute__((packed));
 
 struct pk_single {
 	struct pk_sink sink; /* first: the plane sends to it */

@@ -2,7 +2,7 @@
 /*
  * What control has decided, laid out for the datapath: immutable, swapped whole.
  *
- * Who is counted for (a tally, a standing, a pool of source ports) is named by a number that
+ * What is counted for (a tally, a standing, a pool of source ports) is named by a number that
  * control keeps the same from one set of tables to the next.
  */
 #ifndef PK_TABLES_H
@@ -13,16 +13,23 @@
 #include "ends.h"
 #include "map.h"
 
-enum pk_mode { PK_NAT, PK_DSR, PK_TUNNEL };
-enum pk_scheduler { PK_RR, PK_LC, PK_SED, PK_NQ, PK_P2C, PK_BY_HASH };
-enum pk_fields { PK_BY_MAC, PK_BY_SOURCE, PK_BY_ADDRESSES, PK_BY_FLOW };
-enum pk_service_flag {
-	PK_ONE_PACKET = 1, PK_PICK_UP = 2, PK_IS_ANY = 4, PK_SYMMETRIC = 8,
-	PK_DIRECT = 16 /* some of its backends answer in its name */
-};
+#define PK_MODES(X) X(NAT) X(DSR) X(TUNNEL)
+enum pk_mode { PK_MODES(PK_MEMBER) };
+
+#define PK_SCHEDULERS(X) X(RR) X(LC) X(SED) X(NQ) X(P2C) X(BY_HASH)
+enum pk_scheduler { PK_SCHEDULERS(PK_MEMBER) };
+
+#define PK_HASH_FIELDS(X) X(BY_MAC) X(BY_SOURCE) X(BY_ADDRESSES) X(BY_FIVE_TUPLE)
+enum pk_hash_fields { PK_HASH_FIELDS(PK_MEMBER) };
+
+#define PK_SERVICE_FLAGS(X) \
+	X(ONE_PACKET, = 1) X(PICK_UP, = 2) X(IS_ANY, = 4) X(SYMMETRIC, = 8) \
+	X(DIRECT, = 16) /* some of its backends answer in its name */
+enum pk_service_flag { PK_SERVICE_FLAGS(PK_MEMBER) };
 
 /* What becomes of the open TCP connections of a backend that was removed. */
-enum pk_on_remove { PK_NOT_REMOVED, PK_ON_REMOVE_RESET, PK_ON_REMOVE_DROP, PK_ON_REMOVE_KEEP };
+#define PK_ON_REMOVES(X) X(NOT_REMOVED) X(ON_REMOVE_RESET) X(ON_REMOVE_DROP) X(ON_REMOVE_KEEP)
+enum pk_on_remove { PK_ON_REMOVES(PK_MEMBER) };
 
 /* How a frame reaches the next machine on its way. */
 struct pk_hop {
@@ -33,18 +40,18 @@ struct pk_hop {
 };
 
 /* One backend of a service that takes new flows. */
-struct pk_place {
-	__u32 tally;
-	__u32 weight;       /* positive */
-	__u32 upper, lower; /* with so many open flows it is full, until there are fewer than so
-			     * many; 0: never */
-	__u32 mode;
-};
+#define PK_PLACE(X) \
+	X(__u32, tally) \
+	X(__u32, weight) /* positive */ \
+	X(__u32, upper)  /* with so many open flows it is full, 0: never... */ \
+	X(__u32, lower)  /* ...until there are fewer than so many */ \
+	X(__u32, mode)
+struct pk_place { PK_PLACE(PK_FIELD) };
 
 struct pk_service {
 	struct pk_addr vip;
 	__u8 scheduler;
-	__u8 fields, prefix4, prefix6, symmetric; /* PK_BY_HASH: of what */
+	__u8 fields, prefix4, prefix6, symmetric; /* PK_BY_HASH: enum pk_hash_fields */
 	__u8 persist4, persist6; /* so many bits of an address are one client... */
 	__u32 persist;           /* ms: ...that stays with its backend for so long; 0: it does not */
 	__u8 one_packet, pick_up, is_any, direct;
@@ -80,7 +87,7 @@ struct pk_tables {
 	struct pk_hop *hops;
 	const struct pk_hop **hop_of; /* by tally; NULL where there is no way */
 	__u32 *place_of;              /* by tally; PK_ABSENT where it takes no new flows */
-	__u8 *removed;                /* by tally: enum pk_on_remove; NULL where nobody was */
+	__u8 *removed;                /* by tally: enum pk_on_remove; NULL where none was */
 	__u32 tally_count;
 	struct pk_port *ports;
 	__u32 port_count;

@@ -5,6 +5,8 @@
 
 #include "bounds.h"
 
+#include "record.h"
+
 enum pk_proto {
 	PK_ICMP = 1, PK_IPIP = 4, PK_TCP = 6, PK_UDP = 17, PK_DCCP = 33, PK_IPV6 = 41,
 	PK_ICMPV6 = 58, PK_UDPLITE = 136
@@ -20,12 +22,12 @@ struct pk_addr {
 };
 
 /* The 5-tuple as on the wire, in one form for all families; without ports they are 0. */
-struct pk_key {
-	struct pk_addr source, destination;
-	__be16 sport, dport;
-	__u8 proto, family; /* family: 4 or 6 */
-	__u16 zero;
-};
+#define PK_KEY(X) \
+	X(struct pk_addr, source) X(struct pk_addr, destination) \
+	X(__be16, sport) X(__be16, dport) \
+	X(__u8, proto) X(__u8, family) /* family: 4 or 6 */ \
+	X(__u16, zero)
+struct pk_key { PK_KEY(PK_FIELD) };
 
 static inline __u16 pk_be16(const __u8 *at)
 {

@@ -69,7 +69,7 @@ def test_the_extension_that_is_imported_is_the_one_beside_its_sources() -> None:
 
 
 def test_reasons_of_the_native_engine_are_those_of_the_reference() -> None:
-    assert core.REASONS.split() == [r.name for r in Reason if r is not Reason.UNWRAPPED]
+    assert list(core.ENUMS["reason"]) == [r.name for r in Reason if r is not Reason.UNWRAPPED]
 
 
 @pytest.mark.parametrize("header", FOR_THE_KERNEL)
@@ -105,7 +105,7 @@ def test_each_function_of_a_header_compiles_for_the_kernel(header: str, tmp_path
 
 @pytest.mark.parametrize(
     ("header", "expected"),
-    [("Python.h", ["module.h"]), ("module.h", ["module.c", "module_state.c"])],
+    [("Python.h", ["module.h"]), ("module.h", ["module.c", "module_contract.c", "module_state.c"])],
 )
 def test_only_the_binding_knows_python(header: str, expected: list[str]) -> None:
     knowing = [

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "contract.h"
+
+#include "dump.h"
+#include "io.h"
+#include "raw_tables.h"
+#include "single.h"
+
+/* Every record that crosses the border, by the name of its struct, and its fields. */
+#define RECORDS(X) \
+	X(raw_service, PK_RAW_SERVICE) X(place, PK_PLACE) X(raw_tally, PK_RAW_TALLY) \
+	X(raw_span, PK_RAW_SPAN) X(raw_end, PK_RAW_END) X(raw_hop, PK_RAW_HOP) \
+	X(raw_port, PK_RAW_PORT) X(raw_removed, PK_RAW_REMOVED) \
+	X(key, PK_KEY) X(offload, PK_OFFLOAD) X(single_head, PK_SINGLE_HEAD) \
+	X(told_tally, PK_TOLD_TALLY) \
+	X(flow, PK_FLOW) X(saved_pin, PK_SAVED_PIN) X(saved_tally, PK_SAVED_TALLY) \
+	X(worker_port, PK_WORKER_PORT) X(shared, PK_SHARED) X(shared_port, PK_SHARED_PORT)
+
+#define ENUMS(X) \
+	X(mode, PK_MODES) X(scheduler, PK_SCHEDULERS) X(hash_fields, PK_HASH_FIELDS) \
+	X(service_flag, PK_SERVICE_FLAGS) X(on_remove, PK_ON_REMOVES) \
+	X(state, PK_STATES) X(flow_flag, PK_FLOW_FLAGS) X(reason, PK_REASONS)
+
+#define FIELD(type, name, ...) { #name, #type, offsetof(of, name), sizeof(((of *)0)->name) },
+#define FIELDS(record, LIST) \
+	static const struct pk_field *fields_of_##record(void) \
+	{ \
+		typedef struct pk_##record of; \
+		static const struct pk_field fields[] = { LIST(FIELD) { 0 } }; \
+\
+		return fields; \
+	}
+RECORDS(FIELDS)
+
+#define RECORD(record, LIST) { #record, sizeof(struct pk_##record), fields_of_##record },
+const struct pk_record pk_records[] = { RECORDS(RECORD) { 0 } };
+
+#define MEMBER(name, ...) { #name, PK_##name },
+#define MEMBERS(name, LIST) \
+	static const struct pk_member members_of_##name[] = { LIST(MEMBER) { 0 } };
+ENUMS(MEMBERS)
+
+#define ENUM(name, LIST) { #name, members_of_##name },
+const struct pk_enum pk_enums[] = { ENUMS(ENUM) { 0 } };
+
+#define PART(type, name) #name,
+const char *const pk_parts[PK_PART_COUNT] = { PK_PARTS(PART) };
