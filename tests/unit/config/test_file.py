@@ -66,9 +66,8 @@ def test_everything_that_can_be_said_arrives() -> None:
     assert (config.name, config.interfaces, config.vip_interface) == ("edge", ("wan", "lan"), "wan")
     web, web6, dns = config.services
     assert [web.vip.low, web6.vip.low, web6.vip.high] == [80, 80, 81]
-    assert web.name == web6.name == "web"
-    assert (web.mode, web.scheduler) == (Mode.TUNNEL, Scheduler.HASH)
-    assert web.hash_on == HashOn(HashFields.SOURCE, prefix4=24)
+    assert (web.name, web6.name, web.mode) == ("web", "web", Mode.TUNNEL)
+    assert (web.scheduler, web.hash_on) == (Scheduler.HASH, HashOn(HashFields.SOURCE, prefix4=24))
     assert web6.hash_on == HashOn(HashFields.SOURCE, prefix6=24)
     assert (web.persist_s, web.persist4, web.persist6) == (300, 24, 128)
     assert (web.slow_start_s, web.on_remove, web.pick_up) == (30, OnRemove.DROP, False)
