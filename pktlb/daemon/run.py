@@ -46,7 +46,9 @@ async def run(
         loop.add_signal_handler(signal.SIGUSR1, log.info, "not ready yet")
         kernel = await stack.enter_async_context(Kernel())
         with uncollected():
-            watch = await start(config, kernel, stack, events, past)
+            # A file was right once. Flags were typed now: what the machine lacks is a slip.
+            may_wait = source is not None or handed is not None
+            watch = await start(config, kernel, stack, events, past, may_wait)
         balancer = watch.balancer
         report = Report(balancer.engine)
         stack.callback(report.explain)

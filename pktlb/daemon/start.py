@@ -22,6 +22,7 @@ from pktlb.daemon.vicinity import Vicinity
 from pktlb.daemon.watch import Watch
 from pktlb.engine.choose import choose, make_engine
 from pktlb.engine.wire.tun import Tun
+from pktlb.errors import ConfigError
 from pktlb.host import nft
 from pktlb.host.netlink import Kernel
 from pktlb.host.signals import Signals
@@ -33,12 +34,18 @@ log: Final = logging.getLogger(__name__)
 
 
 async def start(
-    config: Config, kernel: Kernel, stack: AsyncExitStack, events: Events, past: Past
+    config: Config,
+    kernel: Kernel,
+    stack: AsyncExitStack,
+    events: Events,
+    past: Past,
+    may_wait: bool,
 ) -> Watch:
     """A balancer at work, with the watch that keeps it true to the machine.
 
-    `stack` undoes everything. Raises `ConfigError` where the machine has no way for the
-    configuration, `KernelError` where it refuses.
+    `stack` undoes everything. `may_wait`: for interfaces and networks that the machine does not
+    have yet. Raises `ConfigError` where the machine has no way for the configuration, `KernelError`
+    where it refuses.
     """
     handed = past.handover
     stack.callback(nft.remove)
@@ -51,6 +58,9 @@ async def start(
     served = serve(config, past.leaving)
     machine = await kernel.read(served.destinations)
     placement = place_served(config, served, machine, added, past.before(machine))
+    for pending in placement.pending:
+        if pending.is_refused and not may_wait:
+            raise ConfigError(str(pending))
     tun = Tun(TUN, handed.tun if handed else None)
     stack.callback(tun.close)
     site = Site(kernel, served, placement, tun)

@@ -1,10 +1,11 @@
 """A machine that is not ready yet, or not ready for a while: pktlb starts, waits and follows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from netns import nat
+from netns.host import pktlb_command
 from netns.lab import Lab
 from netns.process import Process
 from netns.waiting import wait_until
@@ -25,6 +26,20 @@ def lab() -> Iterator[Lab]:
 
 def start(lab: Lab, *more: str) -> Process:
     return lab.hosts["gw"].pktlb(*nat.TOPOLOGY.run_arguments("rr"), *more)
+
+
+def start_with_file(lab: Lab, interfaces: Sequence[str] = ()) -> Process:
+    """As at boot, when the file is right and the machine is not ready."""
+    listed = ", ".join(f'"{name}"' for name in interfaces)
+    backends = "".join(
+        f'[[service.backend]]\naddress = "{a}:8080"\n' for a in nat.BACKENDS.values()
+    )
+    file = lab.directory / "pktlb.toml"
+    file.write_text(
+        f'[balancer]\ninterfaces = [{listed}]\n[[service]]\nvip = "{nat.TOPOLOGY.vip}"\n'
+        f'mode = "nat"\n{backends}'
+    )
+    return lab.hosts["gw"].start(*pktlb_command("run", "-c", str(file)), ready="pktlb: ready")
 
 
 def serves(lab: Lab, count: int = 6) -> set[str]:
@@ -56,7 +71,7 @@ def test_a_network_that_comes_after_the_start_is_taken_into_use(lab: Lab) -> Non
     for name in ("wan", "lan"):
         gw.run("ip", "address", "flush", "dev", name)
         gw.run("ip", "link", "set", name, "down")
-    process = start(lab)
+    process = start_with_file(lab)
     process.wait_for("vip 10.0.1.100: no interface has an address in its network")
     for name, address in (("lan", "10.0.2.1/24"), ("wan", "10.0.1.1/24")):
         gw.run("ip", "link", "set", name, "up")
@@ -69,7 +84,7 @@ def test_a_network_that_comes_after_the_start_is_taken_into_use(lab: Lab) -> Non
 def test_an_interface_that_comes_after_the_start_is_taken_into_use(lab: Lab) -> None:
     gw = lab.hosts["gw"]
     gw.run("ip", "link", "set", "lan", "name", "later")
-    process = start(lab, "--interface", "wan", "--interface", "lan")
+    process = start_with_file(lab, ["wan", "lan"])
     process.wait_for("interface lan: expected an interface of this machine (")
     gw.run("ip", "link", "set", "later", "name", "lan")
     wait_until(lambda: serves(lab) == {"a", "b", "c"}, 15, "the service begins")
