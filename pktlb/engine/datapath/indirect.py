@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 
-from pktlb.engine.datapath import icmp
+from pktlb.engine.datapath import icmp, related
 from pktlb.engine.datapath.flow import Flow, FlowTable
 from pktlb.engine.datapath.forward import Forwarder
 from pktlb.engine.datapath.frame import Frame
@@ -135,7 +135,13 @@ class Indirect(Ways, ABC):
         return flow.mode is Mode.TUNNEL and source(around).address == flow.backend.address
 
     def _about_tunnel(self, frame: Frame, view: View, flow: Flow, now: float) -> Outcome:
-        """An error about a packet that we wrapped: its sender is the client of the one inside."""
+        """An error about a packet that we wrapped: its sender is the client of the one inside.
+
+        That a backend takes no packets of a tunnel says nothing about the client's packet: a raw
+        socket may have taken it all the same.
+        """
+        if related.refuses_tunnel(frame, view):
+            return Outcome(Reason.TUNNEL_REFUSED)
         hop = self._hop_to_client(flow)
         if hop is None:
             return Outcome(Reason.NO_NEXT_HOP)
