@@ -7,6 +7,7 @@ from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment
 from scapy.packet import Packet, Raw
 
+from pktlb.engine.datapath.checksum import is_valid
 from pktlb.engine.datapath.decap import unwrap
 from pktlb.engine.datapath.frame import NEEDS_CHECKSUM, NO_OFFLOAD
 from pktlb.model import Reason
@@ -112,6 +113,43 @@ REFUSED = [
 )
 def test_what_is_refused_has_its_reason(proto: int, data: bytes, reason: Reason) -> None:
     assert unwrap(data, proto, VIPS)[:3] == (reason, None, NO_OFFLOAD)
+
+
+NOT_ECT, ECT1, ECT0, CE = range(4)
+TABLE: dict[int, dict[int, int | None]] = {
+    NOT_ECT: {NOT_ECT: NOT_ECT, ECT0: NOT_ECT, ECT1: NOT_ECT, CE: None},
+    ECT0: {NOT_ECT: ECT0, ECT0: ECT0, ECT1: ECT1, CE: CE},
+    ECT1: {NOT_ECT: ECT1, ECT0: ECT1, ECT1: ECT1, CE: CE},
+    CE: {NOT_ECT: CE, ECT0: CE, ECT1: CE, CE: CE},
+}
+"RFC 6040, figure 4: the field that comes out, by the inner one and the outer one."
+UNUSED = {(NOT_ECT, ECT0), (NOT_ECT, ECT1), (NOT_ECT, CE), (ECT1, ECT0), (CE, ECT1)}
+
+
+@pytest.mark.parametrize("proto", PROTOS)
+@pytest.mark.parametrize("inner", TABLE)
+@pytest.mark.parametrize("outer", TABLE)
+def test_the_ecn_field_that_comes_out_is_that_of_rfc_6040(
+    proto: int, inner: int, outer: int
+) -> None:
+    traffic = "tos" if proto == 4 else "tc"
+    given = spoilt(PROTOS[proto], **{traffic: 0xB8 | inner})
+    unwrapped = unwrap(given, proto, VIPS, 0x28 | outer)
+    field = TABLE[inner][outer]
+    if field is None:
+        assert unwrapped[:2] == (Reason.BAD_ECN, None)
+    else:
+        expected = spoilt(PROTOS[proto], **{traffic: 0xB8 | field})
+        assert unwrapped[:2] == (Reason.UNWRAPPED, expected), "with its own DSCP, and a checksum"
+    assert unwrapped.is_marked_well == ((inner, outer) not in UNUSED)
+
+
+def test_a_wrong_header_checksum_stays_wrong_under_a_mark() -> None:
+    given = bytearray(spoilt(INNER, tos=ECT0))
+    given[10] ^= 0x55
+    _, packet, *_ = unwrap(bytes(given), 4, VIPS, CE)
+    assert packet is not None
+    assert not is_valid(packet[:20])
 
 
 @given(st.binary(max_size=120), st.sampled_from([4, 41]))
