@@ -61,5 +61,6 @@ def _load() -> ctypes.CDLL:
 
 def _refused(name: str, complaint: str) -> KernelError:
     why = complaint.strip().splitlines() or ["no message"]
-    denied = " (needs CAP_NET_ADMIN)" if "not permitted" in complaint else ""
+    needs = "CAP_NET_ADMIN, and that no other process owns it"
+    denied = f" (needs {needs})" if "not permitted" in complaint else ""
     return KernelError(f"nftables refused the table {name}: {why[0]}{denied}")

@@ -15,6 +15,7 @@ from netns import mixed
 from netns.host import Host
 from netns.lab import Lab
 from netns.waiting import wait_until
+from pktlb.host.owned_table import OwnedTable
 from tests.net.sockets import bracketed, family_of, listening
 from tests.net.tunnel_module import tunnel_module
 from tests.net.world import CURL, start_all
@@ -141,6 +142,20 @@ def test_the_rules_outlive_a_flush_and_not_the_process(lab: Lab) -> None:
     assert backend.run(*TABLE).stdout == listed
     decap.kill()
     assert backend.state() == before
+
+
+def test_without_the_rules_it_warns_and_unwraps(lab: Lab) -> None:
+    backend = lab.hosts["a"]
+    with backend.enter():
+        owned = OwnedTable("inet pktlb_decap", "")
+    with owned:
+        decap = backend.pktlb("decap", *ALL_VIPS)
+        assert "nftables refused the table inet pktlb_decap: " in decap.stderr
+        assert "no other process owns it" in decap.stderr
+        for url in balance(lab, "a"):
+            assert lab.hosts["client"].run(*CURL, url).stdout.startswith("a ")
+        assert decap.stop() == 0
+    assert "pktlb_decap" not in backend.run("nft", "list", "tables").stdout
 
 
 ECN = [
