@@ -244,6 +244,14 @@ class Reason(Enum):
     )
     REMOVED = (Verdict.DROP, "packet of a connection whose backend was removed")
     UNANSWERED = (Verdict.DROP, "an ICMP error was due, but its sender has had many just now")
+    TUNNEL_REFUSED = (
+        Verdict.DROP,
+        "ICMP error: a backend's kernel takes no packets of the tunnel; the client is not told",
+    )
+    BAD_ECN = (
+        Verdict.DROP,
+        "packet out of a tunnel, marked for congestion there, whose sender knows no such mark",
+    )
 
     NO_BACKEND = (Verdict.ANSWER, "no backend takes new flows: answered with ICMP unreachable")
     TOO_BIG = (Verdict.ANSWER, "too big for the way on: answered with the size that fits")
@@ -263,3 +271,7 @@ class Reason(Enum):
     def __init__(self, verdict: Verdict, sentence: str) -> None:
         self.verdict = verdict
         self.sentence = sentence
+
+
+OF_DECAP: Final = frozenset({Reason.UNWRAPPED, Reason.BAD_ECN})
+"Reasons of a backend that unwraps: no engine of a balancer counts them."

@@ -1,14 +1,15 @@
 """`pktlb decap`: the backend's end of a tunnel, for machines without a tunnel device of their own.
 
 Packets come out of a TUN device that holds the VIPs, so the servers on this machine can accept them
-and answer the clients directly. IPv4 and IPv6 may come in either.
+and answer the clients directly. IPv4 and IPv6 may come in either. The kernel's own ends of tunnels
+are kept out of the way, see `pktlb.host.tunnels`.
 """
 
 import asyncio
 import logging
 import socket
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
@@ -17,10 +18,12 @@ from pktlb.engine.datapath.decap import unwrap
 from pktlb.engine.datapath.packet import TUNNELLED
 from pktlb.engine.wire.raw import RawSocket
 from pktlb.engine.wire.tun import Tun
-from pktlb.host import device, sysctl
+from pktlb.errors import KernelError
+from pktlb.host import device, sysctl, tunnels
 from pktlb.host.lock import claim
-from pktlb.host.machine import Machine
+from pktlb.host.machine import Link, Machine
 from pktlb.host.netlink import Kernel
+from pktlb.host.owned_table import OwnedTable
 from pktlb.host.presence import ready
 from pktlb.model import Reason, format_address
 
@@ -28,15 +31,21 @@ log: Final = logging.getLogger(__name__)
 
 _TUN: Final = "pktlb-decap"
 _BATCH: Final = 64
+_BADLY_MARKED: Final = (
+    "outer and inner ECN fields that have no use together (RFC 6040, section 4.2): "
+    "something on the way from the balancer changes them"
+)
 
 
 async def run(vips: Collection[bytes]) -> None:
     """Unwrap until cancelled. Raises `KernelError` before it is ready."""
     counts: Counter[Reason] = Counter()
+    badly_marked = 0
     async with AsyncExitStack() as stack:
         stack.enter_context(claim("decap"))
         kernel = await stack.enter_async_context(Kernel())
         _warn_of_arp(await kernel.read(()), vips)
+        _keep_kernel_away(stack, vips, await kernel.links_of(tunnels.DEVICES))
         tun = Tun(_TUN)
         stack.callback(tun.close)
         sizes = {len(vip) for vip in vips}
@@ -47,11 +56,13 @@ async def run(vips: Collection[bytes]) -> None:
         await device.prepare(kernel, tun.name, vips, ipv6=16 in sizes)
 
         def read(raw: RawSocket) -> None:
-            for payload in raw.receive(_BATCH):
-                reason, inner, offload = unwrap(payload, raw.proto, vips)
-                counts[reason] += 1
-                if inner is not None:
-                    tun.write(inner, offload)
+            nonlocal badly_marked
+            for data, traffic in raw.receive(_BATCH):
+                unwrapped = unwrap(data, raw.proto, vips, traffic)
+                counts[unwrapped.reason] += 1
+                badly_marked += not unwrapped.is_marked_well
+                if unwrapped.packet is not None:
+                    tun.write(unwrapped.packet, unwrapped.offload)
 
         loop = asyncio.get_running_loop()
         for raw in sockets:
@@ -63,6 +74,8 @@ async def run(vips: Collection[bytes]) -> None:
         finally:
             for reason, count in counts.items():
                 log.info("%d packets: %s: %s", count, reason.name, reason.sentence)
+            if badly_marked:
+                log.info("%d packets: %s", badly_marked, _BADLY_MARKED)
             for error, count in sum((raw.errors for raw in sockets), tun.errors).items():
                 log.info("%d packets: %s", count, error)
 
@@ -70,6 +83,35 @@ async def run(vips: Collection[bytes]) -> None:
 def _families() -> list[int]:
     """Lengths of the addresses that a balancer can send to; a kernel may have no IPv6."""
     return [4, 16] if socket.has_ipv6 and Path("/proc/net/if_inet6").exists() else [4]
+
+
+def _keep_kernel_away(
+    stack: AsyncExitStack, vips: Collection[bytes], devices: Iterable[Link]
+) -> None:
+    """Drop what the kernel's own tunnels make of the packets for `vips`, until the stack unwinds;
+    say which there are."""
+    try:
+        stack.enter_context(OwnedTable(tunnels.TABLE, tunnels.rules(vips)))
+    except KernelError as error:
+        log.warning(
+            "%s. Where the kernel has a module for tunnels, it answers the balancer with "
+            '"port unreachable", or gives the servers each packet a second time',
+            error,
+        )
+        return
+    for link in devices:
+        if link.up:
+            log.warning(
+                "the tunnel device %s is up: what it unwraps for a VIP is dropped, for it would "
+                "come twice; use either that device or pktlb decap (docs/services.md)",
+                link.name,
+            )
+        else:
+            log.warning(
+                "there is a tunnel device %s, which is down: the kernel's answers to the "
+                'balancer, "port unreachable", are dropped',
+                link.name,
+            )
 
 
 def _warn_of_arp(machine: Machine, vips: Collection[bytes]) -> None:

@@ -5,7 +5,7 @@
 
 import errno
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, Self
 
 from pyroute2 import AsyncIPRoute
@@ -55,6 +55,17 @@ class Kernel:
             )
         except NetlinkError as error:
             raise _refused("to say what there is", error) from error
+
+    async def links_of(self, kinds: Collection[int]) -> list[Link]:
+        """The links whose hardware type (ARPHRD_...) is one of `kinds`."""
+        try:
+            return [
+                _link(link)
+                async for link in await self._netlink.link("dump")
+                if link["ifi_type"] in kinds
+            ]
+        except NetlinkError as error:
+            raise _refused("to say which links there are", error) from error
 
     async def route_to(self, address: bytes) -> Route | None:
         """The way to `address`; None where there is none."""
@@ -120,17 +131,7 @@ class Kernel:
                 raise _refused(f"{verb} address {_text(address)}", error) from error
 
     async def _links(self) -> Mapping[int, Link]:
-        found = {}
-        async for link in await self._netlink.link("dump"):
-            ethernet = link["ifi_type"] == _ARPHRD_ETHER
-            found[link["index"]] = Link(
-                index=link["index"],
-                name=link.get("ifname"),
-                mac=_mac(link.get("address")) if ethernet else b"",
-                mtu=link.get("mtu"),
-                up=bool(link["flags"] & _IFF_UP),
-            )
-        return found
+        return {link["index"]: _link(link) async for link in await self._netlink.link("dump")}
 
     async def _addresses(self) -> list[Address]:
         return [
@@ -150,6 +151,17 @@ class Kernel:
 def _own_ports() -> range:
     low, _, high = sysctl.read("net/ipv4/ip_local_port_range").partition("\t")
     return range(int(low), int(high) + 1) if low and high else range(0)
+
+
+def _link(message: Any) -> Link:
+    ethernet = message["ifi_type"] == _ARPHRD_ETHER
+    return Link(
+        index=message["index"],
+        name=message.get("ifname"),
+        mac=_mac(message.get("address")) if ethernet else b"",
+        mtu=message.get("mtu"),
+        up=bool(message["flags"] & _IFF_UP),
+    )
 
 
 def _neighbour(message: Any) -> Neighbour:

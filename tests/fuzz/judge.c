@@ -160,6 +160,7 @@ static void judge_relayed(const struct trial *t, const struct sent *sent)
 				       quote->end - quote->ip);
 	__u32 mtu = pk_be32(icmp + 4);
 
+	CHECK(!pk_refuses_tunnel(t->shot->before + t->view.transport, quote->outer_family));
 	CHECK(sent->port < 4 && t->world->port_mtu[sent->port]);
 	CHECK(!memcmp(sent->data + PK_IP + pk_ends_at(family) + pk_size(family),
 		      t->view.key.source.byte, pk_size(family)) ||
@@ -205,6 +206,7 @@ __u32 judge(struct trial *t, const struct shot *shot, enum pk_reason reason, int
 	CHECK(known || verdict == PASS || verdict == DROP);
 	CHECK(verdict != HOLD || t->view.kind == PK_LATER);
 	CHECK(reason != PK_RELATED || t->view.kind == PK_ERROR);
+	CHECK(reason != PK_TUNNEL_REFUSED || tunnel);
 	if (verdict != SEND || relayed) {
 		CHECK(frame->length == was->length && frame->port == was->port);
 		CHECK(!memcmp(frame->data, shot->before, was->length));

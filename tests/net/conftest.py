@@ -32,6 +32,7 @@ ANY_ENGINE = {
     "test_command_line",
     "test_configuration_file",
     "test_decap",
+    "test_decap_beside_the_kernel",
     "test_labs",
     "test_readme",
     "test_operating_guide",

@@ -235,6 +235,7 @@ class Trouble(Enum):
     BIG = ((3, 4), (2, 0))
     TIME = ((11, 0), (3, 0))
     HEADER = ((12, 0), (4, 0))
+    PROTOCOL = ((3, 2), (4, 1))
 
 
 _ERRORS6: Final = {

@@ -36,6 +36,13 @@ class IcmpError(Enum):
         self.reason = reason
 
 
+NO_TUNNEL: Final = {
+    4: frozenset({Kind(3, 2), Kind(3, 3)}),
+    16: frozenset({Kind(1, 4), Kind(4, 1)}),
+}
+"""What a host says that takes no packets of a tunnel: protocol unreachable or port unreachable (RFC
+792), unrecognized next header (RFC 4443, section 3.4). Linux says the second of each family where a
+module for tunnels is loaded but no device of it is up, even if a raw socket takes the packets."""
 _QUOTE: Final = {4: 576 - 20 - 8, 16: 1280 - 40 - 8}
 """Bytes quoted at most, by the length of an address: the error fits 576 bytes (RFC 1812, section
 4.3.2.3), or the least MTU of IPv6 (RFC 4443, section 2.4)."""

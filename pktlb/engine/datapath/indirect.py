@@ -5,7 +5,7 @@ belongs to the flow of the packet that it quotes. How a flow is opened or follow
 `direct`.
 """
 
-from pktlb.engine.datapath import icmp
+from pktlb.engine.datapath import icmp, related
 from pktlb.engine.datapath.direct import Direct
 from pktlb.engine.datapath.flow import Flow
 from pktlb.engine.datapath.frame import Frame
@@ -122,7 +122,13 @@ class Indirect(Direct):
         return flow.mode is Mode.TUNNEL and source(around).address == flow.backend.address
 
     def _about_tunnel(self, frame: Frame, view: View, flow: Flow, now: float) -> Outcome:
-        """Tell the client of the flow about an error that met a packet which we wrapped."""
+        """Tell the client of the flow about an error that met a packet which we wrapped.
+
+        That a backend takes no packets of a tunnel says nothing about the client's packet: a raw
+        socket may have taken it all the same.
+        """
+        if related.refuses_tunnel(frame, view):
+            return Outcome(Reason.TUNNEL_REFUSED)
         hop = self._hop_to_client(flow)
         if hop is None:
             return Outcome(Reason.NO_NEXT_HOP)

@@ -91,6 +91,13 @@ def client_of(flow: Flow) -> tuple[bytes, bytes]:
     return destination(flow.key).address, source(flow.key).address
 
 
+def refuses_tunnel(frame: Frame, view: View) -> bool:
+    """Whether an error about a tunnel's packet says that its receiver takes none."""
+    outer = 4 if view.proto == Proto.ICMP else 16
+    kind = icmp.Kind(*frame.data[view.transport : view.transport + 2])
+    return kind in icmp.NO_TUNNEL[outer]
+
+
 def about_inside(
     frame: Frame, view: View, hop: NextHop, vip: bytes, client: bytes
 ) -> Frame:  # fmt: skip

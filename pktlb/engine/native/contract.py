@@ -19,7 +19,7 @@ from pktlb.engine.native.layout import (
     compare_numbers,
     numbers,
 )
-from pktlb.model import HASHES, HashFields, Mode, OnRemove, Reason, Scheduler
+from pktlb.model import HASHES, OF_DECAP, HashFields, Mode, OnRemove, Reason, Scheduler
 
 Address = Annotated[bytes, 16]
 "Of either family; an IPv4 address may be given as 4 bytes, zeros follow it."
@@ -229,10 +229,10 @@ SERVICE_FLAGS: Final = numbers(
     {name: name for name in ("ONE_PACKET", "PICK_UP", "IS_ANY", "SYMMETRIC", "DIRECT")},
 )
 _NUMBER_OF: Final = numbers(
-    "reason", {reason: reason.name for reason in Reason if reason is not Reason.UNWRAPPED}
+    "reason", {reason: reason.name for reason in Reason if reason not in OF_DECAP}
 )
 REASONS: Final = tuple(sorted(_NUMBER_OF, key=_NUMBER_OF.__getitem__))
-"By number. `UNWRAPPED` is counted outside of the extension."
+"By number. The reasons of `pktlb decap` are counted outside of the extension."
 
 compare_numbers("state", State.__members__)
 compare_numbers("mode", {mode.name: number for number, mode in enumerate(dump.MODES)})

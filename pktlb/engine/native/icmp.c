@@ -149,6 +149,13 @@ void pk_translate_error(__u8 *data, const struct pk_view *view, const struct pk_
 	}
 }
 
+int pk_refuses_tunnel(const __u8 *icmp, __u8 outer)
+{
+	if (outer == 4)
+		return icmp[0] == 3 && (icmp[1] == 2 || icmp[1] == 3);
+	return (icmp[0] == 1 && icmp[1] == 4) || (icmp[0] == 4 && icmp[1] == 1);
+}
+
 /* What an error about a tunnel's packet leaves for the one inside; 0: it is not about its size. */
 static __u32 room_inside(const __u8 *icmp, __u8 outer, __u8 inner)
 {

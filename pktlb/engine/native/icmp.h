@@ -39,6 +39,10 @@ enum pk_reason pk_answer(struct pk_limiter *limiter, const struct pk_frame *fram
 void pk_translate_error(__u8 *data, const struct pk_view *view, const struct pk_translation *to,
 			int keeps_source);
 
+/* Whether an error at `icmp`, of the family of the tunnel's outer packets, says that its sender takes
+ * none: protocol or port unreachable (RFC 792), unrecognized next header (RFC 4443, section 3.4). */
+int pk_refuses_tunnel(const __u8 *icmp, __u8 outer);
+
 /* An error about a tunnel's packet, told to the client (`to`) whose packet was inside. */
 enum pk_reason pk_relay(struct pk_limiter *limiter, const struct pk_frame *frame,
 			const struct pk_view *view, const __u8 *macs, __u32 port,

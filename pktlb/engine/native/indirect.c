@@ -86,9 +86,15 @@ static int is_tunnel(const struct pk_step *s, const struct pk_flow *flow)
 	       pk_addr_equal(&backend->addr, &quote->outer);
 }
 
-/* An error about a packet that we wrapped: its sender is the client of the one inside. */
+/* An error about a packet that we wrapped: its sender is the client of the one inside. That a backend
+ * takes no packets of a tunnel says nothing about the client's packet: a raw socket may have taken it
+ * all the same. */
 static enum pk_reason about_tunnel(const struct pk_step *s, const struct pk_flow *flow)
 {
+	const struct pk_view *view = s->view;
+
+	if (pk_refuses_tunnel(s->frame->data + view->transport, view->quote.outer_family))
+		return PK_TUNNEL_REFUSED;
 	if (!pk_find_client(s, flow))
 		return PK_NO_NEXT_HOP;
 	pk_speak_as(s, &flow->vip);

@@ -7,6 +7,7 @@ from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment
 from scapy.packet import Packet, Raw
 
+from pktlb.engine.datapath.checksum import is_valid
 from pktlb.engine.datapath.decap import unwrap
 from pktlb.engine.datapath.frame import NEEDS_CHECKSUM, NO_OFFLOAD
 from pktlb.model import Reason
@@ -24,7 +25,7 @@ PROTOS = {4: INNER, 41: INNER6}
 @pytest.mark.parametrize("proto", PROTOS)
 def test_a_whole_packet_for_the_vip_comes_out_as_it_went_in(proto: int) -> None:
     inner = bytes(PROTOS[proto])
-    assert unwrap(inner, proto, VIPS) == (Reason.UNWRAPPED, inner, NO_OFFLOAD)
+    assert unwrap(inner, proto, VIPS)[:3] == (Reason.UNWRAPPED, inner, NO_OFFLOAD)
 
 
 @pytest.mark.parametrize("proto", PROTOS)
@@ -48,7 +49,7 @@ def test_a_checksum_that_covers_only_the_pseudo_header_is_passed_on_as_partial(
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     packet[start + at : start + at + 2] = total.to_bytes(2, "big")
-    reason, _, offload = unwrap(bytes(packet), 4 if header is IN4 else 41, VIPS)
+    reason, _, offload, _ = unwrap(bytes(packet), 4 if header is IN4 else 41, VIPS)
     assert reason is Reason.UNWRAPPED
     assert offload.flags == NEEDS_CHECKSUM
     assert (offload.checksum_start, offload.checksum_offset) == (start, at)
@@ -58,12 +59,12 @@ def test_a_checksum_that_covers_only_the_pseudo_header_is_passed_on_as_partial(
 def test_a_wrong_checksum_is_left_to_the_kernel(proto: int, at: int) -> None:
     packet = bytearray(bytes(PROTOS[proto]))
     packet[at] ^= 0x55
-    assert unwrap(bytes(packet), proto, VIPS) == (Reason.UNWRAPPED, bytes(packet), NO_OFFLOAD)
+    assert unwrap(bytes(packet), proto, VIPS)[:3] == (Reason.UNWRAPPED, bytes(packet), NO_OFFLOAD)
 
 
 def test_a_datagram_over_ipv6_without_checksum_passes_as_it_is() -> None:
     packet = bytes(IN6 / UDP(sport=4000, dport=53, chksum=0) / Raw(b"hello"))
-    assert unwrap(packet, 41, VIPS) == (Reason.UNWRAPPED, packet, NO_OFFLOAD)
+    assert unwrap(packet, 41, VIPS)[:3] == (Reason.UNWRAPPED, packet, NO_OFFLOAD)
 
 
 def test_fragments_and_other_protocols_come_out_untouched() -> None:
@@ -78,7 +79,7 @@ def test_fragments_and_other_protocols_come_out_untouched() -> None:
         (41, IPv6(dst="2001:db8::100", nh=59)),
     ):
         data = bytes(inner)
-        assert unwrap(data, proto, VIPS) == (Reason.UNWRAPPED, data, NO_OFFLOAD)
+        assert unwrap(data, proto, VIPS)[:3] == (Reason.UNWRAPPED, data, NO_OFFLOAD)
 
 
 def spoilt(inner: Packet = INNER, **fields: int) -> bytes:
@@ -109,7 +110,44 @@ REFUSED = [
     ("proto", "data", "reason"), [r[1:] for r in REFUSED], ids=[r[0] for r in REFUSED]
 )
 def test_a_refused_packet_has_its_reason(proto: int, data: bytes, reason: Reason) -> None:
-    assert unwrap(data, proto, VIPS) == (reason, None, NO_OFFLOAD)
+    assert unwrap(data, proto, VIPS)[:3] == (reason, None, NO_OFFLOAD)
+
+
+NOT_ECT, ECT1, ECT0, CE = range(4)
+TABLE: dict[int, dict[int, int | None]] = {
+    NOT_ECT: {NOT_ECT: NOT_ECT, ECT0: NOT_ECT, ECT1: NOT_ECT, CE: None},
+    ECT0: {NOT_ECT: ECT0, ECT0: ECT0, ECT1: ECT1, CE: CE},
+    ECT1: {NOT_ECT: ECT1, ECT0: ECT1, ECT1: ECT1, CE: CE},
+    CE: {NOT_ECT: CE, ECT0: CE, ECT1: CE, CE: CE},
+}
+"RFC 6040, figure 4: the field that comes out, by the inner one and the outer one."
+UNUSED = {(NOT_ECT, ECT0), (NOT_ECT, ECT1), (NOT_ECT, CE), (ECT1, ECT0), (CE, ECT1)}
+
+
+@pytest.mark.parametrize("proto", PROTOS)
+@pytest.mark.parametrize("inner", TABLE)
+@pytest.mark.parametrize("outer", TABLE)
+def test_the_ecn_field_that_comes_out_is_that_of_rfc_6040(
+    proto: int, inner: int, outer: int
+) -> None:
+    traffic = "tos" if proto == 4 else "tc"
+    given = spoilt(PROTOS[proto], **{traffic: 0xB8 | inner})
+    unwrapped = unwrap(given, proto, VIPS, 0x28 | outer)
+    field = TABLE[inner][outer]
+    if field is None:
+        assert unwrapped[:2] == (Reason.BAD_ECN, None)
+    else:
+        expected = spoilt(PROTOS[proto], **{traffic: 0xB8 | field})
+        assert unwrapped[:2] == (Reason.UNWRAPPED, expected), "with its own DSCP, and a checksum"
+    assert unwrapped.is_marked_well == ((inner, outer) not in UNUSED)
+
+
+def test_a_wrong_header_checksum_stays_wrong_under_a_mark() -> None:
+    given = bytearray(spoilt(INNER, tos=ECT0))
+    given[10] ^= 0x55
+    _, packet, *_ = unwrap(bytes(given), 4, VIPS, CE)
+    assert packet is not None
+    assert not is_valid(packet[:20])
 
 
 @given(st.binary(max_size=120), st.sampled_from([4, 41]))
@@ -121,7 +159,7 @@ def test_random_bytes_never_raise(data: bytes, proto: int) -> None:
 def test_spoilt_packets_never_raise(proto: int, tail: bytes, at: int, value: int) -> None:
     data = bytearray(bytes(PROTOS[proto]) + tail)
     data[at % len(data)] = value
-    reason, packet, offload = unwrap(bytes(data), proto, VIPS)
+    reason, packet, offload, _ = unwrap(bytes(data), proto, VIPS)
     assert (packet is None) == (reason is not Reason.UNWRAPPED)
     if packet is not None and offload.flags:
         assert offload.checksum_start + offload.checksum_offset + 2 <= len(packet)

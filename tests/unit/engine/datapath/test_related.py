@@ -282,6 +282,14 @@ def about_tunnel(world: World, outer: World) -> Iterator[Case]:
                icmp_error(Trouble.TIME, tunnelled, who, us), Reason.RELATED,
                [to_the_client(Trouble.HOST, quoted_of(outer, tunnelled, world))],
                before=[syn])  # fmt: skip
+    for trouble in (Trouble.PROTOCOL, Trouble.PORT):
+        yield Case(f"{trouble.name}: the backend refuses the tunnel's packet, not the client's",
+                   given, icmp_error(trouble, tunnelled, backend, us), Reason.TUNNEL_REFUSED,
+                   before=[syn])  # fmt: skip
+    yield Case("a header that a router cannot read: the client hears of it", given,
+               icmp_error(Trouble.HEADER, tunnelled, who, us), Reason.RELATED,
+               [to_the_client(Trouble.HOST, quoted_of(outer, tunnelled, world))],
+               before=[syn])  # fmt: skip
     least = outer.size + world.size + 8
     yield Case("8 bytes of the inner transport header are enough", given,
                icmp_error(Trouble.BIG, tunnelled, who, us, 1400, quoted=least), Reason.RELATED,

@@ -15,7 +15,7 @@ import pytest
 
 from pktlb.engine.datapath.keys import FlowKey
 from pktlb.engine.datapath.packet import Fragment, Quote, View, parse
-from pktlb.model import Proto, Reason
+from pktlb.model import OF_DECAP, Proto, Reason
 from tests.unit.engine.packet import frames
 from tests.unit.engine.packet.kernel import (
     LONGEST,
@@ -27,7 +27,7 @@ from tests.unit.engine.packet.kernel import (
 )
 
 HERE: Final = Path(__file__).parent
-REASONS: Final = [each for each in Reason if each is not Reason.UNWRAPPED]
+REASONS: Final = [each for each in Reason if each not in OF_DECAP]
 "In the order of enum pk_reason."
 KEY: Final = struct.Struct("16s16s2s2sBBH")
 REST: Final = struct.Struct("=IHHHBBBBxx")
