@@ -59,6 +59,8 @@ class Counts:
     pins: int
     "Clients that persistence holds to a backend."
     max_flows: int
+    capabilities: tuple[str, ...] = ()
+    "What the process may do beyond its user, such as CAP_NET_ADMIN; in alphabetical order."
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ def status(services: Iterable[ServiceStatus], counts: Counts) -> View:
         "uptime_s": round(counts.uptime_s, 3),
         "pins": counts.pins,
         "max_flows": counts.max_flows,
+        "capabilities": list(counts.capabilities),
     }
 
 

@@ -13,11 +13,12 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
+from pktlb.daemon.rights import DECAP
 from pktlb.engine.datapath.decap import unwrap
 from pktlb.engine.datapath.packet import TUNNELLED
 from pktlb.engine.wire.raw import RawSocket
 from pktlb.engine.wire.tun import Tun
-from pktlb.host import device, sysctl
+from pktlb.host import device, privilege, sysctl
 from pktlb.host.lock import claim
 from pktlb.host.machine import Machine
 from pktlb.host.netlink import Kernel
@@ -35,6 +36,7 @@ async def run(vips: Collection[bytes]) -> None:
     counts: Counter[Reason] = Counter()
     async with AsyncExitStack() as stack:
         stack.enter_context(claim("decap"))
+        privilege.give_up(DECAP)
         kernel = await stack.enter_async_context(Kernel())
         _warn_of_arp(await kernel.read(()), vips)
         tun = Tun(_TUN)
