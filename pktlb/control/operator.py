@@ -91,7 +91,7 @@ class Event:
     time: float
     "Seconds since the epoch."
     kind: str
-    '"backend", "change", "reload", "removed", "restart" or "trouble".'
+    '"backend", "change", "reload", "removed", "restart", "trouble" or "warning".'
     text: str
     fields: dict[str, str | int]
 

@@ -118,6 +118,7 @@ def change(made: Change, dry_run: bool) -> View:
         "flows_broken": made.flows_broken,
         "clients_share": made.clients_share,
         "restart": list(made.restart),
+        "warnings": list(made.warnings),
     }
 
 
