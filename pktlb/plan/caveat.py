@@ -25,20 +25,27 @@ def pending_anew(before: Placement, after: Placement) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def added_services(before: Iterable[Service], after: Iterable[Service]) -> list[Service]:
-    """The services whose VIP is not among those of `before`; none of the VIP `any`."""
+def suspects(
+    before: Iterable[Service], after: Iterable[Service], placement: Placement
+) -> list[Service]:
+    """The services of `after` whose VIP is new and may be an address that the machine has by
+    itself: pktlb need not add it."""
     there = {service.vip for service in before}
-    return [each for each in after if each.vip not in there and not each.vip.any]
+    ours = dict(placement.addresses)
+    new = (each for each in after if each.vip not in there and not each.vip.any)
+    return [each for each in new if each.vip.address not in ours]
 
 
 def caveats(
-    services: Sequence[Service], machine: Machine, added: Collection[tuple[bytes, int]],
-    listeners: Sequence[Listener],
+    services: Sequence[Service], before: Iterable[Service], machine: Machine,
+    added: Collection[tuple[bytes, int]], listeners: Sequence[Listener],
 ) -> Iterator[str]:  # fmt: skip
-    """A sentence for each caveat of new `services`; `added` are addresses with their links that
-    pktlb itself has added."""
+    """A sentence for each caveat of new `services`, beside the ones of `before`.
+
+    `added` are the addresses that pktlb itself has added, with their links.
+    """
     own = [a for a in machine.without(TUN).addresses if (a.address, a.link) not in added]
-    vips = {service.vip.address for service in services}
+    vips = {each.vip.address for each in services} - {each.vip.address for each in before}
     for address in own:
         link = machine.links[address.link]
         if address.address in vips and link.mac and _is_only(address, own):

@@ -7,8 +7,8 @@ import pytest
 from pktlb.config.service import Service
 from pktlb.host.machine import Address, Link, Listener, Machine
 from pktlb.model import Mode, Proto, Scheduler, Vip
-from pktlb.plan.caveat import added_services, caveats
-from pktlb.plan.placement import TUN
+from pktlb.plan.caveat import caveats, pending_anew, suspects
+from pktlb.plan.placement import TUN, Pending, Placement
 
 WAN, LAN, LO, DEVICE = 2, 3, 1, 9
 TCP, UDP = (Proto.TCP,), (Proto.UDP,)
@@ -39,13 +39,14 @@ def listener(address: str, port: int = 22, proto: int = Proto.TCP, takes_ipv4: b
 
 def told(
     new: Service, *listeners: Listener, addresses: tuple[tuple[str, int], ...] = (),
-    added: tuple[tuple[str, int], ...] = (),
+    added: tuple[tuple[str, int], ...] = (), before: tuple[Service, ...] = (),
 ) -> list[str]:  # fmt: skip
     """The caveats of a service on a machine with two addresses at `wan`, or with `addresses`."""
     there = addresses or (("10.0.1.1", WAN), ("10.0.1.2", WAN), ("2001:db8::1", WAN),
                           ("2001:db8::2", WAN))  # fmt: skip
     machine = Machine(LINKS, [Address(packed(a), 24, link) for a, link in there], {}, {})
-    return list(caveats([new], machine, [(packed(a), link) for a, link in added], listeners))
+    ours = [(packed(a), link) for a, link in added]
+    return list(caveats([new], before, machine, ours, listeners))
 
 
 @pytest.mark.parametrize("address", ["10.0.1.1", "0.0.0.0", "::"])
@@ -135,7 +136,22 @@ def test_an_address_that_pktlb_has_added_is_no_other_one() -> None:
     assert told(service("10.0.1.1"), addresses=there, added=(("10.0.1.100", WAN),))
 
 
-def test_services_are_new_by_their_vip() -> None:
-    old, new = service("10.0.1.1"), service("10.0.1.2")
+def test_the_only_address_is_told_of_its_first_service_alone() -> None:
+    there = (("10.0.1.1", WAN),)
+    assert told(service("10.0.1.1", 80), addresses=there, before=(service("10.0.1.1"),)) == []
+
+
+def test_a_new_vip_that_pktlb_does_not_add_is_suspect() -> None:
+    old, own, added = (service(f"10.0.1.{last}") for last in (1, 2, 100))
     of_all = Service(Vip(b""), Mode.DSR, Scheduler.RR, ())
-    assert added_services([old], [old, new, of_all]) == [new]
+    placement = Placement((), ((packed("10.0.1.100"), WAN),), (), False, range(0))
+    assert suspects([old], [old, own, added, of_all], placement) == [own]
+
+
+def test_what_is_pending_from_now_on_and_not_refused_is_told() -> None:
+    def waiting(*pending: Pending) -> Placement:
+        return Placement((), (), (), False, range(0), pending=pending)
+
+    old, new = Pending("backend a", "x", False), Pending("backend b", "y", False)
+    after = waiting(old, new, Pending("vip c", "z"))
+    assert pending_anew(waiting(old), after) == ("backend b: y",)
