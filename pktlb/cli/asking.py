@@ -79,6 +79,8 @@ def describe(change: View) -> Iterable[str]:
         )
     if change["restart"]:
         yield f"only a restart takes over: {', '.join(change['restart'])}"
+    # a process of an earlier version has no warnings
+    yield from (f"warning: {clean(text)}" for text in change.get("warnings", ()))
 
 
 def given(options: argparse.Namespace, keys: Iterable[str]) -> View:

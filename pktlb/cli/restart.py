@@ -46,6 +46,6 @@ def command(options: argparse.Namespace) -> None:
 
 
 def _lines(answer: View) -> Iterator[str]:
-    if answer["lines"]:
+    if answer["lines"] or answer.get("warnings"):
         yield from describe(answer)
     yield "would restart" if answer["dry_run"] else "restarted"

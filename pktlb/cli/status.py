@@ -40,6 +40,9 @@ def lines(status: View) -> Iterable[str]:
         f"engine {status['engine']} on {', '.join(map(clean, status['interfaces']))}, "
         f"up {span(status['uptime_s'])}"
     )
+    # a process of an earlier version does not say what it holds
+    if "capabilities" in status:
+        yield f"holds {', '.join(status['capabilities']) or 'no capability'}"
 
 
 def _row(backend: View) -> tuple[object, ...]:

@@ -61,6 +61,8 @@ class Counts:
     pins: int
     "Clients that persistence holds to a backend."
     max_flows: int
+    capabilities: tuple[str, ...] = ()
+    "What the process may do beyond its user, such as CAP_NET_ADMIN; in alphabetical order."
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class Event:
     time: float
     "Seconds since the epoch."
     kind: str
-    '"backend", "change", "reload", "removed", "restart" or "trouble".'
+    '"backend", "change", "reload", "removed", "restart", "trouble" or "warning".'
     text: str
     "A sentence for people."
     fields: dict[str, str | int]

@@ -30,6 +30,7 @@ def status(services: Iterable[ServiceStatus], counts: Counts) -> Json:
         "uptime_s": round(counts.uptime_s, 3),
         "pins": counts.pins,
         "max_flows": counts.max_flows,
+        "capabilities": list(counts.capabilities),
     }
 
 
@@ -118,6 +119,7 @@ def change(made: Change, dry_run: bool) -> Json:
         "flows_broken": made.flows_broken,
         "clients_share": made.clients_share,
         "restart": list(made.restart),
+        "warnings": list(made.warnings),
     }
 
 

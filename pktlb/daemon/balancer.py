@@ -84,10 +84,10 @@ class Balancer:
             f"interfaces={names} engine={self.engine.name} workers={workers}"
         )
 
-    async def check(self, change: Transition) -> None:
-        """`ConfigError` where the machine has no way for what a transition leads to."""
+    async def check(self, change: Transition) -> Placement:
+        """Where things would go after a transition; `ConfigError` where the machine has no way."""
         leaving = change.leaving(self.leaving)
-        await self._place(change.after, serve(change.after, leaving))
+        return await self._place(change.after, serve(change.after, leaving))
 
     async def apply(self, change: Transition) -> None:
         """Carry out a transition from the configuration in use, without a lost frame.

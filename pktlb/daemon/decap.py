@@ -14,12 +14,13 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
+from pktlb.daemon.rights import DECAP
 from pktlb.engine.datapath.decap import unwrap
 from pktlb.engine.datapath.packet import TUNNELLED
 from pktlb.engine.wire.raw import RawSocket
 from pktlb.engine.wire.tun import Tun
 from pktlb.errors import KernelError
-from pktlb.host import device, sysctl, tunnels
+from pktlb.host import device, privilege, sysctl, tunnels
 from pktlb.host.lock import claim
 from pktlb.host.machine import Link, Machine
 from pktlb.host.netlink import Kernel
@@ -43,6 +44,7 @@ async def run(vips: Collection[bytes]) -> None:
     badly_marked = 0
     async with AsyncExitStack() as stack:
         stack.enter_context(claim("decap"))
+        privilege.give_up(DECAP)
         kernel = await stack.enter_async_context(Kernel())
         _warn_of_arp(await kernel.read(()), vips)
         _keep_kernel_away(stack, vips, await kernel.links_of(tunnels.DEVICES))

@@ -15,6 +15,7 @@ from pktlb.daemon.departure import Departure
 from pktlb.daemon.drain import Drain
 from pktlb.daemon.restart.successor import try_next
 from pktlb.daemon.status import Status
+from pktlb.daemon.surroundings import Surroundings
 from pktlb.daemon.transition import Transitions
 from pktlb.model import Endpoint, OnRemove
 from pktlb.plan.change import Change
@@ -26,15 +27,16 @@ class Operation:
     """Implements `pktlb.control.operator.Operator`."""
 
     def __init__(
-        self, balancer: Balancer, source: str | None, beside: Mapping[str, Any], lock: int
-    ) -> None:
+        self, balancer: Balancer, source: str | None, beside: Mapping[str, Any], lock: int,
+        surroundings: Surroundings,
+    ) -> None:  # fmt: skip
         """`source`, `beside`: see `Transitions`; `lock`: descriptor of the lock."""
         self.balancer: Final = balancer
         self.changing: Final = asyncio.Lock()
         "Held from the look at the configuration to the end of its change: no change is lost."
         self.server: Server | None = None
         self._status: Final = Status()
-        self._transitions: Final = Transitions(balancer, source, beside)
+        self._transitions: Final = Transitions(balancer, source, beside, surroundings)
         self._departure: Final = Departure(lock, balancer.events)
         self._tasks: Final[set[asyncio.Task[None]]] = set()
         "Work that no request waits for."

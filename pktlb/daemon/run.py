@@ -17,10 +17,13 @@ from pktlb.daemon.arrival import arrive
 from pktlb.daemon.operation import Operation
 from pktlb.daemon.report import Report
 from pktlb.daemon.restart.successor import receive
+from pktlb.daemon.rights import needs_of
 from pktlb.daemon.start import start
+from pktlb.daemon.surroundings import Surroundings
 from pktlb.daemon.watch import Watch
 from pktlb.errors import ConfigError, PktlbError
-from pktlb.host import fdstore
+from pktlb.host import fdstore, privilege
+from pktlb.host.listeners import Listeners
 from pktlb.host.lock import claim
 from pktlb.host.netlink import Kernel
 from pktlb.host.presence import ready, watchdog_interval
@@ -42,6 +45,10 @@ async def run(
         lock = stack.enter_context(claim("run", handed.lock if handed else None))
         events = Events()
         config, past = await arrive(handed, wanted if source or not handed else None)
+        fd = handed.control if handed and handed.control >= 0 else None
+        listeners = Listeners()
+        listeners.read()  # with the names of their processes, which are not seen later
+        privilege.give_up(needs_of(config, source, has_control=fd is not None))
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR1, log.info, "not ready yet")
         kernel = await stack.enter_async_context(Kernel())
@@ -54,8 +61,9 @@ async def run(
         stack.callback(report.explain)
         loop.add_signal_handler(signal.SIGUSR1, report.explain)
         quieten(balancer.engine.name)
-        operation = Operation(balancer, source, beside, lock.fileno())
-        fd = handed.control if handed and handed.control >= 0 else None
+        surroundings = Surroundings(balancer, listeners)
+        await surroundings.tell_at_start()
+        operation = Operation(balancer, source, beside, lock.fileno(), surroundings)
         operation.server = await stack.enter_async_context(serving(operation, config, fd))
         if source:
             loop.add_signal_handler(signal.SIGHUP, lambda: operation.start(_reloaded(operation)))

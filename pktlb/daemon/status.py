@@ -8,6 +8,7 @@ from pktlb.control.operator import BackendStatus, Counts, ServiceStatus
 from pktlb.daemon.balancer import Balancer
 from pktlb.engine.datapath.tables import ServiceKey, service_key
 from pktlb.engine.datapath.tally import Count
+from pktlb.host import privilege
 from pktlb.model import Endpoint
 from pktlb.plan.ramp import FULL
 
@@ -21,6 +22,7 @@ class Status:
 
     def __init__(self) -> None:
         self._began: Final = monotonic()
+        self._capabilities: Final = privilege.held()
         self._before: Tallies = {}
         "Counts at the time of `zero`."
 
@@ -67,6 +69,7 @@ class Status:
             uptime_s=monotonic() - self._began,
             pins=engine.plane.pin_count,
             max_flows=balancer.config.max_flows,
+            capabilities=self._capabilities,
         )
 
 

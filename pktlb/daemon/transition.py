@@ -14,8 +14,10 @@ from pktlb.config.config import Config
 from pktlb.config.conflicts import check_together
 from pktlb.daemon.balancer import Balancer
 from pktlb.daemon.flows import held, look_at_all
+from pktlb.daemon.surroundings import Surroundings
 from pktlb.errors import ConfigError
 from pktlb.model import OnRemove
+from pktlb.plan.caveat import pending_anew
 from pktlb.plan.change import Change, Transition, effect, said_change, touches_flows, transition
 
 log: Final = logging.getLogger(__name__)
@@ -24,8 +26,12 @@ log: Final = logging.getLogger(__name__)
 class Transitions:
     """What a new configuration does, and its way into use."""
 
-    def __init__(self, balancer: Balancer, source: str | None, beside: Mapping[str, Any]) -> None:
+    def __init__(
+        self, balancer: Balancer, source: str | None, beside: Mapping[str, Any],
+        surroundings: Surroundings,
+    ) -> None:  # fmt: skip
         self._balancer: Final = balancer
+        self._surroundings: Final = surroundings
         self.source: Final = source
         "The file that the balancer was started with."
         self._beside: Final = beside
@@ -34,15 +40,23 @@ class Transitions:
     async def plan(self, wanted: Config, on_remove: OnRemove | None = None) -> Change:
         """What `apply` would do, or a restart with this; `ConfigError` where it cannot be."""
         change = self._to(wanted, on_remove)
-        await self._balancer.check(change)
-        return await self._effect(change)
+        placement = await self._balancer.check(change)
+        told = await self._effect(change)
+        pending = pending_anew(self._balancer.site.placement, placement)
+        caveats = await self._surroundings.caveats(change, placement)
+        return replace(told, warnings=(*pending, *caveats))
 
     async def apply(self, wanted: Config, on_remove: OnRemove | None = None) -> Change:
         """Make it so; `ConfigError` or `KernelError` where it cannot be: nothing has changed."""
         change = self._to(wanted, on_remove)
         told = await self._effect(change)
+        before = self._balancer.site.placement
         await self._balancer.apply(change)
-        return told
+        after = self._balancer.site.placement
+        pending = pending_anew(before, after)
+        caveats = await self._surroundings.caveats(change, after)
+        self._surroundings.tell(pending, caveats)
+        return replace(told, warnings=(*pending, *caveats))
 
     async def reload(self) -> Change:
         """`apply` what the file says now."""

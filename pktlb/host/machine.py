@@ -53,6 +53,25 @@ class Neighbour(NamedTuple):
     "Set by hand: the kernel never asks."
 
 
+class Listener(NamedTuple):
+    """A socket of this machine that waits for connections or datagrams."""
+
+    proto: int
+    address: bytes
+    "4 or 16 bytes; all zero: every address of the machine."
+    port: int
+    takes_ipv4: bool
+    "An IPv6 socket that is for IPv4 as well."
+    holder: str
+    'Its process, such as "sshd, pid 812", or its user, such as "uid 33".'
+
+    def hears(self, address: bytes) -> bool:
+        """Whether packets to this address of the machine reach it."""
+        if len(self.address) == len(address):
+            return self.address == address or not any(self.address)
+        return self.takes_ipv4 and not any(self.address)
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """Everything that was read at one time. The links of addresses and routes are in `links`."""

@@ -56,6 +56,8 @@ class Change:
     "Share of the live clients, 0..1, that have such a flow."
     restart: tuple[str, ...] = ()
     "Settings of the balancer that only a restart takes over: `apply` refuses them."
+    warnings: tuple[str, ...] = ()
+    "A sentence for each thing that can be done and may not be what was meant."
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ ENGINES = {
 }
 ANY_ENGINE = {
     "test_bridge",
+    "test_caveats",
     "test_guard",
     "test_ipvsadm",
     "test_many_changes",

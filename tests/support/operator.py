@@ -76,7 +76,16 @@ class FakeOperator:
         trouble = {f"NO_BACKEND: {Reason.NO_BACKEND.sentence}": 2}
         uptime_s = 0.0 if self.restarted else 3661.25
         return Counts(
-            len(self.table), reasons, trouble, "native", 2, ("wan", "lan"), uptime_s, 0, 262144
+            len(self.table),
+            reasons,
+            trouble,
+            "native",
+            2,
+            ("wan", "lan"),
+            uptime_s,
+            0,
+            262144,
+            ("CAP_NET_ADMIN", "CAP_NET_RAW"),
         )
 
     async def plan(self, wanted: Config, on_remove: OnRemove | None = None) -> Change:

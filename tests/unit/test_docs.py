@@ -34,6 +34,7 @@ RUN: Final = {
     "docs/systemd.md": {"sh unit", "sh completion"},
 }
 "Kinds of blocks that the test of a page runs as they stand there."
+TUNNELS: Final = "needs the tunnel modules of a kernel, which a test cannot load"
 ELSEWHERE: Final = {
     "make demo": "tests/net/test_labs.py",
     "make test": "runs this test",
@@ -50,6 +51,12 @@ ELSEWHERE: Final = {
     "systemctl edit pktlb": "opens an editor",
     "[Service]": "the text for the editor",
     "SupplementaryGroups=adm": "the text for the editor",
+    "ip link set tunl0 up": TUNNELS,
+    "ip address add 10.0.2.100/32 dev tunl0": TUNNELS,
+    "sysctl -w net.ipv4.conf.tunl0.rp_filter=2": TUNNELS,
+    "ip link add vip4 type ipip local 10.0.3.11 remote any": TUNNELS,
+    "ip link add vip6 type ip6tnl mode any local fd03::13 remote any": TUNNELS,
+    "ip link add vip64 type sit local 10.0.3.11 remote any": TUNNELS,
 }
 "Indented commands of the pages, and the test that runs each, or the reason why none does."
 

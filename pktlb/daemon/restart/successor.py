@@ -70,11 +70,14 @@ async def try_next() -> bool:
     """Have the next process come as far as it can without anything being handed over: the program,
     the flags and the file are what it will find. `KernelError` with its words where it cannot;
     else whether it knows how to end a bridge, which an earlier version would leave standing."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *sys.orig_argv[1:], env={**os.environ, _TRIAL: "1"},
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *sys.orig_argv[1:], env={**os.environ, _TRIAL: "1"},
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+    except OSError as error:
+        raise KernelError(f"cannot start the next pktlb: {error}") from error
     try:
         async with asyncio.timeout(_TRIAL_S):
             said, complaint = await process.communicate()

@@ -52,7 +52,7 @@ def test_the_keys_of_all_other_answers_are_frozen() -> None:
     change = views.change(Change(items=(ChangeItem("add", "service", "web", "", ""),)), True)
     assert list(change) == [
         "version", "dry_run", "lines", "items", "flows_total", "flows_moved", "flows_broken",
-        "clients_share", "restart",
+        "clients_share", "restart", "warnings",
     ]  # fmt: skip
     assert list(change["items"][0]) == ["action", "what", "service", "backend", "detail"]
     assert list(views.flow(flow(1))) == [
