@@ -16,7 +16,7 @@ BUILTINS: Final = frozenset(
 
 def read_tree(root: Path, package: str) -> dict[str, Path]:
     """The files of all modules of the package in `root`, by module; of those in C, the stubs."""
-    found = {}
+    found: dict[str, Path] = {}
     for path in sorted((root / package).rglob("*.py*")):
         if path.suffix in (".py", ".pyi"):
             name = ".".join(path.relative_to(root).with_suffix("").parts)

@@ -1,4 +1,4 @@
-"""Who may import what: one rule for each room of pktlb, and the tree keeps to them all.
+"""What each module may import: one rule for each room of pktlb, and the tree keeps to them all.
 
 model, errors < config, engine, host < plan, health, failover, cluster, l7, compat < control <
 observe < daemon < cli: a room imports only rooms to its left, and rooms of one rank not each other.
