@@ -44,19 +44,19 @@ setup: .venv/.ready  ## what the other targets need: Debian packages (as root) a
 
 demo: nat dsr tunnel mixed l2  ## the main job on real traffic: each mode over real servers (root)
 
-nat: setup  ## the laboratory of mode nat: topology, requests, who answered (root)
+nat: setup  ## the laboratory of mode nat: topology, requests, which server answered (root)
 	@$(BIN)/python netns/nat.py demo
 
-dsr: setup  ## the same of mode dsr (root)
+dsr: setup  ## the laboratory of mode dsr (root)
 	@$(BIN)/python netns/dsr.py demo
 
-tunnel: setup  ## the same of mode tunnel (root)
+tunnel: setup  ## the laboratory of mode tunnel (root)
 	@$(BIN)/python netns/tunnel.py demo
 
-mixed: setup  ## the same of a tunnel for IPv4 and IPv6 over backends of both (root)
+mixed: setup  ## the laboratory of tunnels: IPv4 and IPv6, each over the other (root)
 	@$(BIN)/python netns/mixed.py demo
 
-l2: setup  ## the same of a firewall sandwich: whatever is forwarded, spread by MAC (root)
+l2: setup  ## the laboratory of --vip any: firewalls between two balancers (root)
 	@$(BIN)/python netns/l2.py demo
 
 test: setup  ## all tests (root: they build network namespaces)
@@ -117,10 +117,10 @@ bench: setup  ## pktlb and its peers measured: a table, JSON and a plot in bench
 		PKTLB_NEED_NATIVE=1 $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m tests.bench $(MEASURES)
 
-man: setup  ## the manual in build/man: pktlb(1) and a page a command
+man: setup  ## the manual in build/man: pktlb(1), and one page for each command
 	COLUMNS=80 $(BIN)/python -m deb.manual build/man
 
-docs: setup  ## what the pages have of the program itself: help of commands, tables of options
+docs: setup  ## write the help of commands and the tables of options into docs/ anew
 	COLUMNS=80 $(BIN)/python -m deb.commands docs/commands.md
 	$(BIN)/python -m deb.options docs/configuration.md
 
@@ -137,5 +137,5 @@ test-deb: setup  ## build the package, and try it as installed (root)
 			apt-get install -qq -y --no-install-recommends $$missing >/dev/null; }
 	$(BIN)/pytest -q --timeout 600 deb
 
-clean:  ## forget .venv and caches
+clean:  ## delete .venv, build/ and caches
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -41,7 +41,7 @@ def extracted(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tree
 
 
-def test_it_holds_what_a_package_should(package: Path) -> None:
+def test_the_package_holds_what_a_package_should(package: Path) -> None:
     listed = {line.split()[5] for line in said("dpkg-deb", "--contents", package).splitlines()}
     for path in (
         "usr/bin/pktlb",

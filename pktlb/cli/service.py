@@ -126,7 +126,7 @@ def _body(options: argparse.Namespace, families: Callable[[], Collection[int]]) 
 
 
 def _families(options: argparse.Namespace) -> Collection[int]:
-    """Of the VIPs of a service that runs."""
+    """The lengths (4, 16) of the addresses of a service that runs."""
     listed = ask(options, "GET", "services")["services"]
     named = [each["vip"] for each in listed if each.get("name") == options.service]
     return set(map(family, named or [options.service]))

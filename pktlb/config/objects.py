@@ -69,7 +69,7 @@ def _refuse(problems: list[Problem], above: int) -> None:
 
 
 def told(problem: Problem) -> str:
-    """Where and what."""
+    """One line: the path of a problem, and what is wrong there."""
     where = dotted(problem.path)
     return f"{where}: {problem.what}" if where else problem.what
 
@@ -87,7 +87,7 @@ def changed_service(service: Service, obj: object, config: Config = _NOWHERE) ->
 
 
 def changed_backend(backend: Backend, service: Service, obj: object) -> Backend:
-    """The same for a backend of a service."""
+    """As `changed_service`, for a backend of `service`."""
     keys = _merged(backend_object(backend), obj)
     if (
         isinstance(obj, Mapping)

@@ -33,13 +33,13 @@ class Option:
     """One option."""
 
     attribute: str
-    "Of the model."
+    "The name of its field in the model."
     usual: Any
     "Value of the attribute where nothing is said; MISSING: it is always said."
     kind: Kind
     sentence: str
     key: str
-    "In the file and in the API."
+    "Its name in the file and in the API."
     flag: str
     short: str
     "Its name among the options of a --backend."

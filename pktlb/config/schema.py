@@ -6,7 +6,7 @@ from pktlb.config.keys import Document
 
 
 def schema() -> dict[str, Any]:
-    """Of the whole document; what pydantic says for itself, and editors would show, is left out."""
+    """The JSON Schema of a whole file, without what pydantic says there for itself."""
     made: dict[str, Any] = _plain(Document.model_json_schema())
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "pktlb", **made}
 

@@ -129,7 +129,7 @@ def check_hash(text: str) -> str:
 
 
 def hash_text(hash_on: HashOn) -> str:
-    """As `parse_hash` takes it."""
+    """The text that `parse_hash` makes `hash_on` of."""
     text = hash_on.fields.value
     if hash_on.fields is HashFields.SOURCE and hash_on[1:3] != WHOLE_FLOW[1:3]:
         text += f"/{hash_on.prefix4}/{hash_on.prefix6}"
@@ -254,7 +254,7 @@ def parse_balancer_name(text: str) -> str:
 
 
 def parse_path(text: str) -> str:
-    """Of a Unix socket."""
+    """The path of a Unix socket, checked."""
     size = len(text.encode(errors="replace"))
     if text[:1] != "/" or size > MAX_SOCKET_PATH or not text.isprintable():
         raise ConfigError(

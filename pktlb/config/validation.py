@@ -16,7 +16,7 @@ from pktlb.config.service import Backend, Service
 Model = TypeVar("Model", bound=Table)
 
 _INSIDE: Final[dict[str | int, type[Table]]] = {"backend": BackendKeys, "timeouts": TimeoutsKeys}
-"Tables in tables."
+"The keys whose values are tables."
 _REQUIRED: Final = {
     each.key: each.kind.expected
     for model in (Config, Service, Backend)

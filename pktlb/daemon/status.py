@@ -57,7 +57,7 @@ class Status:
         return BackendStatus(backend, *standing, now.active, now.inactive, *rest)
 
     def counts(self, balancer: Balancer) -> Counts:
-        """Of the whole balancer."""
+        """What the whole balancer has counted, and its flows."""
         engine, site = balancer.engine, balancer.site
         return Counts(
             flows=len(engine.plane.flows),

@@ -81,7 +81,7 @@ class Machine:
     routes: Mapping[bytes, Route]
     "By destination; a destination without an entry cannot be reached."
     neighbours: Mapping[tuple[int, bytes], Neighbour]
-    "By link and address."
+    "What is known of each neighbour, by its link and address."
     own_ports: range = range(0)
     "Ports that the kernel chooses for its own connections."
 

@@ -95,7 +95,7 @@ class Held(NamedTuple):
     client: bytes
     service: ServiceKey
     backend: Endpoint
-    "As configured."
+    "The end of its backend, as the configuration says it."
     mode: Mode
     is_closed: bool
 
@@ -138,7 +138,7 @@ def with_same(before: Config, after: Config) -> Config:
 
 
 def said(items: Iterable[ChangeItem]) -> tuple[str, ...]:
-    """A sentence for each."""
+    """A sentence for each change."""
     return tuple(map(_sentence, items))
 
 

@@ -36,7 +36,7 @@ def filters(placement: Placement, compiled: Sequence[Program]) -> dict[int, Sequ
 
 
 def wanted_ends(config: Config, strays: Sequence[Service] = ()) -> dict[Side, frozenset[Vip]]:
-    """Of the packets that the datapath has to see."""
+    """The ends that packets for the datapath have: as their source or as their destination."""
     senders = (*config.services, *strays)
     return {
         Side.SOURCE: reply_ends(senders) | return_ends(senders),

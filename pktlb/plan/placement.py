@@ -44,7 +44,7 @@ class Placement:
 
     @property
     def names(self) -> frozenset[str]:
-        """Of the interfaces."""
+        """The names of the interfaces of `ports`."""
         return frozenset(link.name for link in self.ports)
 
     @property
@@ -67,7 +67,7 @@ class Pending(NamedTuple):
 
 
 class Before(NamedTuple):
-    """What had its place before."""
+    """Where interfaces and addresses were before a change."""
 
     ports: tuple[Link, ...] = ()
     homes: Mapping[bytes, int] = MappingProxyType({})

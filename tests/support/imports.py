@@ -1,23 +1,26 @@
 """Reads from Python's sources which modules they import, without importing anything."""
 
 import ast
+import re
 from collections.abc import Collection, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Final
 
 LOADERS: Final = frozenset({"import_module", "__import__"})
 "Functions that import the module whose name they are given."
-BUILTINS: Final = frozenset({"open", "print", "input", "exec", "eval"})
-"Functions that touch the world, though nothing has to be imported for them."
+BUILTINS: Final = frozenset(
+    {"open", "print", "input", "exec", "eval", "compile", "breakpoint", "__builtins__"}
+)
+"Names that reach the world, though nothing has to be imported for them."
 
 
 def read_tree(root: Path, package: str) -> dict[str, Path]:
     """The files of all modules of the package in `root`, by module; of those in C, the stubs."""
-    found = {}
+    found: dict[str, Path] = {}
     for path in sorted((root / package).rglob("*.py*")):
         if path.suffix in (".py", ".pyi"):
             name = ".".join(path.relative_to(root).with_suffix("").parts)
-            found[name.removesuffix(".__init__")] = path
+            found.setdefault(name.removesuffix(".__init__"), path)  # .py, not a stub beside it
     return found
 
 
@@ -33,7 +36,7 @@ def imports(source: str, module: str, tree: Collection[str], is_package: bool = 
     """The full names of all that `source`, the text of `module`, imports anywhere in it: at the
     top, in functions, under conditions, by `import_module`, or by the name of a module of the
     `tree` in a string. Of `from a import b` that is a.b; if a is in the tree and b is no module of
-    it, a. Calls of `BUILTINS` are listed as builtins.open."""
+    it, a. Uses of `BUILTINS` are listed as builtins.open."""
     parsed = ast.parse(source)
     package = module if is_package else module.rpartition(".")[0]
     found = set(_builtins(parsed))
@@ -43,7 +46,12 @@ def imports(source: str, module: str, tree: Collection[str], is_package: bool = 
             found |= {name for alias in node.names for name in _used(parsed, alias, tree)}
         elif isinstance(node, ast.ImportFrom):
             base = _absolute("." * node.level + (node.module or ""), package)
-            found |= {_longest(f"{base}.{alias.name}", base, tree) for alias in node.names}
+            for alias in node.names:
+                name, local = f"{base}.{alias.name}", alias.asname or alias.name
+                whole = ast.alias(name, local)
+                found |= (
+                    {*_used(parsed, whole, tree)} if name in tree else {_longest(name, base, tree)}
+                )
             loaders |= {a.asname for a in node.names if a.name in LOADERS and a.asname}
     found |= set(_loaded(parsed, loaders, package))
     for text in _strings(parsed):
@@ -102,7 +110,7 @@ def _loaded(parsed: ast.Module, loaders: Set[str], package: str) -> Iterator[str
 def _builtins(parsed: ast.Module) -> Iterator[str]:
     for node in ast.walk(parsed):
         match node:
-            case ast.Call(func=ast.Name(id=name)) if name in BUILTINS:
+            case ast.Name(id=name, ctx=ast.Load()) if name in BUILTINS:
                 yield f"builtins.{name}"
 
 
@@ -117,7 +125,8 @@ def _strings(parsed: ast.Module) -> Iterator[str]:
 
 def _told(text: str, tree: Collection[str]) -> set[str]:
     """The module of the tree that a text names, or of which it names a part; where it is but the
-    beginning of a name, as "pktlb.cli." is, all modules of that package."""
+    beginning of a name, as "pktlb.cli." and "pktlb.cli.%s" are, all modules of that package."""
+    text = re.split("[%{:]", text, maxsplit=1)[0]
     if text.endswith("."):
         return {name for name in tree if text[:-1] and name.rpartition(".")[0] == text[:-1]}
     parts = text.split(".")

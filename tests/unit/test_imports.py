@@ -1,4 +1,4 @@
-"""Who may import what: one rule for each room of pktlb, and the tree keeps to them all.
+"""What each module may import: one rule for each room of pktlb, and the tree keeps to them all.
 
 model, errors < config, engine, host < plan, health, failover, cluster, l7, compat < control <
 observe < daemon < cli: a room imports only rooms to its left, and rooms of one rank not each other.
@@ -249,12 +249,14 @@ PLANTED = [
     ("engine.datapath.flow", "import socket\nfor each in dir(socket): pass", "socket"),
     ("engine.datapath.flow", "import numpy", "numpy"),
     ("engine.datapath.flow", "open('/etc/hosts')", "builtins.open"),
+    ("engine.datapath.flow", "read = open\nread('/etc/hosts')", "builtins.open"),
     ("engine.wire.port", "if True:\n    from pktlb.daemon.run import run", "daemon.run"),
     ("engine.wire.port", "from ..datapath.pipeline import Dataplane", "engine.datapath.pipeline"),
     ("engine.native.tables", "from pktlb.engine.datapath import flow", "engine.datapath.flow"),
     ("engine.engine", "from .native import dataplane", "engine.native.dataplane"),
     ("engine.engine", "import pktlb.engine.native._core", "engine.native._core"),
     ("daemon.run", "import pktlb\npktlb.engine.native", "engine.native"),
+    ("daemon.run", "from pktlb import engine as e\ne.native.dataplane", "engine.native.dataplane"),
     ("model", "import pktlb.errors", "errors"),
     ("errors", "from pktlb import model", "model"),
     ("config.document", "from pydantic import BaseModel", "pydantic.BaseModel"),
@@ -285,6 +287,9 @@ PLANTED = [
     ("control.client", "async def f():\n    import asyncio", "asyncio"),
     ("control.routes.flows", "from ...plan.placement import place", "plan.placement"),
     ("control.server", "import_module(f'pktlb.{name}')", "cli"),
+    ("control.server", "import_module('pktlb.daemon.%s' % name)", "daemon.run"),
+    ("control.server", "import_module('pktlb.daemon.{}'.format(name))", "daemon.run"),
+    ("control.server", "find('pktlb.host:guard')", "host"),
     ("daemon.run", "from pktlb.cli.main import main", "cli.main"),
     ("daemon.run", "import scapy.all as s", "scapy.all"),
     ("cli.status", "def f():\n    from aiohttp import web", "aiohttp.web"),
@@ -336,6 +341,7 @@ def test_a_rule_binds_a_new_file_at_once(tmp_path: Path) -> None:
         file = tmp_path / "pktlb" / f"{name}.py"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(source)
+    (tmp_path / "pktlb/host/new.pyi").touch()  # a stub hides nothing
     graph = read_graph(read_tree(tmp_path, "pktlb"))
     assert breaches("pktlb.host.new", graph["pktlb.host.new"]) == {"daemon.run"}
     assert room_of("spare") is None

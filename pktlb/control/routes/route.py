@@ -21,7 +21,7 @@ class Route(NamedTuple):
     path: str
     handler: Handler
     max_body: int = MAX_BODY
-    "Bytes."
+    "The most bytes that the body of a request may have."
 
 
 async def change(

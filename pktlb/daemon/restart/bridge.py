@@ -36,9 +36,9 @@ _STOP: Final = b"stop"
 _LONGEST: Final = 1 << 18
 "Bytes of the message: rings of 64 ports with 64 workers, and more."
 _ANSWER_S: Final = 2.0
-"Time to stop and to answer..."
+"Seconds that a child has to stop and to answer, besides those for its flow table."
 _BYTES_A_SECOND: Final = 20e6
-"...and this for a flow table: many times what it takes."
+"The rate at which a flow table comes at least; it is usually many times as high."
 _KNOWN: Final[dict[type[Exception], str]] = {
     TimeoutError: "no answer in time",
     BrokenPipeError: "it ended",
@@ -184,8 +184,8 @@ def _fork() -> int:
 
     Python warns of threads that the child does not have, and of locks that they may hold. Those of
     the standard library and of malloc are made anew. The engine's is taken by workers, which have
-    stopped, by this thread, or by one that holds Python's, as nobody else does here. What the child
-    does needs no others.
+    stopped, by this thread, or by one that holds Python's, as no other thread does here. What the
+    child does needs no other locks.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     pid = -1

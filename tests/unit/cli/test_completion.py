@@ -155,7 +155,7 @@ def test_at_a_terminal_what_runs_is_offered(
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_there_are_some_for_each_shell(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_shell_has_completions(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", shell]) == 0
     text = capsys.readouterr().out
     assert all(name in text for name in commands())

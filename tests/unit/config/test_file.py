@@ -324,7 +324,7 @@ def test_lines_are_found_in_whatever_way_a_file_is_written(line: int, path: Prob
     assert Lines(STRANGE).of(path) == line
 
 
-def test_there_are_bounds(tmp_path: Path) -> None:
+def test_a_file_and_what_is_in_it_have_bounds(tmp_path: Path) -> None:
     big = tmp_path / "big.toml"
     big.write_bytes(b"#" * (MAX_BYTES + 1))
     with pytest.raises(FileError, match=r"big.toml:1: expected 16 MiB at most"):

@@ -105,7 +105,7 @@ def is_child(pid: int) -> bool:
     return True
 
 
-def test_what_it_says_comes_as_it_was_meant() -> None:
+def test_the_last_message_of_a_bridge_is_read_as_it_was_written() -> None:
     assert rings_in(message_of(RINGS)) == RINGS
 
 
@@ -116,12 +116,12 @@ def test_what_it_says_comes_as_it_was_meant() -> None:
      b'{"format": 1, "rings": {"wan": [-1]}}', b'{"format": 1, "rings": {"wan": [true]}}',
      b'{"format": 1, "rings": {"wan": [4294967296]}}', b"[" * 100_000],
 )  # fmt: skip
-def test_anything_else_is_refused(message: bytes) -> None:
+def test_another_message_of_a_bridge_is_refused(message: bytes) -> None:
     with pytest.raises(KernelError):
         rings_in(message)
 
 
-def test_it_stops_when_told_to_and_leaves_its_rings_and_its_flows(ports: list[FakePort]) -> None:
+def test_a_bridge_stops_when_told_to_and_leaves_rings_and_flows(ports: list[FakePort]) -> None:
     bridge = built(ports)
     _, pid = bridge.place
     after, states = cross(bridge, handed(ports), OLD)
@@ -133,7 +133,7 @@ def test_it_stops_when_told_to_and_leaves_its_rings_and_its_flows(ports: list[Fa
 
 
 @pytest.mark.parametrize("kind", [FailingEngine, ConfusedEngine])
-def test_without_an_answer_there_are_no_sockets_to_go_on_with(
+def test_without_an_answer_of_the_bridge_no_sockets_are_taken_over(
     kind: type[FakeEngine], ports: list[FakePort], caplog: pytest.LogCaptureFixture
 ) -> None:
     bridge = built(ports, kind)
@@ -150,7 +150,7 @@ def test_without_an_answer_there_are_no_sockets_to_go_on_with(
                 os.fstat(descriptor)
 
 
-def test_one_that_hangs_is_not_waited_for(
+def test_a_bridge_that_hangs_is_not_waited_for(
     ports: list[FakePort], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pktlb.daemon.restart.bridge._ANSWER_S", 0.05)
@@ -160,7 +160,7 @@ def test_one_that_hangs_is_not_waited_for(
     assert not is_child(bridge.place[1])
 
 
-def test_it_ends_when_nobody_is_at_the_other_end(ports: list[FakePort]) -> None:
+def test_a_bridge_ends_when_the_other_end_is_closed(ports: list[FakePort]) -> None:
     bridge = built(ports)
     descriptor, pid = bridge.place
     with socket.socket(fileno=os.dup(descriptor)) as end:
@@ -179,7 +179,7 @@ def test_signals_are_the_parent_s_to_decide_on(
     bridge.close()
 
 
-def test_it_keeps_nothing_but_what_it_needs(ports: list[FakePort]) -> None:
+def test_a_bridge_keeps_only_the_descriptors_that_it_needs(ports: list[FakePort]) -> None:
     reader, writer = socket.socketpair()
     bridge = built(ports)  # which has no copy of them
     with closing(reader):
@@ -195,7 +195,7 @@ def test_it_keeps_nothing_but_what_it_needs(ports: list[FakePort]) -> None:
     bridge.close()
 
 
-def test_who_is_no_child_is_left_alone() -> None:
+def test_a_process_that_is_no_child_is_left_alone() -> None:
     ours, its = socket.socketpair()
     with closing(its):
         Bridge(ours.detach(), os.getpid()).close()
@@ -211,7 +211,7 @@ def _no_socket(*_: object) -> NoReturn:
 
 @pytest.mark.parametrize(("name", "refusal"), [("os.fork", _no_process),
                                                ("socket.socketpair", _no_socket)])  # fmt: skip
-def test_where_there_can_be_none_frames_wait(
+def test_frames_wait_where_there_can_be_no_bridge(
     ports: list[FakePort], name: str, refusal: Callable[..., NoReturn],
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
@@ -224,7 +224,7 @@ def test_where_there_can_be_none_frames_wait(
     assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
-def test_the_next_process_finds_it_in_the_note(ports: list[FakePort]) -> None:
+def test_the_next_process_finds_the_bridge_in_the_note(ports: list[FakePort]) -> None:
     bridge = built(ports)
     with_one, without = handed(ports, bridge), handed([])
     assert unpack(pack(with_one)).bridge == bridge.place

@@ -39,7 +39,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize(("after", "line"), CHANGES.values(), ids=CHANGES.keys())
-def test_it_is_said_in_the_words_of_the_file(after: Config, line: str) -> None:
+def test_a_change_is_said_in_the_words_of_the_file(after: Config, line: str) -> None:
     lists = [",".join(f"{name}={getattr(each.timeouts, name):g}" for name in
                       Timeouts.__dataclass_fields__) for each in (PLAIN, after)]  # fmt: skip
     assert said(difference(PLAIN, after)) == (line.format(*lists),)
