@@ -64,6 +64,8 @@ class Site:
         return filters(self.placement, self._filters.programs(ends))
 
     def close(self) -> None:
+        """Close the sockets; only the ordinary table of the guard stays."""
+        self.sentry.close()
         for port in self.ports:
             port.close()
 

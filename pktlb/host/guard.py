@@ -1,8 +1,14 @@
-"""The nftables table `netdev pktlb`, as text: it keeps the kernel away from pktlb's frames.
+"""The nftables tables of pktlb, as text: they keep the kernel away from pktlb's frames.
 
-Raw sockets see a frame before the ingress hook, so pktlb has read what is dropped there. The table
-also remembers which addresses pktlb has added: like them it stays in the network namespace when
-the process is killed. `pktlb.host.nft` puts the text in place.
+Raw sockets see a frame before the ingress hook, so pktlb has read what is dropped there. There are
+two tables with the same rules:
+
+- The ordinary one remembers which addresses pktlb has added: like them it stays in the network
+  namespace when the process is killed. Any program can flush it.
+- The kept one belongs to a socket of this process: no other program can flush it, and it goes with
+  the process. It holds what it can while the ordinary one is away.
+
+`pktlb.host.nft` puts the text in place.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +17,21 @@ from typing import Final, NamedTuple
 
 from pktlb.model import Proto, Vip, format_address
 
-TABLE: Final = "netdev pktlb"
+
+class Table(NamedTuple):
+    """One of the tables."""
+
+    name: str
+    "With its family."
+    priority: int
+    "Of its hooks."
+    flags: str = ""
+
+
+ORDINARY: Final = Table("netdev pktlb", -300)
+KEPT: Final = Table("netdev pktlb_kept", -299, "owner")
+"Its hooks come second: a packet that the ordinary table drops costs nothing more."
+TABLES: Final = (ORDINARY, KEPT)
 OWNED_SETS: Final = ("owned4", "owned6")
 "The sets of the addresses that pktlb has added, for IPv4 and IPv6."
 
@@ -76,14 +96,18 @@ class _Set(NamedTuple):
         return f"set {self.name} {{ type {self.kind}; elements = {{ {listed} }}; }}"
 
 
-def render(guard: Guard) -> str:
+def render(guard: Guard, table: Table = ORDINARY) -> str:
     """The script for nft that replaces the table by this one, in one transaction."""
-    begin = [f"add table {TABLE}", f"delete table {TABLE}", f"table {TABLE} {{"]
-    return "\n".join([*begin, *map(str, _lines(guard)), "}", ""])
+    name = table.name
+    flags = [f"flags {table.flags};"] if table.flags else []
+    made = " ".join([f"add table {name} {{", *flags, "}"])
+    lines = map(str, _lines(guard, table.priority))
+    body = [*flags, *lines]
+    return "\n".join([made, f"delete table {name}", f"table {name} {{", *body, "}", ""])
 
 
-def render_change(before: Guard, after: Guard) -> str:
-    """The script for nft that makes `after` of a table that is as `before`, in one transaction:
+def render_change(before: Guard, after: Guard, tables: Sequence[Table] = (ORDINARY,)) -> str:
+    """The script for nft that makes `after` of tables that are as `before`, in one transaction:
     only the elements that differ, if rules and sets are the same; otherwise all.
 
     The set of an element depends on its address and kind alone. So only addresses are looked at
@@ -92,23 +116,25 @@ def render_change(before: Guard, after: Guard) -> str:
     touched = _touched(before, after)
     old, new = _sets(_at(before, touched)), _sets(_at(after, touched))
     if _frame(before) != _frame(after):
-        return render(after)
+        return "".join(render(after, table) for table in tables)
     if old.keys() != new.keys():
         staying = _sets(_kinds(_at(before, touched, outside=True))).keys()
         if old.keys() | staying != new.keys() | staying:
-            return render(after)
+            return "".join(render(after, table) for table in tables)
     lines = []
     for name in sorted(old.keys() | new.keys()):
         was, now = old.get(name, ()), new.get(name, ())
-        lines += _elements("delete", name, was, now)
-        lines += _elements("add", name, now, was)
+        gone, added = _elements(was, now), _elements(now, was)
+        for table in tables:
+            lines += [f"delete element {table.name} {name} {gone}"] if gone else []
+            lines += [f"add element {table.name} {name} {added}"] if added else []
     return "\n".join([*lines, ""])
 
 
-def _elements(verb: str, name: str, of: Sequence[str], but: Sequence[str]) -> list[str]:
+def _elements(of: Sequence[str], but: Sequence[str]) -> str:
     known = set(but)
     listed = [element for element in of if element not in known]
-    return [f"{verb} element {TABLE} {name} {{ {', '.join(listed)} }}"] if listed else []
+    return f"{{ {', '.join(listed)} }}" if listed else ""
 
 
 def _touched(before: Guard, after: Guard) -> frozenset[bytes]:
@@ -167,7 +193,7 @@ def _frame(guard: Guard) -> tuple[object, ...]:
     return tuple(guard.devices), tuple(guard.snat), guard.own_ports, guard.forwarded
 
 
-def _lines(guard: Guard) -> list[str | _Set]:
+def _lines(guard: Guard, priority: int = ORDINARY.priority) -> list[str | _Set]:
     """The lines of the table: sets, and rules in their chains."""
     lines: list[str | _Set] = []
     for size, family in _FAMILIES.items():
@@ -189,7 +215,7 @@ def _lines(guard: Guard) -> list[str | _Set]:
         ]
     lines += ["chain held {", "meta protocol ip jump held4", "meta protocol ip6 jump held6", "}"]
     for number, device in enumerate(guard.devices):
-        hook = f'type filter hook ingress device "{device}" priority -300; policy accept;'
+        hook = f'type filter hook ingress device "{device}" priority {priority}; policy accept;'
         # "ether type" does not match a frame with a VLAN tag; "ip" alone would.
         lines += [
             f"chain ingress{number} {{",
@@ -288,6 +314,13 @@ def _forwarded(family: _Family) -> list[str]:
         f"{family.ip} daddr {{ {family.unforwardable} }} accept",
         "fib daddr type != { local, broadcast, multicast, anycast } drop",
     ]
+
+
+def size(guard: Guard) -> tuple[int, int]:
+    """How many chains and rules each of the tables has."""
+    lines = [line for line in _lines(_kinds(guard)) if isinstance(line, str)]
+    chains = sum(line.startswith("chain ") for line in lines)
+    return chains, sum(not line.startswith(("chain ", "type ", "}")) for line in lines)
 
 
 def is_whole(guard: Guard, listing: Sequence[str]) -> bool:

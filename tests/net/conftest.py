@@ -41,6 +41,7 @@ ANY_ENGINE = {
     "test_pending",
     "test_removal",
     "test_restart",
+    "test_sentry",
     "test_workers",
 }
 "Modules about control, which is the same for each engine; all others run on each engine."
@@ -49,6 +50,7 @@ PATIENT = {
     "test_both_families",
     "test_choices",
     "test_disturbances",
+    "test_flushes",
     "test_http",
     "test_interfaces",
     "test_l2",
