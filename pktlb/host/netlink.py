@@ -17,6 +17,7 @@ from pktlb.host.machine import Address, Link, Machine, Neighbour, Route
 
 _ARPHRD_ETHER: Final = 1
 _IFF_UP: Final = 1
+_VLAN_FLAG_REORDER_HDR: Final = 1
 _RTN_UNICAST: Final = 1
 _NUD_FAILED: Final = 0x20
 _NUD_INCOMPLETE: Final = 0x01
@@ -148,6 +149,12 @@ class Kernel:
         }
 
 
+def keeps_tags(link: Any) -> bool:
+    """Whether a link, as netlink tells of it, is a VLAN interface that leaves the tag in frames."""
+    flags = link.get(("linkinfo", "data", "vlan_flags"))
+    return bool(flags) and not flags["flags"] & _VLAN_FLAG_REORDER_HDR
+
+
 def _own_ports() -> range:
     low, _, high = sysctl.read("net/ipv4/ip_local_port_range").partition("\t")
     return range(int(low), int(high) + 1) if low and high else range(0)
@@ -161,6 +168,7 @@ def _link(message: Any) -> Link:
         mac=_mac(message.get("address")) if ethernet else b"",
         mtu=message.get("mtu"),
         up=bool(message["flags"] & _IFF_UP),
+        tagged=keeps_tags(message),
     )
 
 

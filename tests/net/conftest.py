@@ -42,6 +42,7 @@ ANY_ENGINE = {
     "test_removal",
     "test_restart",
     "test_sentry",
+    "test_stuck_ring",
     "test_workers",
 }
 "Modules about control, which is the same for each engine; all others run on each engine."
