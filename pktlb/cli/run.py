@@ -167,6 +167,11 @@ def _add_host(parser: Parser) -> None:
         "--vip-interface", metavar="IF",
         help="the interface that gets the VIPs (default: the one in whose network they are)",
     )  # fmt: skip
+    parser.add_argument(
+        "--force", action="store_true",
+        help="take VIPs and --snat addresses without asking whether another machine on the link "
+        "uses them",
+    )  # fmt: skip
 
 
 def _add_limits(parser: Parser) -> None:
@@ -274,6 +279,8 @@ def command(options: argparse.Namespace) -> None:
         from pktlb.host.presence import run_until_stopped  # noqa: PLC0415 - asyncio
 
     if is_trial():
+        daemon.load_server()
         pass_trial()
     else:
-        run_until_stopped(daemon.run(config, options.config, _beside(options)))
+        beside = _beside(options)
+        run_until_stopped(daemon.run(config, options.config, beside, options.force))

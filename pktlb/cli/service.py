@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pktlb.cli.arguments import Commands, Parser
-from pktlb.cli.asking import View, adds_policy, ask, asks, change, changes, given, tell
+from pktlb.cli.asking import View, adds_force, adds_policy, ask, asks, change, changes, given, tell
 from pktlb.cli.display import table
 from pktlb.errors import ConfigError
 
@@ -53,6 +53,7 @@ def _add_add(actions: Commands) -> None:
         help="a server of it; may be repeated; with options as in `pktlb run`",
     )  # fmt: skip
     _add_keys(parser)
+    adds_force(parser)
     changes(parser, add_service)
 
 

@@ -89,7 +89,7 @@ class Event:
     time: float
     "Seconds since the epoch."
     kind: str
-    '"backend", "change", "reload", "removed", "restart" or "trouble".'
+    '"backend", "change", "conflict", "reload", "removed", "restart" or "trouble".'
     text: str
     fields: dict[str, str | int]
 
@@ -120,14 +120,19 @@ class Operator(Protocol):
 
     def counts(self) -> Counts: ...
 
-    async def plan(self, wanted: Config, policy: OnRemove | None = None) -> Change:
+    async def plan(
+        self, wanted: Config, policy: OnRemove | None = None, force: bool = False
+    ) -> Change:
         """What `apply` would do. Raises `ConfigError`; changes nothing."""
 
-    async def apply(self, wanted: Config, policy: OnRemove | None = None) -> Change:
+    async def apply(
+        self, wanted: Config, policy: OnRemove | None = None, force: bool = False
+    ) -> Change:
         """Make it so. After a `ConfigError` nothing has changed. `policy`: what becomes of the
-        connections of backends that this removes; None: as their service says."""
+        connections of backends that this removes; None: as their service says. With `force`,
+        addresses are taken that another machine on the link uses."""
 
-    async def reload(self) -> Change:
+    async def reload(self, force: bool = False) -> Change:
         """`apply` the file it was started with."""
 
     async def read_file(self, text: str | None) -> Config:

@@ -31,22 +31,29 @@ class Transitions:
         self._beside: Final = beside
         "Settings of the command line, which count for more than the file."
 
-    async def plan(self, wanted: Config, on_remove: OnRemove | None = None) -> Change:
+    async def plan(
+        self, wanted: Config, on_remove: OnRemove | None = None, force: bool = False
+    ) -> Change:
         """What `apply` would do, or a restart with this; `ConfigError` where it cannot be."""
         change = self._to(wanted, on_remove)
-        await self._balancer.check(change)
+        await self._balancer.check(change, force)
         return await self._effect(change)
 
-    async def apply(self, wanted: Config, on_remove: OnRemove | None = None) -> Change:
-        """Make it so; `ConfigError` or `KernelError` where it cannot be: nothing has changed."""
+    async def apply(
+        self, wanted: Config, on_remove: OnRemove | None = None, force: bool = False
+    ) -> Change:
+        """Make it so; `ConfigError` or `KernelError` where it cannot be: nothing has changed.
+
+        With `force`, addresses are taken that another machine uses.
+        """
         change = self._to(wanted, on_remove)
         told = await self._effect(change)
-        await self._balancer.apply(change)
+        await self._balancer.apply(change, force)
         return told
 
-    async def reload(self) -> Change:
+    async def reload(self, force: bool = False) -> Change:
         """`apply` what the file says now."""
-        change = await self.apply(await self.read_file(None))
+        change = await self.apply(await self.read_file(None), force=force)
         text = f"reloaded {self.source}: changes: {len(change.items)}"
         log.info("%s", text)
         self._balancer.events.publish("reload", text, changes=len(change.items))

@@ -19,6 +19,7 @@ ENGINES = {
     "workers": "--engine native --workers 3",
 }
 ANY_ENGINE = {
+    "test_announcing",
     "test_bridge",
     "test_guard",
     "test_ipvsadm",
@@ -30,6 +31,7 @@ ANY_ENGINE = {
     "test_systemd_page",
     "test_command_line",
     "test_configuration_file",
+    "test_conflicts",
     "test_decap",
     "test_labs",
     "test_readme",

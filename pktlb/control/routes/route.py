@@ -24,13 +24,14 @@ class Route(NamedTuple):
 
 
 async def change(
-    request: web.Request, edit: Edit, dry_run: bool, policy: OnRemove | None = None
-) -> web.Response:
+    request: web.Request, edit: Edit, dry_run: bool, policy: OnRemove | None = None,
+    force: bool = False,
+) -> web.Response:  # fmt: skip
     """Do it, or say what it would do."""
     operator = operator_of(request)
     async with operator.changing:
         wanted = edit(operator.config)
-        made = await (operator.plan if dry_run else operator.apply)(wanted, policy)
+        made = await (operator.plan if dry_run else operator.apply)(wanted, policy, force)
     return await tell(made, dry_run)
 
 
