@@ -56,11 +56,6 @@ class Claims:
         self._holder: Final = Holder(self._tell)
 
     @property
-    def taken(self) -> frozenset[bytes]:
-        """The addresses that other machines use."""
-        return frozenset(self._taken)
-
-    @property
     def trouble(self) -> Mapping[str, int]:
         """Frames that are not as they should be, by a sentence."""
         return self._holder.trouble
