@@ -34,6 +34,14 @@ def changes(parser: Parser, command: Callable[[argparse.Namespace], None]) -> No
     )  # fmt: skip
 
 
+def adds_force(parser: Parser) -> None:
+    """The command may bring addresses."""
+    parser.add_argument(
+        "--force", action="store_true",
+        help="take VIPs that another machine on the link uses; its clients are cut off from it",
+    )  # fmt: skip
+
+
 def ask(
     options: argparse.Namespace,
     method: str,
@@ -59,8 +67,10 @@ def change(
     on_remove: str | None = None,
 ) -> None:  # fmt: skip
     """Ask for a change, and say what it does."""
-    dry = options.dry_run or None
-    answer = ask(options, method, *path, body=body, dry_run=dry, on_remove=on_remove)
+    dry, force = options.dry_run or None, getattr(options, "force", False) or None
+    answer = ask(
+        options, method, *path, body=body, dry_run=dry, on_remove=on_remove, force=force
+    )  # fmt: skip
     tell(options, answer, lambda: describe(answer))
 
 

@@ -16,8 +16,9 @@ def add_command(commands: Commands) -> None:
     parser = commands.add_parser(
         "monitor",
         help="show events as they happen",
-        description="Show what happens: backends that come and go, changes, reloads, restarts and "
-        "trouble, until Ctrl-C or the end of the balancer. With --json, one object a line.",
+        description="Show what happens: backends that come and go, changes, reloads, restarts, "
+        "conflicts about VIPs and trouble, until Ctrl-C or the end of the balancer. With --json, "
+        "one object a line.",
         allow_abbrev=False,
     )
     asks(parser, command)

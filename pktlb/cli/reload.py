@@ -3,7 +3,7 @@
 import argparse
 
 from pktlb.cli.arguments import Commands
-from pktlb.cli.asking import change, changes
+from pktlb.cli.asking import adds_force, change, changes
 
 
 def add_command(commands: Commands) -> None:
@@ -14,6 +14,7 @@ def add_command(commands: Commands) -> None:
         "with an error changes nothing.",
         allow_abbrev=False,
     )
+    adds_force(parser)
     changes(parser, command)
 
 

@@ -72,7 +72,7 @@ def add_command(commands: "argparse._SubParsersAction[Parser]") -> None:
 
 
 def _add_file(parser: Parser) -> None:
-    flags = ", ".join(each.flag for each in _OVER_FILE)
+    flags = ", ".join((*(each.flag for each in _OVER_FILE), "--force"))
     group = parser.add_argument_group("a file, and what may stand beside it", _FILE)
     group.add_argument(
         "-c", "--config", metavar="FILE",
@@ -81,6 +81,11 @@ def _add_file(parser: Parser) -> None:
     )  # fmt: skip
     for each in _OVER_FILE:
         add_option(group, each, dest=each.key)
+    group.add_argument(
+        "--force", action="store_true",
+        help="take VIPs and --snat addresses without asking whether another machine on the link "
+        "uses them",
+    )  # fmt: skip
 
 
 def _add_services(parser: Parser) -> None:
@@ -174,6 +179,8 @@ def command(options: argparse.Namespace) -> None:
         from pktlb.host.presence import run_until_stopped  # noqa: PLC0415 - asyncio
 
     if is_trial():
+        daemon.load_server()
         pass_trial()
     else:
-        run_until_stopped(daemon.run(config, options.config, _beside(options)))
+        beside = _beside(options)
+        run_until_stopped(daemon.run(config, options.config, beside, options.force))

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Collection, Iterable
 
 from pktlb.cli.arguments import Commands, Parser
-from pktlb.cli.asking import View, ask, asks, change, changes, tell
+from pktlb.cli.asking import View, adds_force, ask, asks, change, changes, tell
 from pktlb.cli.display import table
 from pktlb.cli.options import (
     BACKEND_METAVAR,
@@ -58,6 +58,7 @@ def _add_add(actions: Commands) -> None:
         help=f"a server of it; may be repeated. {backend_help()}",
     )  # fmt: skip
     add_options(parser, (each for key, each in SERVICE.items() if key != "name"))
+    adds_force(parser)
     changes(parser, add_service)
 
 

@@ -93,7 +93,7 @@ class Event:
     time: float
     "Seconds since the epoch."
     kind: str
-    '"backend", "change", "reload", "removed", "restart", "trouble" or "warning".'
+    '"backend", "change", "conflict", "reload", "removed", "restart", "trouble" or "warning".'
     text: str
     "A sentence for people."
     fields: dict[str, str | int]
@@ -128,15 +128,20 @@ class Operator(Protocol):
 
     def counts(self) -> Counts: ...
 
-    async def plan(self, wanted: Config, on_remove: OnRemove | None = None) -> Change:
+    async def plan(
+        self, wanted: Config, on_remove: OnRemove | None = None, force: bool = False
+    ) -> Change:
         """What `apply` would do; changes nothing. Raises `ConfigError`."""
 
-    async def apply(self, wanted: Config, on_remove: OnRemove | None = None) -> Change:
+    async def apply(
+        self, wanted: Config, on_remove: OnRemove | None = None, force: bool = False
+    ) -> Change:
         """Put a configuration in force. `on_remove` says what becomes of the connections of
-        backends that are removed; None: as their service says. Raises `ConfigError`, and nothing
-        has changed then."""
+        backends that are removed; None: as their service says. With `force`, addresses are taken
+        that another machine on the link uses. Raises `ConfigError`, and nothing has changed
+        then."""
 
-    async def reload(self) -> Change:
+    async def reload(self, force: bool = False) -> Change:
         """`apply` the file that pktlb was started with."""
 
     async def read_file(self, text: str | None) -> Config:

@@ -93,6 +93,12 @@ def is_dry(request: web.Request) -> bool:
     return is_set(query_of(request, ["dry_run"]), "dry_run")
 
 
+def switches_of(request: web.Request) -> tuple[bool, bool]:
+    """Of a request that may bring addresses: whether it is dry, and whether it insists on them."""
+    query = query_of(request, ["dry_run", "force"])
+    return is_set(query, "dry_run"), is_set(query, "force")
+
+
 def object_of(request: web.Request) -> object:
     """The JSON value in the body, which is bounded in size. Raises `BadRequestError`."""
     try:

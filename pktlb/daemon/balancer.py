@@ -13,6 +13,7 @@ from typing import Final
 
 from pktlb.config.config import Config
 from pktlb.control.events import Events
+from pktlb.daemon.claims import Claims
 from pktlb.daemon.site import Site
 from pktlb.daemon.vicinity import Vicinity
 from pktlb.engine.choose import worker_count
@@ -39,6 +40,7 @@ class Parts:
     kernel: Kernel
     site: Site
     vicinity: Vicinity
+    claims: Claims
     events: Events
 
 
@@ -53,6 +55,7 @@ class Balancer:
         self.kernel: Final = parts.kernel
         self.site: Final = parts.site
         self.vicinity: Final = parts.vicinity
+        self.claims: Final = parts.claims
         self.events: Final = parts.events
         self.layout: Final = Layout()
         self.leaving: list[Leaver] = list(leaving)
@@ -84,21 +87,50 @@ class Balancer:
             f"interfaces={names} engine={self.engine.name} workers={workers}"
         )
 
-    async def check(self, change: Transition) -> Placement:
-        """Where things would go after a transition; `ConfigError` where the machine has no way."""
-        leaving = change.leaving(self.leaving)
-        return await self._place(change.after, serve(change.after, leaving))
+    def addresses(self) -> set[bytes]:
+        """VIPs and SNAT addresses of the configuration in use."""
+        return {*(service.vip.address for service in self.config.services), *self.config.snat}
 
-    async def apply(self, change: Transition) -> None:
+    async def check(self, change: Transition, force: bool = False) -> Placement:
+        """Where things would go after a transition; `ConfigError` where the machine has no way, or,
+        without `force`, where another machine uses an address that it brings."""
+        served = serve(change.after, change.leaving(self.leaving))
+        try:
+            if not force:
+                await self._probe(change)
+            return await self._place(change.after, served)
+        finally:
+            self.claims.forget(self.addresses())
+
+    async def _probe(self, change: Transition) -> None:
+        """`ConfigError` where another machine uses an address that a transition brings."""
+        if not _may_bring_addresses(change):
+            return
+        served = serve(change.after, change.leaving(self.leaving))
+        placement = await self._place(change.after, served)
+        machine = self.vicinity.machine
+        if new := self.claims.unjudged(placement.addresses, self.site.added, machine):
+            await self.claims.judge(new, machine)
+            await self._place(change.after, served)
+
+    async def apply(self, change: Transition, force: bool = False) -> None:
         """Carry out a transition from the configuration in use, without a lost frame.
 
-        Raises `ConfigError` where it cannot be, `KernelError` where the machine refuses: nothing
-        has changed then.
+        With `force`, addresses are taken that another machine uses. Raises `ConfigError` where it
+        cannot be, `KernelError` where the machine refuses: nothing has changed then.
         """
         assert change.before is self.config, "changes come one at a time"
         if change.at_start:
             differs = ", ".join(change.at_start)
             raise ConfigError(f"{differs}: expected no change but at a restart")
+        if force:
+            self.claims.insist_on_taken()
+            self.vicinity.changed.set()
+        else:
+            try:
+                await self._probe(change)
+            finally:
+                self.claims.forget(self.addresses())
         async with self.arranging:
             # Leavers without flows go later, when they can get no new ones: see `watch`.
             await self.arrange(change.after, change.leaving(self.leaving))
@@ -128,6 +160,7 @@ class Balancer:
         await self.swap(served)
         await self.site.add_addresses()
         await self.site.remove_addresses(address for address, _ in placement.addresses)
+        self.claims.hold(self.site.added, self.vicinity.machine)
         self._close_spare_ports(served, placement)
 
     async def renew_tun(self) -> None:
@@ -174,7 +207,8 @@ class Balancer:
         """Where things go on a machine, with what is pending; `ConfigError`: it never can be."""
         site = self.site
         site.note_names(wanted, machine)
-        before = Before(site.placement.ports, dict(site.added), site.names)
+        withheld = {a: why for a, why in self.claims.withheld().items() if a not in site.added}
+        before = Before(site.placement.ports, dict(site.added), site.names, withheld)
         return place_served(wanted, served, machine, site.added, before)
 
     def settle_on(self, placement: Placement) -> None:
@@ -195,6 +229,7 @@ class Balancer:
         self.site.widen(served, placement, self.workers(self.engine.name, placement))
         self.settle_on(placement)
         await self.site.add_addresses()
+        self.claims.hold(self.site.added, self.vicinity.machine)
         await self.vicinity.head_for(served.destinations)
         self._close_spare_ports(served, placement)
 
@@ -237,3 +272,14 @@ class Balancer:
                 self.events.publish(
                     "backend", text, address=format_address(address), state=standing
                 )
+
+
+def _may_bring_addresses(change: Transition) -> bool:
+    """Whether there may be addresses to add after it that were not there before."""
+    before, after = change.before, change.after
+    vips = {service.vip.address for service in before.services}
+    return (
+        before.vip_interface != after.vip_interface
+        or before.interfaces != after.interfaces
+        or any(service.vip.address not in vips for service in after.services)
+    )

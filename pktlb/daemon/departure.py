@@ -4,18 +4,20 @@ import asyncio
 import logging
 from dataclasses import replace
 from time import monotonic
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pktlb.config import file
 from pktlb.config.config import Config
 from pktlb.control.events import Events
-from pktlb.control.server import Server
 from pktlb.daemon.balancer import Balancer
 from pktlb.daemon.drain import LOOK_S
 from pktlb.daemon.restart.bridge import Bridge
 from pktlb.daemon.restart.handover import Handover, in_memory, left
 from pktlb.daemon.restart.successor import become_next, leave
 from pktlb.errors import KernelError
+
+if TYPE_CHECKING:
+    from pktlb.control.server import Server
 
 log: Final = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ class Departure:
         self.is_under_way = False
 
     async def become_next(
-        self, balancer: Balancer, server: Server | None, with_bridge: bool
+        self, balancer: Balancer, server: "Server | None", with_bridge: bool
     ) -> None:
         """Become the next process. Where that is refused, go on as if nothing had been asked."""
         self.is_under_way = True
@@ -57,7 +59,7 @@ class Departure:
             if server:
                 server.take_back()
 
-    def leave(self, balancer: Balancer, server: Server | None) -> None:
+    def leave(self, balancer: Balancer, server: "Server | None") -> None:
         """Leave everything with the service manager, for the process that it starts next.
 
         `OSError` where it does not take it: nothing has changed then, but that no frames move.
@@ -66,7 +68,7 @@ class Departure:
         leave(self._handover(balancer, server))
 
     def _handover(
-        self, balancer: Balancer, server: Server | None, bridge: Bridge | None = None
+        self, balancer: Balancer, server: "Server | None", bridge: Bridge | None = None
     ) -> Handover:
         state = in_memory(balancer.plane.dump(monotonic()))
         leaving = [

@@ -4,11 +4,10 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pktlb.config.config import Config
 from pktlb.control.operator import Counts, Event, FlowView, Removal, ServiceStatus
-from pktlb.control.server import Server
 from pktlb.daemon import flows
 from pktlb.daemon.balancer import Balancer
 from pktlb.daemon.departure import Departure
@@ -19,6 +18,9 @@ from pktlb.daemon.surroundings import Surroundings
 from pktlb.daemon.transition import Transitions
 from pktlb.model import Endpoint, OnRemove
 from pktlb.plan.change import Change
+
+if TYPE_CHECKING:
+    from pktlb.control.server import Server
 
 log: Final = logging.getLogger(__name__)
 
@@ -61,14 +63,18 @@ class Operation:
     def subscribe(self) -> AsyncIterator[Event]:
         return self.balancer.events.subscribe()
 
-    async def plan(self, wanted: Config, on_remove: OnRemove | None = None) -> Change:
-        return await self._transitions.plan(wanted, on_remove)
+    async def plan(
+        self, wanted: Config, on_remove: OnRemove | None = None, force: bool = False
+    ) -> Change:
+        return await self._transitions.plan(wanted, on_remove, force)
 
-    async def apply(self, wanted: Config, on_remove: OnRemove | None = None) -> Change:
-        return await self._transitions.apply(wanted, on_remove)
+    async def apply(
+        self, wanted: Config, on_remove: OnRemove | None = None, force: bool = False
+    ) -> Change:
+        return await self._transitions.apply(wanted, on_remove, force)
 
-    async def reload(self) -> Change:
-        return await self._transitions.reload()
+    async def reload(self, force: bool = False) -> Change:
+        return await self._transitions.reload(force)
 
     async def read_file(self, text: str | None) -> Config:
         return await self._transitions.read_file(text)

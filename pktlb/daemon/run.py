@@ -6,13 +6,13 @@ import os
 import signal
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from importlib import import_module
 from types import MappingProxyType
 from typing import Any, Final
 
 from pktlb.config.collector import quieten, uncollected
 from pktlb.config.config import Config
 from pktlb.control.events import Events
-from pktlb.control.server import serving
 from pktlb.daemon.arrival import arrive
 from pktlb.daemon.operation import Operation
 from pktlb.daemon.report import Report
@@ -31,11 +31,16 @@ from pktlb.host.presence import ready, watchdog_interval
 log: Final = logging.getLogger(__name__)
 
 
+def load_server() -> None:
+    """Load the server of the control socket: aiohttp takes as long as all the rest."""
+    import_module("pktlb.control.server")
+
+
 async def run(
     wanted: Config | ConfigError, source: str | None = None,
-    beside: Mapping[str, Any] = MappingProxyType({}),
+    beside: Mapping[str, Any] = MappingProxyType({}), insists: bool = False,
 ) -> None:  # fmt: skip
-    """Serve until cancelled.
+    """Serve until cancelled. One that `insists` adds addresses that other machines use.
 
     `source` is the file that `wanted` was read from, and that is read again at a reload; the
     settings `beside` it count for more. Raises `ConfigError` or `KernelError` before it is ready.
@@ -53,9 +58,14 @@ async def run(
         loop.add_signal_handler(signal.SIGUSR1, log.info, "not ready yet")
         kernel = await stack.enter_async_context(Kernel())
         with uncollected():
+            # While a start waits for answers to its probes, there is time to load the server.
+            loading = asyncio.ensure_future(asyncio.to_thread(load_server))
+            if handed:
+                await loading
             # A file was right once. Flags were typed now: what the machine lacks is a slip.
             may_wait = source is not None or handed is not None
-            watch = await start(config, kernel, stack, events, past, may_wait)
+            watch = await start(config, kernel, stack, events, past, may_wait, insists)
+            await loading
         balancer = watch.balancer
         report = Report(balancer.engine)
         stack.callback(report.explain)
@@ -64,6 +74,8 @@ async def run(
         surroundings = Surroundings(balancer, listeners)
         await surroundings.tell_at_start()
         operation = Operation(balancer, source, beside, lock.fileno(), surroundings)
+        from pktlb.control.server import serving  # noqa: PLC0415 - see above
+
         operation.server = await stack.enter_async_context(serving(operation, config, fd))
         if source:
             loop.add_signal_handler(signal.SIGHUP, lambda: operation.start(_reloaded(operation)))

@@ -67,7 +67,7 @@ class Site:
 
     def _programs(self) -> dict[int, Sequence[Program]]:
         """The filters of each port, by its index."""
-        ends = wanted_ends(self._served.config, self._served.strays)
+        ends = wanted_ends(self._served.config, self._served.strays, self.placement.withheld)
         return filters(self.placement, self._filters.programs(ends))
 
     def close(self) -> None:
@@ -116,13 +116,15 @@ class Site:
         self._on_device = set(addresses)
         await device.prepare(self._kernel, self.tun.name, addresses, self.placement.ipv6)
 
-    async def restore_addresses(self, machine: Machine) -> None:
-        """Add the addresses again that something else on the machine has removed."""
+    async def restore_addresses(self, machine: Machine) -> list[bytes]:
+        """Add the addresses again that something else on the machine has removed; which they
+        are."""
         there = {(address.address, address.link) for address in machine.addresses}
-        for address, link in self.added.items():
-            if (address, link) not in there and link in machine.links:
-                log.warning("%s was removed; adding it again", format_address(address))
-                await self._kernel.add_address(link, address)
+        gone = [a for a, i in self.added.items() if (a, i) not in there and i in machine.links]
+        for address in gone:
+            log.warning("%s was removed; adding it again", format_address(address))
+            await self._kernel.add_address(self.added[address], address)
+        return gone
 
     def suits(self, served: Served) -> bool:
         """Whether `served` needs nothing new of the machine; it is served from then on."""

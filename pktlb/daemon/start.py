@@ -14,6 +14,7 @@ from typing import Final
 from pktlb.config.config import Config
 from pktlb.control.events import Events
 from pktlb.daemon.balancer import Balancer, Parts
+from pktlb.daemon.claims import Claims
 from pktlb.daemon.restart.bridge import cross
 from pktlb.daemon.restart.handover import Handover
 from pktlb.daemon.restart.past import Past, take_over
@@ -40,12 +41,13 @@ async def start(
     events: Events,
     past: Past,
     may_wait: bool,
+    insists: bool = False,
 ) -> Watch:
     """A balancer at work, with the watch that keeps it true to the machine.
 
     `stack` undoes everything. `may_wait`: for interfaces and networks that the machine does not
-    have yet. Raises `ConfigError` where the machine has no way for the configuration, `KernelError`
-    where it refuses.
+    have yet. One that `insists` adds addresses that other machines use. Raises `ConfigError` where
+    the machine has no way for the configuration, `KernelError` where it refuses.
     """
     handed = past.handover
     stack.callback(nft.remove)
@@ -57,12 +59,21 @@ async def start(
         await _clean_up(kernel)
     served = serve(config, past.leaving)
     machine = await kernel.read(served.destinations)
-    placement = place_served(config, served, machine, added, past.before(machine))
+    before = past.before(machine)
+    placement = place_served(config, served, machine, added, before)
     for pending in placement.pending:
         if pending.is_refused and not may_wait:
             raise ConfigError(str(pending))
+    vicinity = Vicinity(kernel, machine, served.destinations)
+    claims = Claims(events, vicinity.changed, insists)
+    stack.push_async_callback(claims.close)
+    claims.begin(claims.unjudged(placement.addresses, added, machine), machine)
     tun = Tun(TUN, handed.tun if handed else None)
     stack.callback(tun.close)
+    await claims.settled()
+    if withheld := claims.withheld():
+        before = before._replace(withheld=withheld)
+        placement = place_served(config, served, machine, added, before)
     site = Site(kernel, served, placement, tun)
     site.added.update(added)
     site.names.update(past.handover.names if past.handover else {})
@@ -70,8 +81,8 @@ async def start(
     added.clear()
     stack.callback(site.close)
     stack.push_async_callback(site.remove_addresses)
-    vicinity = Vicinity(kernel, machine, served.destinations)
-    balancer = Balancer(config, Parts(kernel, site, vicinity, events), past.leaving)
+    stack.push_async_callback(claims.close)
+    balancer = Balancer(config, Parts(kernel, site, vicinity, claims, events), past.leaving)
     await _open(balancer, served, past)
     stack.enter_context(_reading(balancer))
     if past.bridge:
@@ -121,6 +132,7 @@ async def _settled(balancer: Balancer) -> Watch:
     watch = Watch(balancer)
     balancer.settle_on(balancer.site.placement)
     await balancer.site.remove_addresses(a for a, _ in balancer.site.placement.addresses)
+    balancer.claims.hold(balancer.site.added, balancer.vicinity.machine)
     await balancer.vicinity.settle()
     await watch.update()
     balancer.is_ready = True

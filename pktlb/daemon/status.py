@@ -62,7 +62,7 @@ class Status:
         return Counts(
             flows=len(engine.plane.flows),
             reasons=engine.plane.counts,
-            trouble=engine.trouble(),
+            trouble={**engine.trouble(), **balancer.claims.trouble},
             engine=engine.name,
             workers=max((len(port.sockets) for port in site.ports), default=0),
             interfaces=tuple(port.name for port in site.ports),

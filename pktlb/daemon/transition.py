@@ -37,30 +37,37 @@ class Transitions:
         self._beside: Final = beside
         "Settings of the command line, which count for more than the file."
 
-    async def plan(self, wanted: Config, on_remove: OnRemove | None = None) -> Change:
+    async def plan(
+        self, wanted: Config, on_remove: OnRemove | None = None, force: bool = False
+    ) -> Change:
         """What `apply` would do, or a restart with this; `ConfigError` where it cannot be."""
         change = self._to(wanted, on_remove)
-        placement = await self._balancer.check(change)
+        placement = await self._balancer.check(change, force)
         told = await self._effect(change)
         pending = pending_anew(self._balancer.site.placement, placement)
         caveats = await self._surroundings.caveats(change, placement)
         return replace(told, warnings=(*pending, *caveats))
 
-    async def apply(self, wanted: Config, on_remove: OnRemove | None = None) -> Change:
-        """Make it so; `ConfigError` or `KernelError` where it cannot be: nothing has changed."""
+    async def apply(
+        self, wanted: Config, on_remove: OnRemove | None = None, force: bool = False
+    ) -> Change:
+        """Make it so; `ConfigError` or `KernelError` where it cannot be: nothing has changed.
+
+        With `force`, addresses are taken that another machine uses.
+        """
         change = self._to(wanted, on_remove)
         told = await self._effect(change)
         before = self._balancer.site.placement
-        await self._balancer.apply(change)
+        await self._balancer.apply(change, force)
         after = self._balancer.site.placement
         pending = pending_anew(before, after)
         caveats = await self._surroundings.caveats(change, after)
         self._surroundings.tell(pending, caveats)
         return replace(told, warnings=(*pending, *caveats))
 
-    async def reload(self) -> Change:
+    async def reload(self, force: bool = False) -> Change:
         """`apply` what the file says now."""
-        change = await self.apply(await self.read_file(None))
+        change = await self.apply(await self.read_file(None), force=force)
         text = f"reloaded {self.source}: changes: {len(change.items)}"
         log.info("%s", text)
         self._balancer.events.publish("reload", text, changes=len(change.items))

@@ -10,6 +10,7 @@ from collections.abc import Coroutine
 from typing import Final
 
 from pktlb.daemon.balancer import Balancer
+from pktlb.daemon.claims import wait_s
 from pktlb.errors import ConfigError, KernelError
 from pktlb.host.machine import Machine
 from pktlb.host.signals import rest_after
@@ -36,7 +37,8 @@ class Watch:
         """Keep tables and host as they should be, and do `more`; until cancelled, or one fails."""
         site, vicinity = self.balancer.site, self.balancer.vicinity
         jobs = (
-            self._follow(), site.sentry.watch(), vicinity.refresh(), self._keep_house(), *more,
+            self._follow(), site.sentry.watch(), vicinity.refresh(), self._keep_house(),
+            self._claim_again(), *more,
         )  # fmt: skip
         tasks = [asyncio.ensure_future(job) for job in jobs]
         try:
@@ -56,7 +58,9 @@ class Watch:
                 log.error("the TUN device %s was deleted; making it anew", site.tun.name)
                 await balancer.renew_tun()
             await self._follow_links(machine)
-            await site.restore_addresses(machine)
+            put_back = await site.restore_addresses(machine)
+            balancer.claims.hold(site.added, machine)
+            balancer.claims.announce(put_back)
             await balancer.swap_as_it_is()
 
     async def _follow_links(self, machine: Machine) -> None:
@@ -65,6 +69,10 @@ class Watch:
         served = serve(balancer.config, balancer.leaving)
         try:
             placement = balancer.place(balancer.config, served, machine)
+            new = balancer.claims.unjudged(placement.addresses, site.added, machine)
+            if new:
+                balancer.claims.begin(new, machine)
+                placement = balancer.place(balancer.config, served, machine)
         except ConfigError as error:
             log.error("going on with the interfaces of before: %s", error)
             return
@@ -99,6 +107,17 @@ class Watch:
                     log.error("going on with what was known before: %s", error or "no memory")
                     changed.set()  # to look again, after a rest
                     await asyncio.sleep(_AGAIN_S)
+
+    async def _claim_again(self) -> None:
+        """Take the addresses that other machines have used, once they are free."""
+        balancer, claims = self.balancer, self.balancer.claims
+        while True:
+            await asyncio.sleep(wait_s())
+            claims.forget(balancer.addresses() - balancer.site.added.keys())
+            try:
+                await claims.ask_again(balancer.vicinity.machine)
+            except KernelError as error:
+                log.error("addresses in use are not probed for: %s", error)
 
     async def _keep_house(self) -> None:
         engine = self.balancer.engine

@@ -1,6 +1,6 @@
 """What the kernel is kept away from, and which packets the raw sockets let in. Pure functions."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from pktlb.config.config import Config
 from pktlb.config.service import Service
@@ -13,10 +13,11 @@ from pktlb.plan.placement import Placement
 
 def guard(config: Config, placement: Placement, strays: Sequence[Service] = ()) -> Guard:
     """What the kernel has to be kept away from. Backends of `strays` send; no client dials them."""
-    senders = (*config.services, *strays)
+    ours = _ours(config, placement.withheld)
+    senders = (*ours, *strays)
     return Guard(
         devices=tuple(link.name for link in placement.read),
-        services=dialled(config.services),
+        services=dialled(ours),
         replies=reply_ends(senders),
         returns=return_ends(senders),
         snat=config.snat,
@@ -35,10 +36,21 @@ def filters(placement: Placement, compiled: Sequence[Program]) -> dict[int, Sequ
     return {port.index: compiled for port in placement.ports}
 
 
-def wanted_ends(config: Config, strays: Sequence[Service] = ()) -> dict[Side, frozenset[Vip]]:
-    """The ends that packets for the datapath have: as their source or as their destination."""
-    senders = (*config.services, *strays)
+def wanted_ends(
+    config: Config, strays: Sequence[Service] = (), withheld: Container[bytes] = ()
+) -> dict[Side, frozenset[Vip]]:
+    """The ends that packets for the datapath have: as their source or as their destination.
+
+    `withheld`: see `Placement`.
+    """
+    ours = _ours(config, withheld)
+    senders = (*ours, *strays)
     return {
         Side.SOURCE: reply_ends(senders) | return_ends(senders),
-        Side.DESTINATION: dialled(config.services),
+        Side.DESTINATION: dialled(ours),
     }
+
+
+def _ours(config: Config, withheld: Container[bytes]) -> Sequence[Service]:
+    """The services whose VIP is not another machine's."""
+    return [service for service in config.services if service.vip.address not in withheld]

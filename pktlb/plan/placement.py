@@ -41,6 +41,8 @@ class Placement:
     "Ports whose frames are for the VIP `any`; frames are only sent to the others."
     pending: tuple["Pending", ...] = ()
     "What the machine has no way for at present."
+    withheld: frozenset[bytes] = frozenset()
+    "Addresses that another machine has, or may have: their packets are left to the kernel."
 
     @property
     def names(self) -> frozenset[str]:
@@ -74,6 +76,8 @@ class Before(NamedTuple):
     "The interface of each address that was added."
     names: Mapping[str, int] = MappingProxyType({})
     "The index of each interface by a name that it had: it may have been renamed since."
+    withheld: Mapping[bytes, str] = MappingProxyType({})
+    "Addresses that are not to be added as yet, with the reason; empty: that is being found out."
 
 
 NOTHING_BEFORE: Final = Before()
@@ -110,7 +114,8 @@ def place_served(config: Config, served: Served, machine: Machine, added: Mappin
         placement,
         ports=tuple(links.values()),
         addresses=(*placement.addresses, *kept.items()),
-        device_addresses=placement.device_addresses or tuple(v for v in vips if len(v) == 4)[:1],
+        device_addresses=placement.device_addresses
+        or tuple(v for v in vips if len(v) == 4 and v not in before.withheld)[:1],
         ipv6=placement.ipv6 or any(len(vip) == 16 for vip in vips),
     )
 
@@ -151,18 +156,34 @@ class _Search:
         _check_snat_ports(config, machine)
         vips = [s.vip.address for s in config.services if s.vip.address in homes]
         owned = {a.address for a in machine.addresses}
+        lacking = {a: link for a, link in homes.items() if a not in owned}
+        withheld = dict.fromkeys(a for a in lacking if a in self._before.withheld)
+        for address in withheld:
+            self._withhold(address)
+            del lacking[address]
         return Placement(
             ports=tuple(ports),
-            addresses=tuple((a, link) for a, link in homes.items() if a not in owned),
-            device_addresses=_addresses_of_device(machine, vips, named if is_spreading else []),
+            addresses=tuple(lacking.items()),
+            device_addresses=_addresses_of_device(
+                machine,
+                [vip for vip in vips if vip not in withheld],
+                named if is_spreading else [homes[a] for a in withheld if len(a) == 4],
+            ),
             ipv6=is_spreading or any(len(vip) == 16 for vip in vips),
             own_ports=machine.own_ports,
             spread=frozenset(named if is_spreading else ()),
             pending=tuple(self._pending),
+            withheld=frozenset(withheld),
         )
 
     def _wait(self, what: str, why: str, is_refused: bool = True) -> None:
         self._pending[Pending(what, why, is_refused)] = None
+
+    def _withhold(self, address: bytes) -> None:
+        """Say why an address is not added, where that is known."""
+        what = "snat" if address in self._config.snat else "vip"
+        if why := self._before.withheld[address]:
+            self._wait(f"{what} {format_address(address)}", why)
 
     def _ways(self) -> dict[bytes, int]:
         """The link on the way to each backend that has one."""
@@ -281,10 +302,11 @@ def _check_snat_ports(config: Config, machine: Machine) -> None:
 
 
 def _addresses_of_device(
-    machine: Machine, vips: Iterable[bytes], spread: Sequence[int]
+    machine: Machine, vips: Iterable[bytes], links: Sequence[int]
 ) -> tuple[bytes, ...]:
-    """The first IPv4 VIP; without one, an address of the machine where the VIP is `any`."""
+    """The first IPv4 VIP; without one, an address of the machine, best one of the first of the
+    `links`; these are given where the VIP is `any` or withheld."""
     found = next((vip for vip in vips if len(vip) == 4), None)
-    if not found and spread:
-        found = speaker(machine, spread[0], 4)
+    if not found and links:
+        found = speaker(machine, links[0], 4)
     return (found,) if found else ()

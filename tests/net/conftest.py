@@ -19,6 +19,7 @@ ENGINES = {
     "workers": "--engine native --workers 3",
 }
 ANY_ENGINE = {
+    "test_announcing",
     "test_bridge",
     "test_caveats",
     "test_guard",
@@ -32,6 +33,7 @@ ANY_ENGINE = {
     "test_systemd_page",
     "test_command_line",
     "test_configuration_file",
+    "test_conflicts",
     "test_decap",
     "test_decap_beside_the_kernel",
     "test_labs",

@@ -44,6 +44,8 @@ class FakeOperator:
         self.changing = asyncio.Lock()
         self.events = Events()
         self.table = [flow(last, 1.5 * last) for last in range(1, 6)]
+        self.forced: list[bool] = []
+        "Of each plan, and of each change."
         self.zeroed = 0
         self.restarted = 0
         self.removing: list[tuple[str, Endpoint]] = []
@@ -88,14 +90,19 @@ class FakeOperator:
             ("CAP_NET_ADMIN", "CAP_NET_RAW"),
         )
 
-    async def plan(self, wanted: Config, on_remove: OnRemove | None = None) -> Change:
+    async def plan(
+        self, wanted: Config, on_remove: OnRemove | None = None, force: bool = False
+    ) -> Change:
+        self.forced.append(force)
         items = difference(self._config, wanted)
         moved = int(any(item.action == "remove" for item in items))
         return Change(said(items), items, len(self.table), moved, 0, moved / 5)
 
-    async def apply(self, wanted: Config, on_remove: OnRemove | None = None) -> Change:
+    async def apply(
+        self, wanted: Config, on_remove: OnRemove | None = None, force: bool = False
+    ) -> Change:
         assert self.changing.locked()
-        made = await self.plan(wanted)
+        made = await self.plan(wanted, on_remove, force)
         await asyncio.sleep(0)
         self._config = wanted
         for item, text in zip(made.items, made.lines, strict=True):
@@ -103,8 +110,8 @@ class FakeOperator:
                                 service=item.service, backend=item.backend)  # fmt: skip
         return made
 
-    async def reload(self) -> Change:
-        return await self.apply(self.file)
+    async def reload(self, force: bool = False) -> Change:
+        return await self.apply(self.file, force=force)
 
     async def read_file(self, text: str | None) -> Config:
         if text is None:

@@ -7,7 +7,15 @@ from aiohttp import web
 
 from pktlb.config.file import write
 from pktlb.control import views
-from pktlb.control.request import MAX_FILE, answer, is_dry, operator_of, query_of, text_of
+from pktlb.control.request import (
+    MAX_FILE,
+    answer,
+    is_dry,
+    operator_of,
+    query_of,
+    switches_of,
+    text_of,
+)
 from pktlb.control.routes.route import Route, tell
 
 
@@ -39,22 +47,22 @@ async def plan(request: web.Request) -> web.Response:
 
 async def replace(request: web.Request) -> web.Response:
     """Put the configuration file in the body in force."""
-    dry_run = is_dry(request)
+    dry_run, force = switches_of(request)
     operator = operator_of(request)
     wanted = await operator.read_file(text_of(request))
     async with operator.changing:
-        made = await (operator.plan(wanted) if dry_run else operator.apply(wanted))
+        made = await (operator.plan if dry_run else operator.apply)(wanted, None, force)
     return await tell(made, dry_run)
 
 
 async def reload(request: web.Request) -> web.Response:
-    dry_run = is_dry(request)
+    dry_run, force = switches_of(request)
     operator = operator_of(request)
     async with operator.changing:
         if dry_run:
-            made = await operator.plan(await operator.read_file(None))
+            made = await operator.plan(await operator.read_file(None), None, force)
         else:
-            made = await operator.reload()
+            made = await operator.reload(force)
     return await tell(made, dry_run)
 
 

@@ -25,13 +25,14 @@ class Route(NamedTuple):
 
 
 async def change(
-    request: web.Request, edit: Edit, dry_run: bool, on_remove: OnRemove | None = None
-) -> web.Response:
+    request: web.Request, edit: Edit, dry_run: bool, on_remove: OnRemove | None = None,
+    force: bool = False,
+) -> web.Response:  # fmt: skip
     """Put an edited configuration in force, or with `dry_run` only tell what it would change."""
     operator = operator_of(request)
     async with operator.changing:
         wanted = edit(operator.config)
-        made = await (operator.plan if dry_run else operator.apply)(wanted, on_remove)
+        made = await (operator.plan if dry_run else operator.apply)(wanted, on_remove, force)
     return await tell(made, dry_run)
 
 

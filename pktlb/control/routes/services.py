@@ -15,6 +15,7 @@ from pktlb.control.request import (
     on_remove_of,
     operator_of,
     query_of,
+    switches_of,
 )
 from pktlb.control.routes.route import Route, change
 
@@ -43,12 +44,12 @@ async def shown(request: web.Request) -> web.Response:
 
 
 async def add(request: web.Request) -> web.Response:
-    dry_run, wanted = is_dry(request), object_of(request)
+    (dry_run, force), wanted = switches_of(request), object_of(request)
 
     def edit(config: Config) -> Config:
         return edits.with_services(config, service_of(wanted, config))
 
-    return await change(request, edit, dry_run)
+    return await change(request, edit, dry_run, force=force)
 
 
 async def update(request: web.Request) -> web.Response:

@@ -148,6 +148,13 @@ def test_a_dry_run_changes_nothing(server: Running, capsys: pytest.CaptureFixtur
     assert len(server.operator.table) == 5
 
 
+def test_force_is_passed_on(server: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    server.operator.forced.clear()
+    for line in ("reload", "reload --force", "service add x --mode nat --vip 10.0.1.7:80 --force"):
+        assert typed(capsys, f"{line} --dry-run")[0] == 0
+    assert server.operator.forced == [False, True, True]
+
+
 def test_tables_are_for_people(server: Running, capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = typed(capsys, "status")
     assert out.splitlines()[:3] == [

@@ -27,7 +27,9 @@ SERVER = Endpoint(bytes([10, 0, 2, 11]), 8080)
 class Balancer(FakeOperator):
     """Refuses contradictions, as the daemon does."""
 
-    async def apply(self, wanted: Config, on_remove: OnRemove | None = None) -> Change:
+    async def apply(
+        self, wanted: Config, on_remove: OnRemove | None = None, force: bool = False
+    ) -> Change:
         return await super().apply(check_together(wanted, self.config))
 
     async def read_file(self, text: str | None) -> Config:

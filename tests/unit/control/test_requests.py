@@ -126,3 +126,24 @@ def test_a_backend_of_one_name_is_removed_from_all_services_or_the_removal_ends(
         with pytest.raises(DaemonError, match="it was undrained meanwhile"):
             live.client.ask("DELETE", path, {"drain": 1})
         assert operator.was_cancelled.is_set()
+
+
+@pytest.mark.parametrize("dry", [False, True])
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/v1/services", b'{"vip": "10.0.1.101:80", "mode": "nat"}'),
+        ("PUT", "/v1/config", b""),
+        ("POST", "/v1/reload", b""),
+    ],
+)
+@pytest.mark.parametrize(
+    ("more", "insists"), [("", False), ("&force=0", False), ("&force=1", True)]
+)
+def test_what_may_bring_an_address_may_insist_on_it(
+    tmp_path: Path, method: str, path: str, body: bytes, dry: bool, more: str, insists: bool
+) -> None:
+    with running(str(tmp_path / "s")) as server:
+        status, answer = server.ask(method, f"{path}?dry_run={dry:d}{more}", body)
+        assert (status, answer["dry_run"]) == (200, dry)
+        assert server.operator.forced == [insists]
