@@ -35,7 +35,7 @@ from pktlb.engine.datapath.frame import Frame
 from pktlb.engine.datapath.limits import Limits
 from pktlb.engine.datapath.tables import Tables
 
-async def run(config: Config, source: object, beside: object) -> None:
+async def run(config: Config, source: object, beside: object, insists: bool) -> None:
     tables = Tables.of([], [], {}, snat=frozenset(), ports={}, hash_key=bytes(16))
     plane = engines.make_plane(engines.choose(config.engine), tables, Limits())
     outcome = plane.handle(Frame(1, bytearray(60)), 0)
