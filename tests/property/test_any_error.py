@@ -117,7 +117,8 @@ def test_tunnel(
     trouble: Trouble,
     data: st.DataObject,
 ) -> None:
-    """About an outer packet: the client hears of the inner one, and of a size that fits both."""
+    """About an outer packet: the client hears of the inner one, and of a size that fits both; it
+    does not hear that the backend takes no packets of a tunnel."""
     spec, who = plain(both[0]), both[1]
     world, vip = spec.world, spec.world.vip()
     gateway = Gateway(engine, laid_out(Mode.TUNNEL, world, 1500, outer=outer))
@@ -132,6 +133,9 @@ def test_tunnel(
     error = icmp_error(
         trouble, sent, router(outer, DMZ), outer.gateway(DMZ), mtu, quoted=quoted
     )  # fmt: skip
+    if trouble in (Trouble.PORT, Trouble.PROTOCOL):
+        gateway.expect(error, Reason.TUNNEL_REFUSED)
+        return
     kind, room = Trouble.HOST, 0
     if trouble is Trouble.BIG:
         kind, room = trouble, max(mtu - outer.size, 1280 if world.family == 6 else 68)
