@@ -27,8 +27,6 @@ _TYPES: Final = {
     16: (1, 1, 1, 2, 2, 3, 3, 4, 4, 0, 5, 128),
 }
 _TOO_BIG: Final = {4: (3, 4), 16: (2, 0)}
-_NO_TUNNEL: Final = {4: ((3, 2), (3, 3)), 16: ((1, 4), (4, 1))}
-"What a host says that takes no packets of a tunnel."
 _MTUS: Final = (0, 1, 40, 68, 87, 88, 576, 1280, 1300, 1319, 1320, 1400, 1480, 1500, 0xFFFF)
 _LONG_MTUS: Final = (*_MTUS, 0x10000, 0x10000000, 0xFFFFFFFF)
 _CUTS: Final = (0, 8, 19, 20, 27, 28, 36, 39, 40, 47, 48, 60, 80, 88, 100, 528, 1232, 0xFFFF)
@@ -55,8 +53,6 @@ def complaint(rng: Random, about: bytes, macs: bytes) -> Packet | None:
     mtu = rng.choice(_MTUS if size == 4 else _LONG_MTUS)
     if rng.random() < 0.4:
         kind, code = _TOO_BIG[size]
-    elif rng.random() < 0.1:
-        kind, code = rng.choice(_NO_TUNNEL[size])
     packet = Packet(Endpoint(router, 0), Endpoint(target, 0), ICMPS[size], macs)
     packet.load = bytes([kind, code, 0, 0]) + mtu.to_bytes(4, "big") + bytes(quoted[:cut])
     packet.fragment = rng.choice((0, 0, 0x4000))
