@@ -6,6 +6,7 @@ that ends, and another process can neither change nor flush it.
 
 from typing import Final, Self
 
+from pktlb.errors import KernelError
 from pktlb.host.libnftables import Session
 
 
@@ -21,9 +22,9 @@ class OwnedTable:
         )
         try:
             self._session.run(script)
-        except BaseException:
+        except KernelError as error:
             self.close()
-            raise
+            raise KernelError(f"table {name}: {error}") from error
 
     def __enter__(self) -> Self:
         return self
