@@ -20,7 +20,9 @@ _TUN_ERRORS: Final = SHARED.words("tun_errors", _WORD)
 _PORTS: Final = SHARED.size // _WORD
 
 _RECEIVED: Final = SHARED_PORT.words("received", _WORD).start
-_REOPEN: Final = SHARED_PORT.words("reopen", _WORD).start
+_SLOW: Final = SHARED_PORT.words("slow", _WORD).start
+_STUCK: Final = SHARED_PORT.words("stuck", _WORD).start
+_BLOCKED: Final = SHARED_PORT.words("blocked", _WORD).start
 _RING: Final = SHARED_PORT.words("ring", _WORD).start
 _RECEIVE_ERRORS: Final = SHARED_PORT.words("receive_errors", _WORD)
 _SEND_ERRORS: Final = SHARED_PORT.words("send_errors", _WORD)
@@ -46,21 +48,28 @@ class Shared:
         return self.words[_ROUNDS]
 
     def rouse(self) -> None:
-        """Have it look once more, though there may be nothing."""
+        """Have it look once more, though there may be nothing, and count what was lost."""
         os.eventfd_write(self.wake, 1)
 
     def stop(self) -> None:
         self.words[_STOP] = 1
         os.eventfd_write(self.wake, 1)
 
-    def reopen(self, port: int) -> None:
-        """Have the worker make a new ring for a port."""
-        self.words[_at(port) + _REOPEN] = 1
-        os.eventfd_write(self.wake, 1)
-
     def received(self, port: int) -> int:
         """Frames that came in at a port."""
         return self.words[_at(port) + _RECEIVED]
+
+    def slow(self, port: int) -> int:
+        """Frames that were lost because the worker did not fetch them in time."""
+        return self.words[_at(port) + _SLOW]
+
+    def stuck(self, port: int) -> int:
+        """How often one frame stopped the ring of a port."""
+        return self.words[_at(port) + _STUCK]
+
+    def blocked(self, port: int) -> int:
+        """Frames that were lost because the ring of a port had stopped."""
+        return self.words[_at(port) + _BLOCKED]
 
     def ring(self, port: int) -> int:
         """Where a worker that has ended left the ring of a port; 0: it has none."""

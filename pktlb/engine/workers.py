@@ -1,6 +1,5 @@
 """The native engine at work: threads that stay in C for as long as there are frames."""
 
-import errno
 import logging
 import os
 import threading
@@ -57,13 +56,13 @@ class NativeEngine(Engine):
         self._rounds: list[int] = []
         self._past: dict[tuple[str, int], Counter[int]] = {}
         "Errors that were counted by workers that are gone."
-        self._received: dict[tuple[int, int], int] = {}
+        self._dropped_before = 0
+        "Frames that were lost by workers that are gone."
         self._failed: list[OSError] = []
 
     def start(self) -> None:
         workers = min((len(port.sockets) for port in self._ports.values()), default=0)
         self._shared = [Shared(len(self._ports)) for _ in range(workers)]
-        self._received.clear()
         for number, shared in enumerate(self._shared):
             for place, port in enumerate(self._ports.values()):
                 shared.give_ring(place, port.rings[number])
@@ -86,6 +85,7 @@ class NativeEngine(Engine):
                 port.rings[number] = shared.ring(place)
         self._note_errors()
         self._past = self._errors()
+        self._dropped_before = self.dropped
         for shared in self._shared:
             shared.close()
         self._shared, self._threads = [], []
@@ -137,26 +137,12 @@ class NativeEngine(Engine):
 
     def tick(self) -> None:
         self._raise_failed()
-        self._look_for_jams()
+        for shared in self._shared:
+            shared.rouse()
         begin = monotonic()
         while self._native.expire(now := monotonic(), _SWEEP) == _SWEEP:
             if now - begin > _SWEEP_S:
                 break
-
-    def _look_for_jams(self) -> None:
-        """Count what was lost, and mend a ring that loses frames and hands over none.
-
-        One frame whose offloads the header cannot express is enough: the kernel (seen with 6.18)
-        then waits for its slot for ever.
-        """
-        for place, port in enumerate(self._ports.values()):
-            for number, lost in enumerate(port.dropped()):
-                self.dropped += lost
-                shared = self._shared[number]
-                received = shared.received(place)
-                if lost and received == self._received.get((number, place)):
-                    shared.reopen(place)
-                self._received[number, place] = received
 
     def trouble(self) -> dict[str, int]:
         self._note_errors()
@@ -175,16 +161,26 @@ class NativeEngine(Engine):
             for place, port in enumerate(self._ports):
                 add("receive", port, shared.receive_errors(place))
                 add("send", port, shared.send_errors(place))
+                add("blocked", port, [(0, shared.blocked(place))])
         return total
 
     def _note_errors(self) -> None:
         """Take over what the workers have counted."""
+        places = range(len(self._ports))
+        slow = sum(shared.slow(place) for shared in self._shared for place in places)
+        self.dropped = self._dropped_before + slow
         for (what, index), counted in self._errors().items():
             for number, count in counted.items():
                 if not index:
                     self._tun.errors[f"{what} {os.strerror(number)}"] = count
-                elif port := self._ports.get(index):
-                    port.errors[f"{what} {errno.errorcode.get(number, str(number))}"] = count
+                elif count and (port := self._ports.get(index)):
+                    port.errors[_sentence(what, number, port)] = count
+
+
+def _sentence(what: str, number: int, port: Port) -> str:
+    if what == "blocked":
+        return "frames lost because one whose offloads cannot be passed on had stopped the ring"
+    return port.sentence(what, number)
 
 
 def _start(thread: threading.Thread) -> None:

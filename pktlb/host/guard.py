@@ -62,6 +62,8 @@ _FAMILIES: Final = {
 _PORTED: Final = {int(Proto.TCP): "tcp", int(Proto.UDP): "udp"}
 _ICMP: Final = f"{{ {int(Proto.ICMP)}, {int(Proto.ICMPV6)} }}"
 _WHOLE: Final = (0, 65535)
+_TAGS: Final = ("8021q", "8021ad")
+_IN_VLAN: Final = "vlan type { ip, ip6 }"
 
 
 class _Set(NamedTuple):
@@ -190,11 +192,16 @@ def _lines(guard: Guard) -> list[str | _Set]:
     lines += ["chain held {", "meta protocol ip jump held4", "meta protocol ip6 jump held6", "}"]
     for number, device in enumerate(guard.devices):
         hook = f'type filter hook ingress device "{device}" priority -300; policy accept;'
-        # "ether type" does not match a frame with a VLAN tag; "ip" alone would.
+        # "ether type" does not match a frame with a VLAN tag; "ip" alone would. A tag of VLAN 0 is
+        # there for its priority alone: the frame is for this interface.
         lines += [
             f"chain ingress{number} {{",
             hook,
             "ether type { ip, ip6 } meta pkttype host jump held",
+            *(
+                f"ether type {tag} vlan id 0 {_IN_VLAN} meta pkttype host jump held"
+                for tag in _TAGS
+            ),
             "}",
         ]
     return lines

@@ -2,24 +2,63 @@
 
 import fcntl
 import os
+import re
 import signal
 import socket
 import struct
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
+import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
 from netns.host import Host
+from netns.process import Process
+from netns.server import sha256_of_bytes
 from netns.waiting import wait_until
 from tests.net.world import World
 
 TUNSETIFF = 0x400454CA
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 NEEDS_CHECKSUM, GSO_UDP_FRAGMENTS = 1, 3
-GUEST = "10.0.9.2"
 GUEST_MAC = "02:00:00:00:09:02"
+LOST = "receive EINVAL: frames were lost whose offloads cannot be passed on"
+REMEDY = "ethtool -K DEV tx-udp-fragmentation off"
+BURST = 100
+DOWNLOAD = 300_000_000
+
+
+class Guest:
+    """A virtual machine behind a TAP device; it sends to a service of the balancer."""
+
+    def __init__(self, file: int, address: str, mac: str, end: tuple[str, int]) -> None:
+        """`mac`: the balancer's on the guest's link; `end`: the service, a port of UDP."""
+        self.file = file
+        packet = IP(src=address, dst=end[0]) / UDP(sport=4000, dport=end[1])
+        self._head = Ether(src=GUEST_MAC, dst=mac) / packet
+
+    def send(self, load: bytes, *offload: int) -> None:
+        header = struct.pack("=BBHHHH", *(offload or (0, 0, 0, 0, 0, 0)))
+        os.write(self.file, header + bytes(self._head / load))
+
+    def send_unspeakable(self) -> None:
+        """A datagram that the receiver is to cut into fragments (UFO)."""
+        self.send(bytes(5000), NEEDS_CHECKSUM, GSO_UDP_FRAGMENTS, 42, 1448, 34, 6)
+
+    def received(self) -> bytes:
+        """All frames that have come since the last call."""
+        got = b""
+        try:
+            while True:
+                got += os.read(self.file, 4096)
+        except BlockingIOError:
+            return got
+
+    def is_served(self) -> bool:
+        self.send(b"hello")
+        return b"hello" in self.received()
 
 
 @contextmanager
@@ -30,47 +69,123 @@ def tap(host: Host, ifname: str) -> Iterator[int]:
         flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR
         fcntl.ioctl(file, TUNSETIFF, struct.pack("16sH22x", ifname.encode(), flags))
     try:
-        host.run("ip", "address", "add", "10.0.9.1/24", "dev", ifname)
         host.run("ip", "link", "set", ifname, "up")
         yield file
     finally:
         os.close(file)
 
 
+@contextmanager
+def guest_on_its_own_link(world: World) -> Iterator[Guest]:
+    gateway = world.balancer
+    with tap(gateway, "guest") as file:
+        gateway.run("ip", "address", "add", "10.0.9.1/24", "dev", "guest")
+        mac = gateway.run("cat", "/sys/class/net/guest/address").stdout.strip()
+        yield Guest(file, "10.0.9.2", mac, world.vip)
+
+
+@contextmanager
+def guest_among_the_clients(world: World) -> Iterator[Guest]:
+    """The interface `wan` becomes a port of a bridge, `br0`, which the guest's TAP belongs to."""
+    gateway = world.balancer
+    mac = gateway.macs["wan"]
+    with tap(gateway, "guest") as file:
+        for command in (
+            "link add br0 type bridge", f"link set br0 address {mac}",
+            "address del 10.0.1.1/24 dev wan", "link set wan promisc on",
+            "link set wan master br0", "link set guest master br0",
+            "address add 10.0.1.1/24 dev br0", "link set br0 up",
+        ):  # fmt: skip
+            gateway.run("ip", *command.split())
+        yield Guest(file, "10.0.1.99", mac, world.vip)
+
+
+def balance_udp_too(world: World, *interfaces: str) -> Process:
+    """Start pktlb with the world's service for TCP and UDP."""
+    address, port = world.vip
+    arguments = world.arguments()
+    arguments[arguments.index(f"{address}:{port}")] += "/any"
+    return world.balancer.pktlb(
+        *arguments, *(word for name in interfaces for word in ("--interface", name))
+    )
+
+
+def explained(balancer: Process) -> str:
+    """What pktlb says of all frames so far."""
+    before = balancer.stderr.count("flows=")
+
+    def said() -> bool:
+        return balancer.stderr.count("flows=") > before
+
+    balancer.send_signal(signal.SIGUSR1)
+    wait_until(said, 10, "pktlb answers")
+    return balancer.stderr[balancer.stderr.rindex("flows=") :]
+
+
 def test_a_frame_that_the_kernel_cannot_describe_does_not_end_reception(nat_world: World) -> None:
     """Virtual machines send such frames: datagrams to be cut into fragments (UFO)."""
-    gateway = nat_world.balancer
-    address, port = nat_world.vip
-    with tap(gateway, "guest") as file:
-        arguments = nat_world.arguments("--interface", "wan", "--interface", "lan")
-        arguments[arguments.index(f"{address}:{port}")] += "/udp"
-        balancer = gateway.pktlb(*arguments, "--interface", "guest")
-        mac = gateway.run("cat", "/sys/class/net/guest/address").stdout.strip()
+    with guest_on_its_own_link(nat_world) as guest:
+        balancer = balance_udp_too(nat_world, "wan", "lan", "guest")
+        wait_until(guest.is_served, 10, "the guest is served")
+        guest.send_unspeakable()
+        wait_until(guest.is_served, 10, "the guest is served again")
+        wait_until(lambda: LOST in explained(balancer), 10, "pktlb tells the cause")
+        told = explained(balancer)
+        assert f"1 frames: guest: {LOST}" in told
+        assert REMEDY in told
+        assert "too slow" not in told
 
-        def send(load: bytes, *offload: int) -> None:
-            packet = IP(src=GUEST, dst=address) / UDP(sport=4000, dport=port) / load
-            header = struct.pack("=BBHHHH", *(offload or (0, 0, 0, 0, 0, 0)))
-            os.write(file, header + bytes(Ether(src=GUEST_MAC, dst=mac) / packet))
 
-        def answered() -> bool:
-            send(b"hello")
-            try:
-                while b"hello" not in os.read(file, 4096):
-                    pass
-            except BlockingIOError:
-                return False
-            return True
+def test_datagrams_that_arrive_around_such_frames_are_all_forwarded(nat_world: World) -> None:
+    """What has arrived before the first one is fetched; after it, only these frames are lost."""
+    with guest_on_its_own_link(nat_world) as guest:
+        balancer = balance_udp_too(nat_world, "wan", "lan", "guest")
+        wait_until(guest.is_served, 10, "the guest is served")
+        sent: set[bytes] = set()
+        seen: set[bytes] = set()
 
-        wait_until(answered, 10, "the guest is served")
-        send(bytes(5000), NEEDS_CHECKSUM, GSO_UDP_FRAGMENTS, 42, 1448, 34, 6)
+        def burst(name: str) -> None:
+            for number in range(BURST):
+                load = f"<{name} {number}>".encode()
+                guest.send(load)
+                sent.add(load)
 
-        def mended() -> bool:
-            send(b"hello")
-            balancer.send_signal(signal.SIGUSR1)
-            return "guest: receive EINVAL" in balancer.stderr
+        def all_seen() -> bool:
+            seen.update(re.findall(rb"<\w+ \d+>", guest.received()))
+            return sent <= seen
 
-        wait_until(mended, 20, "pktlb notices")
-        wait_until(answered, 10, "the guest is served again")
+        burst("before")
+        guest.send_unspeakable()
+        wait_until(all_seen, 10, "the datagrams before the frame are answered")
+        wait_until(guest.is_served, 10, "the guest is served again")
+        for turn in range(5):
+            burst(f"ahead{turn}")
+            guest.send_unspeakable()
+            burst(f"behind{turn}")
+            wait_until(all_seen, 10, "the datagrams before and after the frame are answered")
+        wait_until(lambda: f"6 frames: guest: {LOST}" in explained(balancer), 10, "six are counted")
+
+
+@pytest.mark.parametrize("pause_s", [1, 0.1], ids=["1/s", "10/s"])
+def test_such_frames_disturb_no_download_and_no_request(nat_world: World, pause_s: float) -> None:
+    with guest_among_the_clients(nat_world) as guest:
+        balancer = balance_udp_too(nat_world, "br0", "lan")
+        over = threading.Event()
+
+        def attack() -> None:
+            while not over.wait(pause_s):
+                guest.send_unspeakable()
+
+        attacker = threading.Thread(target=attack)
+        attacker.start()
+        try:
+            wait_until(lambda: LOST in explained(balancer), 20, "such frames arrive")
+            assert nat_world.download(DOWNLOAD) == sha256_of_bytes(DOWNLOAD)
+            assert len(nat_world.ask(30)) == 30
+        finally:
+            over.set()
+            attacker.join()
+        assert "too slow" not in explained(balancer)
 
 
 def test_frames_that_a_full_device_will_not_take_are_counted_and_others_follow(

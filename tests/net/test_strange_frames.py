@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
-from scapy.layers.l2 import Dot1Q, Ether
+from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
 from scapy.packet import Raw
 
 from netns.waiting import wait_until
@@ -28,7 +28,7 @@ COUNT_TAGGED = """
 table netdev watch {
     chain seen {
         type filter hook ingress device "%s" priority 0; policy accept;
-        ether type vlan counter
+        ether type { 8021q, 8021ad } counter
     }
 }
 """
@@ -55,6 +55,28 @@ def test_a_tagged_frame_is_neither_forwarded_nor_held_back(world: World) -> None
     frames = [frame for capture in captures for frame in capture.stop()]
     assert [frame["TCP"].flags for frame in frames if is_from_port(frame)] == ["S"]
     assert [frame.haslayer(Dot1Q) for frame in frames if is_from_port(frame)] == [1]
+
+
+@pytest.mark.parametrize("tag", [Dot1Q(vlan=0, prio=5), Dot1AD(vlan=0, prio=5)], ids=["q", "ad"])
+def test_a_frame_with_a_tag_for_its_priority_alone_is_forwarded_without_it(
+    world: World, tag: "Packet"
+) -> None:
+    """VLAN 0 is no network of its own (IEEE 802.1Q): the kernel takes such a frame like any."""
+    world.balance()
+    *_, ifname = NEXT_TO_BALANCER[world.topology.mode]
+    table = world.lab.new_file(world.balancer, "watch")
+    table.write_text(COUNT_TAGGED % ifname)
+    world.balancer.run("nft", "-f", str(table))
+    captures = [world.balancer.capture(name) for name in world.balancer.macs]
+
+    inject(world, tag / to_vip(world) / TCP(sport=PORT, dport=world.vip[1], flags="S"))
+
+    world.ask(3)
+    frames = [frame for capture in captures for frame in capture.stop()]
+    syns = [frame for frame in frames if is_from_port(frame) and frame[TCP].flags == "S"]
+    assert sorted(map(is_tagged, syns)) == [False, True]
+    watched = world.balancer.run("nft", "list", "table", "netdev", "watch").stdout
+    assert watched.count("counter packets 0 ") == 1, "the guard has held it"
 
 
 @pytest.mark.parametrize("mac", ["02:00:00:00:ff:ff", "ff:ff:ff:ff:ff:ff"], ids=["other", "all"])
@@ -130,6 +152,10 @@ def inject(world: World, *packets: "Packet", mac: str = "") -> None:
         raw.bind((ifname, 0))
         for packet in packets:
             raw.send(bytes(header / packet))
+
+
+def is_tagged(frame: "Packet") -> bool:
+    return bool(frame.haslayer(Dot1Q) or frame.haslayer(Dot1AD))
 
 
 def is_from_port(frame: "Packet") -> bool:

@@ -169,7 +169,9 @@ class SharedWords(NamedTuple):
 
 class SharedPortWords(NamedTuple):
     received: int
-    reopen: int
+    slow: int
+    stuck: int
+    blocked: int
     ring: int
     receive_errors: bytes
     send_errors: bytes

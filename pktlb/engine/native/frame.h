@@ -8,6 +8,8 @@
 #define PK_VNET 10 /* bytes of struct pk_offload on the wire */
 #define PK_HEADROOM PK_VNET /* writable bytes in front of each frame that comes in */
 
+#define PK_RECEIVED_MAX (65536u + 64) /* bytes: offload header, Ethernet, 64 KiB of IP */
+
 enum pk_offload_flag { PK_NEEDS_CHECKSUM = 1 };
 enum pk_gso { PK_GSO_NONE = 0, PK_GSO_TCP4 = 1, PK_GSO_TCP6 = 4, PK_GSO_UDP = 5, PK_GSO_ECN = 0x80 };
 

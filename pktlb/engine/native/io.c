@@ -2,8 +2,8 @@
 #include "io.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <sched.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -11,11 +11,13 @@
 
 #include "arena.h"
 #include "batch.h"
+#include "intake.h"
 #include "queue.h"
 
 #define SWEEP (2 * PK_BATCH) /* more than a batch can open, so the table shrinks faster */
 #define IN_VAIN 64 /* wake-ups in a row without a frame */
 #define REST_NS 1000000
+#define LOOK_US 1000 /* from one look at what was lost to the next, while frames come in */
 
 static __u64 microseconds(void)
 {
@@ -60,28 +62,33 @@ static void give_back(struct pk_sink *sink, const struct pk_frame *frame)
 		pk_count_error(io->shared->tun_errors, errno);
 }
 
-static int start_ring(struct pk_io_port *port)
+/* Edge-triggered, as a ring's kept slot needs it: see ring.h. */
+static int watch(struct pk_io *io, int fd, __u32 place)
 {
-	__u64 left = port->shared->ring;
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.u32 = place };
 
-	if (left)
-		return pk_ring_take_over(&port->ring, port->fd, port->mtu, (__u32)(left - 1));
-	return pk_ring_open(&port->ring, port->fd, port->mtu);
+	return epoll_ctl(io->poll_fd, EPOLL_CTL_ADD, fd, &event) ? errno : 0;
 }
 
 /* 0, or the number of an error. */
 static int prepare(struct pk_io *io)
 {
-	int error = 0;
+	int error;
 	__u32 i;
 
+	io->poll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (io->poll_fd < 0)
+		return errno;
+	error = watch(io, io->wake_fd, PK_MAX_PORTS);
 	io->sink = (struct pk_sink){ send_out, give_back, NULL };
 	for (i = 0; i < io->port_count && !error; i++) {
 		struct pk_io_port *port = &io->ports[i];
 
 		port->shared = &io->shared->port[i];
 		port->queue = pk_reserve(sizeof(struct pk_queue));
-		error = port->queue ? start_ring(port) : ENOMEM;
+		error = port->queue ? pk_intake_open(port) : ENOMEM;
+		if (!error)
+			error = watch(io, port->fd, i);
 	}
 	return error;
 }
@@ -91,38 +98,25 @@ static void clean_up(struct pk_io *io)
 	__u32 i;
 
 	for (i = 0; i < io->port_count; i++) {
-		if (io->ports[i].ring.map)
-			io->ports[i].shared->ring = pk_ring_leave(&io->ports[i].ring) + 1ull;
-		else
-			pk_ring_close(&io->ports[i].ring);
+		pk_intake_close(&io->ports[i]);
 		pk_release(io->ports[i].queue, sizeof(struct pk_queue));
 	}
+	if (io->poll_fd >= 0)
+		close(io->poll_fd);
 }
 
-/* Control saw frames being lost and none being received: a frame whose offloads the header cannot
- * express leaves a slot that is never filled, and the kernel waits for it for ever. */
-static void reopen(struct pk_io_port *port)
+/* One batch of one port, in and out. Returns 0 where nothing has arrived. */
+static int serve(struct pk_io *io, struct pk_io_port *port)
 {
-	int error;
-
-	__atomic_store_n(&port->shared->reopen, 0, __ATOMIC_RELAXED); /* it asks again if need be */
-	pk_ring_close(&port->ring);
-	error = pk_ring_open(&port->ring, port->fd, port->mtu);
-	pk_count_error(port->shared->receive_errors, error ? error : EINVAL);
-}
-
-/* One batch of one port, in and out. Returns how many frames it was. */
-static __u32 serve(struct pk_io *io, struct pk_io_port *port)
-{
+	__u64 now_us = microseconds();
 	__u32 count, now, i;
+	int more;
 
-	if (__atomic_load_n(&port->shared->reopen, __ATOMIC_RELAXED))
-		reopen(port);
-	count = pk_ring_receive(&port->ring, io->frames, PK_BATCH, port->shared->receive_errors);
+	more = pk_intake_receive(port, io->frames, PK_BATCH, &count, now_us);
 	if (count) {
 		for (i = 0; i < count; i++)
 			io->frames[i].port = port->index;
-		now = (__u32)(microseconds() / 1000);
+		now = (__u32)(now_us / 1000);
 		pk_plane_handle(io->plane, io->worker, io->frames, count, now, &io->sink);
 		for (i = 0; i < io->port_count; i++)
 			if (io->ports[i].queue->count)
@@ -130,32 +124,41 @@ static __u32 serve(struct pk_io *io, struct pk_io_port *port)
 		pk_plane_expire(io->plane, now, SWEEP);
 		pk_count(&port->shared->received, count);
 	}
-	pk_ring_release(&port->ring);
-	return count;
+	pk_intake_release(port);
+	return more;
+}
+
+/* At all ports. Returns when to look again at the latest, if frames come in. */
+static __u64 look(struct pk_io *io)
+{
+	__u64 now_us = microseconds();
+	int soon = 0;
+	__u32 i;
+
+	for (i = 0; i < io->port_count; i++)
+		soon |= pk_intake_look(&io->ports[i], now_us);
+	return soon ? now_us : now_us + LOOK_US;
 }
 
 static void sleep_until_traffic(struct pk_io *io)
 {
-	struct pollfd until[PK_MAX_PORTS + 1];
+	struct epoll_event found[PK_MAX_PORTS + 1];
 	socklen_t size = sizeof(int);
 	eventfd_t calls;
-	__u32 i;
-	int error;
+	int count, error, i;
 
-	for (i = 0; i < io->port_count; i++) {
-		struct pk_io_port *port = &io->ports[i];
+	count = epoll_wait(io->poll_fd, found, (int)io->port_count + 1, -1);
+	for (i = 0; i < count; i++) {
+		__u32 place = found[i].data.u32;
 
-		until[i] = (struct pollfd){ port->ring.map ? port->fd : -1, POLLIN, 0 };
+		if (place == PK_MAX_PORTS)
+			eventfd_read(io->wake_fd, &calls);
+		/* An interface that goes down says so once; it may come back. */
+		else if ((found[i].events & EPOLLERR) &&
+			 !getsockopt(io->ports[place].fd, SOL_SOCKET, SO_ERROR, &error, &size) &&
+			 error)
+			pk_count_error(io->ports[place].shared->receive_errors, error);
 	}
-	until[i] = (struct pollfd){ io->wake_fd, POLLIN, 0 };
-	poll(until, io->port_count + 1, -1);
-	if (until[i].revents)
-		eventfd_read(io->wake_fd, &calls);
-	/* An interface that goes down says so once; it may come back. */
-	while (i--)
-		if ((until[i].revents & POLLERR) &&
-		    !getsockopt(io->ports[i].fd, SOL_SOCKET, SO_ERROR, &error, &size) && error)
-			pk_count_error(io->ports[i].shared->receive_errors, error);
 }
 
 /* Woken up many times for nothing: whatever the reason, a thread in real time must not spin. */
@@ -168,13 +171,17 @@ static void rest(void)
 
 static void run(struct pk_io *io)
 {
-	__u64 busy_until = 0;
-	__u32 i, got, in_vain = 0;
+	__u64 busy_until = 0, look_at = 0;
+	__u32 i, in_vain = 0;
+	int got;
 
 	while (!__atomic_load_n(&io->shared->stop, __ATOMIC_RELAXED)) {
 		pk_count(&io->shared->rounds, 1);
 		for (got = 0, i = 0; i < io->port_count; i++)
-			got += serve(io, &io->ports[i]);
+			got |= serve(io, &io->ports[i]);
+		/* It slept and was woken up for a frame that the kernel did not hand over. */
+		if ((!got && in_vain) || microseconds() >= look_at)
+			look_at = look(io);
 		if (got) {
 			in_vain = 0;
 			if (io->busy_us)
@@ -193,6 +200,7 @@ int pk_io_work(struct pk_io *io, __u32 number, __u32 of)
 {
 	int error = ENOMEM;
 
+	io->poll_fd = -1;
 	io->worker = pk_worker_add(io->plane, number, of);
 	if (io->worker)
 		error = prepare(io);

@@ -36,14 +36,16 @@ struct pk_io {
 	struct pk_io_port ports[PK_MAX_PORTS];
 	__u32 port_count;
 	int tun_fd;
-	int wake_fd;   /* an eventfd: `stop` or `reopen` were set */
+	int wake_fd;   /* an eventfd: `stop` was set, or control wants fresh counts */
+	int poll_fd;   /* an epoll of all ports and of wake_fd */
 	__u32 busy_us; /* how long to go on looking before it sleeps */
 	struct pk_shared *shared;
 	struct pk_frame frames[PK_BATCH];
 };
 
 /* Work as number `number` of `of` workers until `stop` is set. Returns 0, or the number of an
- * error. The caller fills in `plane`, all fields from `port_count` to `shared`, and of each port
+ * error. The caller fills in `plane`, `port_count`, `tun_fd`, `wake_fd`,
+ * `busy_us` and `shared`, and of each port
  * its index, fd and MTU. */
 int pk_io_work(struct pk_io *io, __u32 number, __u32 of);
 

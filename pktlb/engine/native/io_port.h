@@ -4,12 +4,15 @@
 #define PK_IO_PORT_H
 
 #include "count.h"
+#include "plain.h"
 #include "ring.h"
 
 /* What control reads of a port while a worker runs, and what it asks for. */
 #define PK_SHARED_PORT(X) \
 	X(__u64, received) /* frames */ \
-	X(__u64, reopen)   /* set by control: the ring does not move any more, make a new one */ \
+	X(__u64, slow)     /* frames that the kernel dropped as they were not fetched in time */ \
+	X(__u64, stuck)    /* how often one frame stopped the ring */ \
+	X(__u64, blocked)  /* frames that the kernel dropped meanwhile */ \
 	X(__u64, ring)     /* one more than the head of a ring left with the socket, or 0 */ \
 	X(__u64, receive_errors, [PK_ERRORS]) /* by errno */ \
 	X(__u64, send_errors, [PK_ERRORS])
@@ -22,6 +25,8 @@ struct pk_io_port {
 	int fd;
 	__u32 mtu;
 	struct pk_ring ring;    /* of frames that come in */
+	struct pk_plain *plain; /* how they come in while there is no ring, or NULL */
+	__u64 plain_until_us, plain_for_us;
 	struct pk_queue *queue; /* of frames that go out */
 	struct pk_shared_port *shared;
 };

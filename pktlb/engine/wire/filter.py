@@ -44,7 +44,9 @@ _RETURN: Final = 0x06
 
 _ANCILLARY: Final = 0xFFFFF000  # SKF_AD_OFF
 _PACKET_TYPE: Final = _ANCILLARY + 4
-_VLAN_TAG_PRESENT: Final = _ANCILLARY + 48
+_VLAN_TAG: Final = _ANCILLARY + 44
+_VLAN_ID: Final = 0x0FFF
+"Bits of a tag that name a VLAN; 0: the tag is there for its priority alone (IEEE 802.1Q, 9.6)."
 
 _INSTRUCTION: Final = struct.Struct("=HBBI")
 
@@ -143,8 +145,8 @@ NOTHING: Final[Program] = (_REJECTED,)
 
 
 def compile_filters(matches: Sequence[Match]) -> Sequence[Program]:
-    """Programs that accept untagged IPv4 and IPv6 to this host with one of these ends, and ICMP
-    errors: one or more, the most exact one first.
+    """Programs that accept IPv4 and IPv6 to this host with one of these ends, and ICMP errors, but
+    none of a VLAN: one or more, the most exact one first.
 
     The first program compares whole ends, the next only their addresses, the last is `EVERYTHING`.
     The kernel takes only so many instructions; how many shows when a program is attached. Programs
@@ -254,12 +256,13 @@ _HOST_ONLY: Final = (
     _do(_LOAD_WORD, _PACKET_TYPE),
     Instruction(_JUMP_EQUAL, 1, 0, _PACKET_HOST),
     _REJECTED,
-    _do(_LOAD_WORD, _VLAN_TAG_PRESENT),
-    Instruction(_JUMP_EQUAL, 1, 0, 0),
+    _do(_LOAD_WORD, _VLAN_TAG),  # 0 where there is none
+    Instruction(_JUMP_ANY_BIT, 0, 1, _VLAN_ID),
     _REJECTED,
     _do(_LOAD_HALF, 12),
 )
-"Rejects frames to other hosts and tagged frames, then loads the frame's ethertype."
+"""Rejects frames to other hosts and of a VLAN, then loads the frame's ethertype. The kernel has
+taken off the outer tag; if another one is behind it, the ethertype is not that of IP."""
 
 EVERYTHING: Final[Program] = (
     *_HOST_ONLY,
@@ -268,7 +271,7 @@ EVERYTHING: Final[Program] = (
     _ACCEPTED,
     _REJECTED,
 )
-"Accepts all untagged IPv4 and IPv6 to this host."
+"Accepts all IPv4 and IPv6 to this host that belongs to no VLAN."
 
 
 def _stores(load_port: int, transport: int, family: str, header: Sequence[Instruction]) -> _Code:

@@ -34,6 +34,10 @@ _REQUEST_LENGTH: Final = 16
 _BUFFER: Final = 8 << 20
 "Bytes that the kernel queues in each direction; a frame counts with the memory it occupies."
 _LONGEST: Final = VNET_LENGTH + 14 + 4 + 40 + 65535
+_UNDESCRIBED: Final = (
+    "receive EINVAL: frames were lost whose offloads cannot be passed on (UFO of a virtual "
+    "machine?): on the machine that sends them, run ethtool -K DEV tx-udp-fragmentation off"
+)
 
 
 class _FilterProgram(ctypes.Structure):
@@ -79,7 +83,7 @@ class Port:
         "It may be renamed."
         self.mtu: Final = inherited.mtu if inherited else mtu
         self.errors: Counter[str] = Counter()
-        "Failed receives and sends by what the kernel said, such as ENOBUFS."
+        "Failed receives and sends by a sentence or by what the kernel said, such as ENOBUFS."
         self._buffer = bytearray(_LONGEST)
         self.sockets: Final[list[socket.socket]] = []
         "One for each worker."
@@ -138,9 +142,8 @@ class Port:
             except BlockingIOError:
                 return
             except OSError as error:
-                # EINVAL: a frame whose offloads the header cannot express is lost; others follow.
                 # ENETDOWN: the interface went down; it may come back.
-                self.errors[f"receive {_name(error)}"] += 1
+                self.errors[self.sentence("receive", error.errno or 0)] += 1
                 continue
             if size < VNET_LENGTH:
                 self.errors["receive without header"] += 1
@@ -153,19 +156,22 @@ class Port:
         try:
             self._socket.sendmsg((frame.offload.pack(), frame.data))
         except OSError as error:
-            self.errors[f"send {_name(error)}"] += 1
+            self.errors[self.sentence("send", error.errno or 0)] += 1
             return False
         return True
+
+    def sentence(self, what: str, number: int) -> str:
+        """How `errors` calls a failed "receive" or "send" with this number of an error."""
+        if (what, number) == ("receive", errno.EINVAL):
+            # The kernel loses a frame whose offloads the header cannot express; others follow.
+            return _UNDESCRIBED
+        return f"{what} {errno.errorcode.get(number, str(number))}"
 
     def dropped(self) -> list[int]:
         """How many frames each socket lost since the last call, because they were not fetched in
         time."""
         counts = [raw.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8) for raw in self.sockets]
         return [int.from_bytes(count[4:8], "little") for count in counts]
-
-
-def _name(error: OSError) -> str:
-    return errno.errorcode.get(error.errno or 0, str(error))
 
 
 def _open(index: int) -> socket.socket:

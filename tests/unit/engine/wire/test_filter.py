@@ -15,7 +15,7 @@ from scapy.layers.inet6 import (
     IPv6ExtHdrFragment,
     IPv6ExtHdrHopByHop,
 )
-from scapy.layers.l2 import ARP, GRE, Ether
+from scapy.layers.l2 import ARP, GRE, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from pktlb.engine.wire.filter import (
@@ -52,9 +52,17 @@ MATCHES = [
 ]
 
 
-def run(program: Program, frame: bytes, packet_type: int = 0, vlan: int = 0) -> int:
-    """The bytes that the kernel would hand over. A load out of bounds ends with 0."""
-    ancillary = {0xFFFFF000 + 4: packet_type, 0xFFFFF000 + 48: vlan}
+def run(program: Program, frame: bytes, packet_type: int = 0, tag: int | None = None) -> int:
+    """The bytes that the kernel would hand over. A load out of bounds ends with 0.
+
+    `tag`: the VLAN tag that the kernel has taken off the frame and tells beside it; 16 bits, the
+    priority and the VLAN.
+    """
+    ancillary = {
+        0xFFFFF000 + 4: packet_type,
+        0xFFFFF000 + 44: tag or 0,
+        0xFFFFF000 + 48: int(tag is not None),
+    }
     memory: dict[int, int] = {}
     at = a = x = 0
     while True:
@@ -165,9 +173,25 @@ def test_frames_to_other_hosts_are_rejected(packet_type: int) -> None:
             assert run(program, to(WANTED[name]), packet_type=packet_type) == 0
 
 
-def test_tagged_frames_are_rejected() -> None:
+@pytest.mark.parametrize("tag", [0x0001, 0x0FFF, 0x2001, 0xEFFF, 0x1005])
+def test_a_frame_of_a_vlan_is_rejected(tag: int) -> None:
     for program in compile_filters(MATCHES):
-        assert run(program, to(WANTED["to the service"]), vlan=1) == 0
+        for name in ("to the service", "to the service over IPv6", "an ICMP error to any host"):
+            assert run(program, to(WANTED[name]), tag=tag) == 0
+
+
+@pytest.mark.parametrize("tag", [0x0000, 0x2000, 0xE000, 0x1000, 0xF000])
+def test_a_frame_with_a_tag_for_its_priority_alone_is_treated_like_one_without(tag: int) -> None:
+    for program in compile_filters(MATCHES):
+        for packet in (*WANTED.values(), *UNWANTED.values()):
+            assert run(program, to(packet), tag=tag) == run(program, to(packet))
+        assert run(program, to(WANTED["to the service"]), tag=tag, packet_type=3) == 0
+
+
+@pytest.mark.parametrize("inner", [Dot1Q(vlan=5), Dot1Q(vlan=0), Dot1AD(vlan=5)])
+def test_a_frame_with_one_more_tag_behind_its_priority_is_rejected(inner: Packet) -> None:
+    for program in compile_filters(MATCHES):
+        assert run(program, to(inner / WANTED["to the service"]), tag=0x2000) == 0
 
 
 def test_the_program_nothing_rejects_every_frame() -> None:
@@ -223,7 +247,7 @@ def test_each_next_program_is_shorter_and_accepts_at_least_as_much() -> None:
     other_address = to(UNWANTED["another IPv6 address"])
     assert [bool(run(p, other_address)) for p in (addresses, everything)] == [False, True]
     assert run(everything, to(ARP())) == 0
-    assert run(everything, to(WANTED["to the service"]), vlan=1) == 0
+    assert run(everything, to(WANTED["to the service"]), tag=1) == 0
 
 
 ADDRESSES = [VIP, BACKEND, packed("10.0.1.102"), packed("10.0.1.103")]
