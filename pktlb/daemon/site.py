@@ -55,6 +55,13 @@ class Site:
 
     def _open(self, index: int, workers: int, inherited: Inherited | None = None) -> None:
         link = next(link for link in self.placement.ports if link.index == index)
+        if link.tagged:
+            log.warning(
+                "no frame from %s is balanced: it is a VLAN interface with reorder_hdr off; run "
+                "ip link set %s type vlan reorder_hdr on",
+                link.name,
+                link.name,
+            )
         programs = self._let_in[index] = self._programs()[index]
         self.ports.append(Port(index, link.name, link.mtu, programs, workers, inherited))
 

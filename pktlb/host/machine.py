@@ -17,6 +17,8 @@ class Link:
     "6 bytes; empty where the link is not Ethernet."
     mtu: int
     up: bool
+    tagged: bool = False
+    "A VLAN interface whose frames keep their tag (reorder_hdr off): none of them is IP."
 
 
 class Address(NamedTuple):

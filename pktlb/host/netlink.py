@@ -17,6 +17,7 @@ from pktlb.host.machine import Address, Link, Machine, Neighbour, Route
 
 _ARPHRD_ETHER: Final = 1
 _IFF_UP: Final = 1
+_VLAN_FLAG_REORDER_HDR: Final = 1
 _RTN_UNICAST: Final = 1
 _NUD_FAILED: Final = 0x20
 _NUD_INCOMPLETE: Final = 0x01
@@ -129,6 +130,7 @@ class Kernel:
                 mac=_mac(link.get("address")) if ethernet else b"",
                 mtu=link.get("mtu"),
                 up=bool(link["flags"] & _IFF_UP),
+                tagged=keeps_tags(link),
             )
         return found
 
@@ -145,6 +147,12 @@ class Kernel:
             for family in _FAMILIES
             async for n in await self._netlink.neigh("dump", family=family)
         }
+
+
+def keeps_tags(link: Any) -> bool:
+    """Whether a link, as netlink tells of it, is a VLAN interface that leaves the tag in frames."""
+    flags = link.get(("linkinfo", "data", "vlan_flags"))
+    return bool(flags) and not flags["flags"] & _VLAN_FLAG_REORDER_HDR
 
 
 def _own_ports() -> range:

@@ -39,6 +39,7 @@ ANY_ENGINE = {
     "test_pending",
     "test_removal",
     "test_restart",
+    "test_stuck_ring",
     "test_workers",
 }
 "Modules about control, which is the same for each engine; all others run on each engine."

@@ -24,7 +24,7 @@ def chains(guard: Guard) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for line in render(guard).splitlines():
         if "hook ingress" in line:
-            found[line.split('"')[1]] = rules = []
+            rules = found[line.split(chr(34))[1]] = []
         elif line == "}":
             rules = []
         elif found:
