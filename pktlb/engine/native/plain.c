@@ -9,9 +9,12 @@
 #include "arena.h"
 
 #define FRAMES 32
+#define LONG_FRAMES 4 /* of more than LONG bytes each: few, so that they stay in the cache */
+#define LONG 4096
 
 struct pk_plain {
 	int fd;
+	__u32 frames; /* at a time */
 	struct mmsghdr messages[FRAMES];
 	struct iovec vectors[FRAMES];
 	__u8 memory[FRAMES][PK_RECEIVED_MAX];
@@ -25,6 +28,7 @@ struct pk_plain *pk_plain_open(int fd)
 	if (!plain)
 		return NULL;
 	plain->fd = fd;
+	plain->frames = FRAMES;
 	for (i = 0; i < FRAMES; i++) {
 		plain->vectors[i] = (struct iovec){ plain->memory[i], PK_RECEIVED_MAX };
 		plain->messages[i].msg_hdr =
@@ -40,10 +44,11 @@ void pk_plain_close(struct pk_plain *plain)
 
 int pk_plain_receive(struct pk_plain *plain, struct pk_frame *frames, __u32 most, __u32 *count)
 {
+	size_t bytes = 0;
 	int got, error = 0, i;
 
 	*count = 0;
-	got = recvmmsg(plain->fd, plain->messages, most < FRAMES ? most : FRAMES,
+	got = recvmmsg(plain->fd, plain->messages, most < plain->frames ? most : plain->frames,
 		       MSG_DONTWAIT | MSG_TRUNC, NULL);
 	if (got < 0)
 		return errno;
@@ -58,7 +63,9 @@ int pk_plain_receive(struct pk_plain *plain, struct pk_frame *frames, __u32 most
 		frame->data = plain->memory[i] + PK_VNET;
 		frame->length = length - PK_VNET;
 		memcpy(&frame->offload, plain->memory[i], PK_VNET);
+		bytes += length;
 		++*count;
 	}
+	plain->frames = bytes > *count * (size_t)LONG ? LONG_FRAMES : FRAMES;
 	return error;
 }
