@@ -4,6 +4,7 @@ Changes go through the library libnftables, where there is one. Its socket owns 
 else is done by the command nft.
 """
 
+import contextlib
 import json
 import logging
 import signal
@@ -31,6 +32,8 @@ log: Final = logging.getLogger(__name__)
 _NFT_TIMEOUT_S: Final = 30
 _OURS: Final = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1}
 "Signals that are meant for pktlb; a terminal sends some of them to its children, too."
+_TRIES: Final = 3
+"A program that changes the ruleset while it is read makes nft fail."
 _UNKNOWN: Final = ("not supported", "Invalid argument", "syntax error")
 "In the complaint of a kernel or a library that does not know tables with an owner."
 
@@ -62,10 +65,14 @@ class Tables:
         text = render_change(before, after, self.there)
         try:
             self._run(text)
-        except KernelError:
+            return text.startswith("add table")
+        except RejectedError:
+            for _ in range(_TRIES - 1):
+                with contextlib.suppress(RejectedError):
+                    self._make_anew(after)
+                    return True
             self._make_anew(after)
             return True
-        return text.startswith("add table")
 
     def _make_anew(self, guard: Guard) -> None:
         """Put all tables in place, in one transaction."""

@@ -63,6 +63,34 @@ def test_an_open_connection_outlives_a_replaced_interface() -> None:
             assert ask(connection) == first
 
 
+@pytest.mark.net
+@pytest.mark.parametrize("change", ["renamed", "replaced"])
+def test_the_kept_table_of_the_guard_follows_an_interface(change: str) -> None:
+    with Lab("iface") as lab:
+        nat.build(lab)
+        gw, client = lab.hosts["gw"], lab.hosts["client"]
+        for name in nat.BACKENDS:
+            lab.hosts[name].serve(8080)
+        process = gw.pktlb(*nat.TOPOLOGY.run_arguments("rr"))
+        if change == "renamed":
+            gw.run("ip", "link", "set", "wan", "name", "outside")
+            process.wait_for("interface wan is called outside now")
+        else:
+            gw.run("ip", "link", "del", "wan")
+            process.wait_for("interface wan is gone")
+            replug(lab, "wan")
+            process.wait_for("going on with the new one")
+        curl = ("curl", "-sSf", "--retry", "3", "--max-time", "2", nat.TOPOLOGY.url)
+        wait_until(lambda: client.run(*curl, check=False).returncode == 0, 15, "it serves")
+        # Without the ordinary table, only the kept one keeps the kernel from a refusal.
+        loop = "for i in $(seq 60); do nft flush ruleset; sleep 0.01; done"
+        flushes = gw.start("sh", "-c", loop)
+        urls = [nat.TOPOLOGY.url] * 20
+        while flushes.status is None:
+            client.run("curl", "-sSf", "--fail-early", "-H", "Connection: close", *urls)
+        assert process.stop() == 0
+
+
 def ask(connection: socket.socket) -> str:
     """One request over a connection that is open already; the server's one-line answer."""
     connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
