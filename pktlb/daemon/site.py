@@ -143,7 +143,7 @@ class Site:
         """Open, guard and let in what `served` needs too; `KernelError`: nothing has changed."""
         before = self._served, self.placement
         both = _both(self._served, served)
-        there = {port.index for port in self.ports if port.is_bound()}
+        there = {port.index for port in self.ports if port.is_bound()}  # not to one that is gone
         open_now = [link for link in self.placement.ports if link.index in there]
         links = {link.index: link for link in (*open_now, *placement.ports)}
         wide = replace(
@@ -155,7 +155,7 @@ class Site:
         try:
             self._use(both, wide)
             for link in placement.ports:
-                if all(port.index != link.index for port in self.ports):
+                if link.index not in there:
                     self._open(link.index, workers)
             self.sentry.want(guard(both.config, wide, both.strays))
         except KernelError:
@@ -174,11 +174,19 @@ class Site:
         self.sentry.want(guard(served.config, placement, served.strays))
 
     def spare_ports(self) -> list[Port]:
-        """Take out of `ports` the ones that are not needed any more; the caller closes them."""
+        """Take out of `ports` the ones that are not needed any more; the caller closes them.
+
+        A port of an interface that is gone is of no use, also where a new one has its index.
+        """
         needed = {link.index for link in self.placement.ports}
-        spare = [port for port in self.ports if port.index not in needed]
-        self.ports = [port for port in self.ports if port.index in needed]
+        kept = [port for port in self.ports if port.index in needed and port.is_bound()]
+        spare = [port for port in self.ports if port not in kept]
+        self.ports = kept
         return spare
+
+    def lost_ports(self) -> list[Port]:
+        """The ports whose interface is gone."""
+        return [port for port in self.ports if not port.is_bound()]
 
     def _use(self, served: Served, placement: Placement) -> None:
         """Attach new filters to the open sockets whose filters differ."""

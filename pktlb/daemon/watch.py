@@ -6,7 +6,7 @@ starts get their next share and leavers without flows are forgotten.
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from typing import Final
 
 from pktlb.daemon.balancer import Balancer
@@ -76,15 +76,21 @@ class Watch:
         except ConfigError as error:
             log.error("going on with the interfaces of before: %s", error)
             return
-        self._tell_links(site.placement, placement, machine)
-        if placement != site.placement:
+        lost = site.lost_ports()
+        self._tell_links(site.placement, placement, machine, {port.index for port in lost})
+        if lost or placement != site.placement:
             await balancer.follow(placement)
 
-    def _tell_links(self, before: Placement, after: Placement, machine: Machine) -> None:
-        """Say which interfaces are gone, back, or called otherwise."""
+    def _tell_links(
+        self, before: Placement, after: Placement, machine: Machine, lost: Collection[int]
+    ) -> None:
+        """Say which interfaces are gone, back, or called otherwise.
+
+        An interface is gone also where a new one has its index: its sockets are `lost`.
+        """
         for link in before.ports:
             now = machine.links.get(link.index)
-            if now is None:
+            if now is None or link.index in lost:
                 log.error("interface %s is gone", link.name)
                 self._gone.add(link.name)
             elif now.name != link.name:
