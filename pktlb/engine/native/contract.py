@@ -191,6 +191,7 @@ class Parts(NamedTuple):
     hops: bytes
     ports: bytes
     removed: bytes
+    broadcasts: bytes
     hash_key: bytes
 
 
