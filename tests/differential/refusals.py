@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from pktlb.engine.datapath import address, indirect, ipv4, packet, tables
+from pktlb.engine.datapath import address, indirect, ipv4, packet, tables, trail
 from pktlb.engine.datapath.direct import Direct
 from pktlb.engine.datapath.ways import Ways
 from tests.differential.mutants import Mutant
@@ -26,6 +26,10 @@ REFUSALS: Final = [
     Mutant("every option is a source route", packet, "is_source_routed", bool),
     Mutant("a quoted header may be wrong", packet, "is_intact",
            lambda data, at: at != packet.IP or _is_intact(data, at)),
+    Mutant("a source may have one more packet in fragments", trail, "SHARE_OF_TRAILS",
+           trail.SHARE_OF_TRAILS + 1),
+    Mutant("a source may have more bytes of fragments", trail, "SHARE_OF_BYTES",
+           trail.MAX_HELD_BYTES),
     Mutant("an error without a flow goes nowhere", Direct, "_flow_elsewhere",
            lambda self, frame, view, now: None),
     Mutant("an error about a single datagram goes nowhere", Direct, "_latest_single",

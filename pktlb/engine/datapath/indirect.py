@@ -26,7 +26,7 @@ class Indirect(Direct):
         super().__init__(tables, limits)
         self._counts = dict.fromkeys(Reason, 0)
         "Frames by the reason they ended in; `HELD`: fragments that wait now."
-        self._trails = Trails(self._recount)
+        self._trails = Trails(self._recount, limits.secret)
 
     def _recount(self, reason: Reason, frames: int = 1) -> None:
         """Count so many fragments, held until now, in the reason they have ended in."""
