@@ -220,9 +220,17 @@ class Reason(Enum):
     TRUNCATED = (Verdict.DROP, "the frame is shorter than its headers say")
     BAD_HEADER = (
         Verdict.DROP,
-        "a header contradicts itself (version or a length), or there are too many of them",
+        "a header contradicts itself, there are too many of them, or one demands a source route",
     )
-    BAD_CHECKSUM = (Verdict.DROP, "the checksum of the IPv4 header or an ICMP error is wrong")
+    BAD_CHECKSUM = (
+        Verdict.DROP,
+        "the checksum of the IPv4 header, of an ICMP error, or of a header quoted there is wrong",
+    )
+    BAD_SOURCE = (
+        Verdict.DROP,
+        "its source is an address that no client can have: one of the balancer's own, loopback, "
+        "multicast, broadcast, or link-local of another link",
+    )
     BAD_FRAGMENT = (
         Verdict.DROP,
         "fragment that overlaps another, or is too small for the headers it should have",

@@ -96,6 +96,15 @@ class Machine:
         rest = [a for a in self.addresses if link is None or a.link != link.index]
         return replace(self, addresses=rest)
 
+    def broadcasts(self) -> frozenset[bytes]:
+        """The directed broadcast addresses of the networks that the machine is in. A network of one
+        or two addresses has none (RFC 3021), nor has IPv6."""
+        return frozenset(
+            (int.from_bytes(each.address, "big") | (1 << 32 - each.prefix) - 1).to_bytes(4, "big")
+            for each in self.addresses
+            if len(each.address) == 4 and each.prefix < 31
+        )
+
     def networks(self) -> "Machine":
         """The machine without addresses whose prefix is the address itself: they tell nothing about
         what can be reached directly, and there may be many."""

@@ -84,6 +84,7 @@ class Layout:
             ports=_port_infos(config, around),
             hash_key=HASH_KEY,
             own=frozenset(address.address for address in around.machine.addresses),
+            broadcasts=around.machine.broadcasts(),
             own_ports=around.placement.own_ports,
             spread=around.placement.spread,
             appliances=frozenset(hops[a].macs[:6] for a in appliances if a in hops),

@@ -50,6 +50,7 @@ OWN: Final = (
     *VIPS[:2],
     *VIPS[3:5],
 )
+BROADCASTS: Final = frozenset(map(packed, ("10.0.1.255", "10.0.2.255")))
 SERVICE_PORTS: Final = (80, 5001, 65535)
 BACKEND_PORTS: Final = (80, 5000, 8080)
 RANGES: Final = ((79, 81), (80, 5001), (5000, 65535), (0, 65535), (0, 65535))
@@ -119,6 +120,7 @@ class Scene:
             ports=dict(self.ports),
             hash_key=self.hash_key,
             own=self.own,
+            broadcasts=BROADCASTS if self.own else frozenset(),
             own_ports=self.own_ports,
             spread=self.spread,
             appliances=frozenset(self.appliances()),

@@ -5,7 +5,7 @@ from typing import Final
 
 from pktlb.engine.datapath.frame import GSO_TCP4, GSO_TCP6, GSO_UDP, NO_OFFLOAD
 from pktlb.engine.datapath.tables import ServiceTable
-from pktlb.engine.datapath.trail import MAX_TRAILS
+from pktlb.engine.datapath.trail import MAX_TRAILS, SHARE_OF_TRAILS
 from pktlb.model import Endpoint, Mode, Proto
 from tests.differential.scene import EIGHTH, Scene
 from tests.differential.step import Arrival, Expiry, Step
@@ -36,7 +36,7 @@ def steps(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
     if scene.rng.random() < 0.1:
         kinds.append(_scatter)
     kinds += [_dial_the_pool] if scene.snat else [_take_all_ports] * 4
-    kinds += [_hoard, _pester, _nag]
+    kinds += [_hoard, _scatter_alone, _pester, _nag]
     return scene.rng.choice(kinds)(talk, scene, now) if kinds else iter(())
 
 
@@ -134,13 +134,10 @@ def _use_up(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
 def _scatter(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
     """More packets in fragments than can be remembered: all last fragments, then all first
     ones."""
-    whole = bytes(_opening(talk, 4000, now, scene, bytes(64)).build())
-    for ident in range(MAX_TRAILS + 6):
-        (piece,) = pieces(whole, [(24, 72, False)], ident)
-        yield Arrival(now, 1, piece, NO_OFFLOAD)
-    for ident in (MAX_TRAILS + 5, 6, 5, 0, MAX_TRAILS):
-        (piece,) = pieces(whole, [(0, 24, True)], ident)
-        yield Arrival(now, 1, piece, NO_OFFLOAD)
+    for client in range(MAX_TRAILS + 6):
+        yield _piece(talk, scene, now, (24, 72, False), client=client)
+    for client in (MAX_TRAILS + 5, 6, 5, 0, MAX_TRAILS):
+        yield _piece(talk, scene, now, (0, 24, True), client=client)
     yield Expiry(now + 14.875, 5)
     yield Expiry(now + 15.0, 5)
     yield Expiry(now + 15.0, 2 * MAX_TRAILS)
@@ -148,13 +145,34 @@ def _scatter(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
 
 def _hoard(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
     """More bytes of fragments than can be held."""
-    whole = bytes(_opening(talk, 4000, now, scene, bytes(60_000)).build())
-    for ident in range(90):
-        (piece,) = pieces(whole, [(24, 50_024, True)], ident)
-        yield Arrival(now, 1, piece, NO_OFFLOAD)
-    for ident in range(0, 90, 7):
-        (piece,) = pieces(whole, [(0, 24, True)], ident)
-        yield Arrival(now, 1, piece, NO_OFFLOAD)
+    for client in range(90):
+        yield _piece(talk, scene, now, (24, 50_024, True), client=client)
+    for client in range(0, 90, 7):
+        yield _piece(talk, scene, now, (0, 24, True), client=client)
+
+
+def _scatter_alone(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:
+    """More packets in fragments, and then more bytes of them, than one source may have."""
+    for ident in range(SHARE_OF_TRAILS + 6):
+        yield _piece(talk, scene, now, (24, 72, False), ident=ident)
+    for ident in (SHARE_OF_TRAILS + 5, 6, 5, 0, SHARE_OF_TRAILS):
+        yield _piece(talk, scene, now, (0, 24, True), ident=ident)
+    for ident in range(100, 115):
+        yield _piece(talk, scene, now, (24, 50_024, True), ident=ident)
+    for ident in range(100, 115):
+        yield _piece(talk, scene, now, (0, 24, True), ident=ident)
+
+
+def _piece(
+    talk: Talk, scene: Scene, now: float, cut: tuple[int, int, bool], *, client: int = 1,
+    ident: int = 1,
+) -> Arrival:  # fmt: skip
+    """A fragment of a packet from the client of this number."""
+    packet = _opening(talk, 4000, now, scene, bytes(60_000 if cut[1] > 100 else 64))
+    address = packet.source.address[:-2] + client.to_bytes(2, "big")
+    packet.source = Endpoint(address, 4000)
+    (piece,) = pieces(packet.build(), [cut], ident)
+    return Arrival(now, 1, piece, NO_OFFLOAD)
 
 
 def _pester(talk: Talk, scene: Scene, now: float) -> Iterator[Step]:

@@ -37,6 +37,11 @@ IP_OPTIONS: Final = (
     b"\0\x94\4\0",  # behind the end
     b"\0\2\x94\4\0\0\0\0",
     b"\x81\x01\0\0",
+    b"\x83\7\4\1\2\3\4\0",  # a loose source route
+    b"\1\x94\4\0\0\1\1\x89\3\4\0\0",  # a strict one behind others, at its end
+    b"\1" * 39 + b"\x83",  # in the last byte
+    b"\x44\4\x83\x89",  # inside another
+    b"\0\x83\3\4",  # behind the end
 )
 _PADDED: Final = b"\0\0\1\4\0\0\0\0"
 "An extension header of 8 bytes with no option but padding."

@@ -5,6 +5,7 @@ import pytest
 from pktlb.engine.datapath.pipeline import Dataplane
 from pktlb.model import OF_DECAP, Reason
 from tests.differential.mutants import MUTANTS, Mutant
+from tests.differential.refusals import REFUSALS
 from tests.differential.soak import STEPS, lead, run
 from tests.differential.traffic import Traffic
 from tests.differential.twins import DifferenceError, Pair, Twins
@@ -25,7 +26,7 @@ def finds(mutant: Mutant, seed: int) -> bool:
 
 
 @pytest.mark.load
-@pytest.mark.parametrize("mutant", MUTANTS, ids=str)
+@pytest.mark.parametrize("mutant", [*MUTANTS, *REFUSALS], ids=str)
 def test_a_wrong_plane_is_found(mutant: Mutant) -> None:
     assert any(finds(mutant, seed) for seed in range(LIVES))
 

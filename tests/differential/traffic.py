@@ -41,8 +41,8 @@ PLAIN: Final = {
 "Clients as they usually are, by the length of their addresses."
 _ODD: Final = (
     "0.0.0.9", "127.0.0.1", "169.254.1.1", "224.0.0.1", "255.255.255.255", "10.0.2.9",
-    "223.255.255.255", "198.51.100.7", "::", "::1", "::2:0", "fe80::1", "febf::1", "fec0::1",
-    "ff02::1", "2001:db8:2::9",
+    "223.255.255.255", "198.51.100.7", "10.0.1.255", "169.255.0.1", "::", "::1", "::2:0",
+    "fe80::1", "febf::1", "fec0::1", "ff02::1", "2001:db8:2::9",
 )  # fmt: skip
 CLIENTS: Final = {
     size: (
@@ -290,12 +290,14 @@ class Traffic:
         flow = self._live_flow(flows)
         if flow is not None and rng.random() < 0.7:
             about = trouble.of_flow(rng, flow, self.scene.hops, macs)
-        elif self._sent:
+        elif not self._sent or rng.random() < 0.3:
+            vip, proto = self._anywhere()
+            client = Endpoint(rng.choice(CLIENTS[len(vip.address)]), rng.choice(CLIENT_PORTS))
+            about = trouble.plain(rng, vip, client, proto, macs)
+        else:
             step, left = rng.choice(self._sent)
             about = rng.choice((left, left, step.data, bytes(wire.mirrored(step.data)),
                                 bytes(wire.mirrored(left))))  # fmt: skip
-        else:
-            return self._continue(flows)
         packet = trouble.complaint(rng, about, macs)
         return self._continue(flows) if packet is None else self._arrival(packet, index)
 

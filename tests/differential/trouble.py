@@ -22,6 +22,10 @@ from tests.differential.wire import (
 from tests.support.packets import packed
 
 ROUTERS: Final = {4: packed("192.0.2.1"), 16: packed("2001:db8:ffff::1")}
+_NO_ROUTERS: Final = {
+    4: tuple(map(packed, ("127.0.0.1", "255.255.255.255", "169.254.0.9"))),
+    16: tuple(map(packed, ("::1", "ff02::2", "fe80::9"))),
+}
 _TYPES: Final = {
     4: (3, 3, 3, 3, 3, 11, 11, 12, 12, 0, 4, 13),
     16: (1, 1, 1, 2, 2, 3, 3, 4, 4, 0, 5, 128),
@@ -48,6 +52,8 @@ def complaint(rng: Random, about: bytes, macs: bytes) -> Packet | None:
     if rng.random() < 0.6:
         cut = 0xFFFF
     router = rng.choice((ROUTERS[size], ROUTERS[size], to, to, here))
+    if rng.random() < 0.05:
+        router = rng.choice(_NO_ROUTERS[size])
     target = here if rng.random() < 0.95 else to
     kind, code = rng.choice(_TYPES[size]), rng.choice((0, 1, 2, 3, 4, 13))
     mtu = rng.choice(_MTUS if size == 4 else _LONG_MTUS)
@@ -66,17 +72,18 @@ def of_flow(rng: Random, flow: Flow, hops: Mapping[bytes, NextHop], macs: bytes)
     client, vip = source(flow.key), destination(flow.key)
     kind = rng.random()
     if kind < 0.4:
-        return _plain(rng, vip, client, flow.key[-1], macs)
+        return plain(rng, vip, client, flow.key[-1], macs)
     if kind < 0.7 and flow.reverse is not None:
-        return _plain(rng, destination(flow.reverse), source(flow.reverse), flow.key[-1], macs)
-    sent = _plain(rng, client, vip, flow.key[-1], macs)
+        return plain(rng, destination(flow.reverse), source(flow.reverse), flow.key[-1], macs)
+    sent = plain(rng, client, vip, flow.key[-1], macs)
     hop = hops.get(flow.backend.address)
     if flow.mode is Mode.TUNNEL and hop is not None and rng.random() < 0.9:
         return nested(rng, sent, hop.source, flow.backend.address)
     return sent
 
 
-def _plain(rng: Random, here: Endpoint, there: Endpoint, proto: int, macs: bytes) -> bytes:
+def plain(rng: Random, here: Endpoint, there: Endpoint, proto: int, macs: bytes) -> bytes:
+    """A packet from one end to another, now and then with options or extension headers."""
     packet = Packet(here, there, proto, macs)
     packet.load = bytes(rng.choice((0, 4, 9, 12, 40, 600, 1300)))
     packet.fragment = rng.choice((0, 0x4000, 0x2000))

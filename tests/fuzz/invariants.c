@@ -263,6 +263,7 @@ static void check_trails(struct world *world)
 {
 	const struct pk_trails *trails = &world->plane.trails;
 	__u32 at, before = PK_ABSENT, older = PK_ABSENT, count = 0, held = 0, bytes = 0;
+	__u32 of_shares = 0, bytes_of_shares = 0;
 	__u64 counts[PK_REASON_COUNT];
 
 	for (at = trails->oldest; at != PK_ABSENT; before = at, at = trails->trail[at].younger) {
@@ -276,6 +277,13 @@ static void check_trails(struct world *world)
 		for (one = trail->held; one; one = one->next, held++)
 			bytes += one->frame.length + PK_HELD_COST;
 	}
+	for (at = 0; at < PK_SHARES; at++) {
+		CHECK(trails->shares[at].count <= PK_SHARE_OF_TRAILS);
+		CHECK(trails->shares[at].held_bytes <= PK_SHARE_OF_BYTES);
+		of_shares += trails->shares[at].count;
+		bytes_of_shares += trails->shares[at].held_bytes;
+	}
+	CHECK(of_shares == trails->count && bytes_of_shares == trails->held_bytes);
 	CHECK(trails->youngest == before && count == trails->count && count <= PK_MAX_TRAILS);
 	CHECK(bytes == trails->held_bytes && bytes <= PK_MAX_HELD_BYTES);
 	for (at = trails->freed; at != PK_ABSENT; at = trails->trail[at].next)

@@ -8,7 +8,7 @@
 
 #define MOST_RECORDS 8u
 #define SLOTS 3u
-#define PARTS 13u /* of a source, from `services` on, with the hash key behind them */
+#define PARTS 14u /* of a source, from `services` on, with the hash key behind them */
 
 /* So many records as the input wants, in memory of exactly their size. */
 static void draw(struct pk_array *array, size_t record, struct input *in)
@@ -117,7 +117,7 @@ int LLVMFuzzerTestOneInput(const __u8 *data, size_t size)
 		sizeof(__u32), sizeof(struct pk_raw_span), sizeof(struct pk_raw_span),
 		sizeof(struct pk_raw_end), sizeof(struct pk_raw_end), sizeof(struct pk_raw_end),
 		sizeof(struct pk_raw_end), sizeof(struct pk_raw_hop), sizeof(struct pk_raw_port),
-		sizeof(struct pk_raw_removed),
+		sizeof(struct pk_raw_removed), sizeof(struct pk_raw_end),
 	};
 	struct pk_tables *tables;
 	const char *wrong;

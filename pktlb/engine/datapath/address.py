@@ -12,9 +12,15 @@ def can_be_answered(address: bytes) -> bool:
 def is_forwardable(address: bytes) -> bool:
     """Whether a router forwards to it: a host's address, and not link-local (RFC 3927, section
     7; RFC 4291, section 2.5.6)."""
+    return can_be_answered(address) and not is_link_local(address)
+
+
+def is_link_local(address: bytes) -> bool:
+    """Whether it is of one link only: no router forwards a packet from it to another link (RFC
+    3927, section 2.7; RFC 4291, section 2.5.6)."""
     if len(address) == 4:
-        return can_be_answered(address) and address[:2] != b"\xa9\xfe"
-    return can_be_answered(address) and not (address[0] == 0xFE and address[1] & 0xC0 == 0x80)
+        return address[:2] == b"\xa9\xfe"
+    return address[0] == 0xFE and address[1] & 0xC0 == 0x80
 
 
 def masked(address: bytes, prefix: int) -> bytes:

@@ -5,6 +5,7 @@ It owns what is remembered: flows, clients' pins, source ports and the standings
 knows neither fragments that wait nor ICMP errors; see `indirect`.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from pktlb.engine.datapath import icmp, reset
@@ -38,12 +39,17 @@ from pktlb.engine.datapath.tcp import (
     taken_up,
 )
 from pktlb.engine.datapath.ways import Ways
-from pktlb.model import Mode, OnRemove, Proto, Reason
+from pktlb.model import HASHES, HashFields, Mode, OnRemove, Proto, Reason
 
 _MOVABLE: Final = frozenset({State.DATAGRAMS, State.SYN_SENT})
 """States in which another backend can take a flow over when its own cannot be reached: the two ends
 have agreed on nothing yet. A flow of the service `any` can move in every state: the ends of its
 connection are elsewhere."""
+
+
+_SINGLES: Final = 64
+"Backends that are asked for the flow of a single datagram."
+_Pick = Callable[[ServiceTable, bytes, bytes], Chosen | None]
 
 
 class Direct(Ways):
@@ -130,6 +136,8 @@ class Direct(Ways):
                 if service is not None and service.direct:
                     return self._past_the_gateway(frame, view, now)
             return self._of_no_service(frame, view, old, now)
+        if self._tables.is_impossible(source(view.key).address):
+            return Outcome(Reason.BAD_SOURCE)
         taken = service.pick_up and is_under_way(view.tcp_flags)
         if view.proto == Proto.TCP and not opens(view.tcp_flags) and not taken:
             return Outcome(Reason.NOT_OPEN, (frame,))
@@ -161,6 +169,8 @@ class Direct(Ways):
             return Outcome(Reason.NOT_OURS)
         if self._was_there(frame):
             return Outcome(Reason.NOT_OURS, (frame,))
+        if tables.is_impossible(source(view.key).address):
+            return Outcome(Reason.BAD_SOURCE)
         return self._open(frame, view, tables.any, old, now)
 
     def _open(
@@ -176,14 +186,14 @@ class Direct(Ways):
         if not single and not self._flows.make_room(now):
             return Outcome(Reason.TABLE_FULL)
         persists = service.persist_s > 0 and not alone
-        chosen = self._choose(frame, view, service, persists, now)
+        chosen = self._choose(frame, view, service, persists, self._schedulers.pick, now)
         if chosen is None:
             return self._unchosen(frame, view, service, now)
         if single:
             return self._send_single(frame, view, service, chosen, now)
         flow = self._opening.flow(view.key, service, chosen, now, parts=alone)
-        if flow is None:
-            return Outcome(Reason.NO_PORT)
+        if flow is None or self._leaves_its_link(frame, view, flow):
+            return Outcome(Reason.BAD_SOURCE if flow else Reason.NO_PORT)
         state, reason = State.DATAGRAMS, Reason.OPENED
         if view.proto == Proto.TCP:
             state = State.SYN_SENT
@@ -195,9 +205,44 @@ class Direct(Ways):
         self._flows.add(flow, state, now)
         return self._to_backend(frame, view, flow, reason, now)
 
+    def _flow_elsewhere(self, frame: Frame, view: View, now: float) -> Flow | None:
+        """The flow of an ICMP error that is not found by its key, where it can be told all the
+        same. It is not put in the table.
+
+        In DSR and tunnel another balancer may have the flow: the error comes to any of them, the
+        choice of a backend by hash is the same at each. In NAT a single datagram is found by its
+        reply; of several the latest counts.
+        """
+        service = self._tables.services.find(destination_key(view.key))
+        if service is None or self._tables.is_impossible(source(view.key).address):
+            return None
+        alone = service.one_packet and view.key[-1] == Proto.UDP
+        if alone and (found := self._latest_single(view, service, now)):
+            return found
+        if service.scheduler not in HASHES or service.hash_on.fields is HashFields.MAC:
+            return None
+        persists = service.persist_s > 0 and not alone
+        chosen = self._choose(frame, view, service, persists, self._schedulers.peek, now)
+        if chosen is None or chosen.mode is Mode.NAT:
+            return None
+        return self._opening.flow(view.key, service, chosen, now)
+
+    def _latest_single(self, view: View, service: ServiceTable, now: float) -> Flow | None:
+        """NAT: of the single datagrams from one client port, the flow that was used last."""
+        found: Flow | None = None
+        for place, backend in enumerate(service.backends[:_SINGLES]):
+            tally = self._schedulers.tally(service.key, backend)
+            assert tally is not None
+            chosen = Chosen(backend, tally, service.mode_at(place))
+            flow = self._opening.single(view.key, chosen, now)
+            if flow is not None and (found is None or flow.seen > found.seen):
+                found = flow
+        return found
+
     def _choose(
-        self, frame: Frame, view: View, service: ServiceTable, persists: bool, now: float
-    ) -> Chosen | None:
+        self, frame: Frame, view: View, service: ServiceTable, persists: bool, pick: _Pick,
+        now: float,
+    ) -> Chosen | None:  # fmt: skip
         """The backend that the client stays with, else the scheduler's choice."""
         if persists:
             pin = self._pins.find(service, source(view.key).address, now)
@@ -205,7 +250,7 @@ class Direct(Ways):
             if staying is not None:
                 return staying
         data = hashed(service.hash_on, view.key, frame)
-        return self._schedulers.pick(service, data, self._tables.hash_key)
+        return pick(service, data, self._tables.hash_key)
 
     def _unchosen(self, frame: Frame, view: View, service: ServiceTable, now: float) -> Outcome:
         """Refuse a packet for which there is no backend. Where all are full it is dropped without
@@ -225,6 +270,8 @@ class Direct(Ways):
         if chosen.mode is not Mode.NAT:
             flow = self._opening.flow(view.key, service, chosen, now)
             assert flow is not None
+            if self._leaves_its_link(frame, view, flow):
+                return Outcome(Reason.BAD_SOURCE)
             chosen.tally.connections += 1
             return self._to_backend(frame, view, flow, Reason.OPENED, now)
         known = self._opening.single(view.key, chosen, now)
@@ -234,8 +281,8 @@ class Direct(Ways):
         if not self._flows.make_room(now):
             return Outcome(Reason.TABLE_FULL)
         flow = self._opening.flow(view.key, service, chosen, now, single=True)
-        if flow is None:
-            return Outcome(Reason.NO_PORT)
+        if flow is None or self._leaves_its_link(frame, view, flow):
+            return Outcome(Reason.BAD_SOURCE if flow else Reason.NO_PORT)
         self._flows.add(flow, State.DATAGRAMS, now)
         return self._to_backend(frame, view, flow, Reason.OPENED, now)
 

@@ -6,6 +6,7 @@ belongs to the flow of the packet that it quotes. How a flow is opened or follow
 """
 
 from pktlb.engine.datapath import icmp, related
+from pktlb.engine.datapath.address import can_be_answered
 from pktlb.engine.datapath.direct import Direct
 from pktlb.engine.datapath.flow import Flow
 from pktlb.engine.datapath.frame import Frame
@@ -25,7 +26,7 @@ class Indirect(Direct):
         super().__init__(tables, limits)
         self._counts = dict.fromkeys(Reason, 0)
         "Frames by the reason they ended in; `HELD`: fragments that wait now."
-        self._trails = Trails(self._recount)
+        self._trails = Trails(self._recount, limits.secret)
 
     def _recount(self, reason: Reason, frames: int = 1) -> None:
         """Count so many fragments, held until now, in the reason they have ended in."""
@@ -102,13 +103,19 @@ class Indirect(Direct):
         if view.quote.around is not None:
             flow = self._flows.find(view.key, now)
             if flow is not None and self._is_tunnel(flow, view.quote.around):
+                if not can_be_answered(icmp.sender(frame, view.around())):
+                    return Outcome(Reason.BAD_SOURCE)
                 return self._about_tunnel(frame, view, flow, now)
             view = view.around()
         flow = self._flows.find(view.key, now)
         if flow is None and icmp.sender(frame, view) in self._tables.direct:
             flow = self._answered(view.key, now)
+        if flow is None:
+            flow = self._flow_elsewhere(frame, view, now)
         if flow is None or (flow.any and self._was_there(frame)):
             return self._unrelated(frame, view, now)
+        if not can_be_answered(icmp.sender(frame, view)):
+            return Outcome(Reason.BAD_SOURCE)
         if view.ttl <= 1:
             return Outcome(Reason.TTL_EXPIRED)
         if view.key == flow.key:

@@ -115,6 +115,7 @@ class Loader:
         self._flows = contents.flows
         self._ports = contents.ports
         self._now = now
+        self._is_impossible = tables.is_impossible
         schedulers = contents.schedulers
         self._tables = {table.key: table for table in tables.all_services}
         self._tallies = [
@@ -170,6 +171,8 @@ class Loader:
         size = _SIZE[family]
         if any((client + vip + seen_as)[at + size : at + 16].strip(b"\0") for at in (0, 16, 32)):
             return False
+        if self._is_impossible(client[:size]):
+            return False  # its address became ours, or an earlier version took any
         dialled = Endpoint(vip[:size], int.from_bytes(vip_port, "big"))
         key = flow_key(proto, Endpoint(client[:size], int.from_bytes(client_port, "big")), dialled)
         backend = tally.backend

@@ -9,6 +9,7 @@ import struct
 from typing import Final, NamedTuple
 
 from pktlb.engine.datapath import checksum
+from pktlb.engine.datapath.ipv4 import is_intact, is_source_routed
 from pktlb.engine.datapath.keys import FlowKey, reversed_key
 from pktlb.model import Proto, Reason
 
@@ -147,10 +148,11 @@ def parse(data: bytearray) -> View | Reason:
     kind = data[12:14]
     if kind == ETHERTYPE[4]:
         header = _ipv4(data, IP, size)
-        if not isinstance(header, Reason) and not checksum.is_valid(
-            data[IP : IP + (data[IP] & 0x0F) * 4]
-        ):
-            return Reason.BAD_CHECKSUM
+        if not isinstance(header, Reason):
+            if not is_intact(data, IP):
+                return Reason.BAD_CHECKSUM
+            if is_source_routed(data[IP + HEADER[4] : header.transport]):
+                return Reason.BAD_HEADER
     elif kind == ETHERTYPE[16]:
         header = _ipv6(data, IP, size)
     else:
@@ -305,8 +307,8 @@ def _error(data: bytearray, header: _Header) -> View | Reason | None:
     if header.proto != proto or end < at + 8 or data[at] not in types:
         return None
     about = _quoted(data, at + 8, end, header.ends[size:])
-    if about is None:
-        return None
+    if about is None or isinstance(about, Reason):
+        return about
     if not icmp_checksum_is_valid(data, header.ends, at, end):
         return Reason.BAD_CHECKSUM
     key, quote = about
@@ -330,11 +332,12 @@ def icmp_pseudo_sum(ends: bytes, length: int) -> int:
 
 def _quoted(
     data: bytearray, at: int, end: int, receiver: bytes
-) -> tuple[FlowKey, Quote] | None:  # fmt: skip
+) -> tuple[FlowKey, Quote] | Reason | None:  # fmt: skip
     """The key of an error (see `View.key`) that quotes a packet at `at`, and where that packet is.
 
     None where the packet does not tell its flow, and where its sender is not the `receiver` (an
-    address) of the error.
+    address) of the error. `BAD_CHECKSUM` where an IPv4 header that is quoted has a wrong checksum
+    (RFC 5508, REQ-3 a): then what it says may not be what was sent.
     """
     size = len(receiver)
     header = _quoted_header(data, at, end, size)
@@ -344,11 +347,15 @@ def _quoted(
     quote = Quote(at, header.transport, header.end)
     if key is None:
         return None
+    if size == 4 and not is_intact(data, at):
+        return Reason.BAD_CHECKSUM
     inner = TUNNELLED.get(header.proto)
     inside = inner and _quoted_header(data, header.transport, header.end, inner)
     inside_key = _quoted_key(data, inside) if inside else None
     if not inside or inside_key is None:
         return reversed_key(key), quote
+    if inner == 4 and not is_intact(data, header.transport):
+        return Reason.BAD_CHECKSUM
     around = reversed_key(key)
     return inside_key, Quote(header.transport, inside.transport, inside.end, around)
 

@@ -159,6 +159,15 @@ class Schedulers:
     def pick(self, table: ServiceTable, data: bytes, secret: bytes) -> Chosen | None:
         """The backend of a new flow of a service, by the bytes to hash and the key of the hash.
         None where it has no backends, or all are full."""
+        chosen = self.peek(table, data, secret)
+        if chosen is not None:
+            standing = self._standing(table.key)
+            standing.picks += 1
+            chosen.tally.turn = standing.picks
+        return chosen
+
+    def peek(self, table: ServiceTable, data: bytes, secret: bytes) -> Chosen | None:
+        """What `pick` would choose; no pick is counted."""
         if not table.backends:
             return None
         standing = self._standing(table.key)
@@ -167,9 +176,7 @@ class Schedulers:
             place = _not_full(table, standing, data, secret)
         if place is None:
             return None
-        standing.picks += 1
         tally = standing.tally(table.backends[place])
-        tally.turn = standing.picks
         return Chosen(table.backends[place], tally, table.mode_at(place))
 
     def adapt(self, tables: Tables) -> None:

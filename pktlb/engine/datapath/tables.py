@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, NewType, Self, TypeVar
 
-from pktlb.engine.datapath.address import is_forwardable
+from pktlb.engine.datapath.address import can_be_answered, is_forwardable
 from pktlb.engine.datapath.keys import EndpointKey, address_of, endpoint_key, port_of
 from pktlb.model import WHOLE_FLOW, Endpoint, HashOn, Mode, OnRemove, Proto, Scheduler, Vip
 
@@ -179,6 +179,8 @@ class Tables:
     "16 bytes: key of the hashes that schedulers use. Balancers that must agree share it."
     own: frozenset[bytes] = frozenset()
     "Addresses of this machine: what goes to one is no reply to a client, unless it is in `snat`."
+    broadcasts: frozenset[bytes] = frozenset()
+    "Broadcast addresses of the networks that this machine is in."
     own_ports: range = range(0)
     "Ports of the machine's own connections: no client gets one of them at an address of `snat`."
     pooled: frozenset[int] = frozenset()
@@ -223,6 +225,17 @@ class Tables:
         """Whether a reply of a NAT service may go to this address."""
         pooled = len(address) in self.pooled
         return address in self.snat if pooled else address not in self.own
+
+    def is_impossible(self, source: bytes) -> bool:
+        """Whether no client can send from this address: it is ours, or not that of one host (RFC
+        1812, section 5.3.7). A reply to an address of ours would come back to us as a request."""
+        return (
+            source in self.own
+            or source in self.services.addresses
+            or source in self.snat
+            or source in self.broadcasts
+            or not can_be_answered(source)
+        )
 
     def own_address(self, port: int, size: int) -> bytes | None:
         """An address of `size` bytes on the interface `port`; None where it has none."""

@@ -5,11 +5,13 @@ backend's tally, and leaves rewriting to the forwarder. It knows neither service
 found.
 """
 
+from pktlb.engine.datapath import icmp
+from pktlb.engine.datapath.address import is_link_local
 from pktlb.engine.datapath.flow import Flow
 from pktlb.engine.datapath.forward import Forwarder
 from pktlb.engine.datapath.frame import Frame
 from pktlb.engine.datapath.icmp import IcmpError
-from pktlb.engine.datapath.keys import destination, source
+from pktlb.engine.datapath.keys import destination, reversed_key, source
 from pktlb.engine.datapath.limits import Limits
 from pktlb.engine.datapath.outcome import Outcome
 from pktlb.engine.datapath.packet import IP, View
@@ -33,6 +35,8 @@ class Ways:
         hop = self._tables.hops.get(flow.backend.address)
         if hop is None:
             return Outcome(Reason.NO_NEXT_HOP)
+        if self._leaves_its_link(frame, view, flow):
+            return Outcome(Reason.BAD_SOURCE)
         if reason not in (Reason.RELATED, Reason.RESET):  # the client did not send these packets
             flow.tally.packets_in += 1
             flow.tally.bytes_in += view.end - IP
@@ -60,6 +64,16 @@ class Ways:
         if from_client:
             return flow.backend.address in self._tables.hops
         return self._hop_to_client(flow) is not None
+
+    def _leaves_its_link(self, frame: Frame, view: View, flow: Flow) -> bool:
+        """Whether a packet for the backend of a flow would go to another link with a link-local
+        source."""
+        hop = self._tables.hops.get(flow.backend.address)
+        if hop is None or hop.port == frame.port:
+            return False
+        if view.quote:
+            return is_link_local(icmp.sender(frame, view))
+        return is_link_local(destination(flow.reverse or reversed_key(flow.key)).address)
 
     def _hop_to_client(self, flow: Flow) -> NextHop | None:
         """The way back along which the client's last packet came; None where its port is gone."""

@@ -193,6 +193,7 @@ class Parts(NamedTuple):
     hops: bytes
     ports: bytes
     removed: bytes
+    broadcasts: bytes
     hash_key: bytes
 
 

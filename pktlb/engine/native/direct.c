@@ -4,6 +4,8 @@
 
 #include "step.h"
 
+#define SINGLES 64 /* backends that are asked for the flow of a single datagram */
+
 /* A datagram whose backend is chosen for it alone. With NAT it needs a flow all the same: that
  * tells to which client the reply goes. */
 static enum pk_reason send_single(const struct pk_step *s, const struct pk_service *service,
@@ -15,6 +17,8 @@ static enum pk_reason send_single(const struct pk_step *s, const struct pk_servi
 
 	if (place->mode != PK_NAT) {
 		pk_flow_prepare(s, service, place, 0, &flow);
+		if (pk_leaves_its_link(s, &flow))
+			return PK_BAD_SOURCE;
 		s->plane->standings.tallies[place->tally].connections++;
 		return pk_to_backend(s, &flow, PK_OPENED);
 	}
@@ -27,6 +31,8 @@ static enum pk_reason send_single(const struct pk_step *s, const struct pk_servi
 		return PK_TABLE_FULL;
 	if (!pk_flow_prepare(s, service, place, PK_FLOW_SINGLE, &flow))
 		return PK_NO_PORT;
+	if (pk_leaves_its_link(s, &flow))
+		return PK_BAD_SOURCE;
 	number = pk_flow_add(flows, &flow, s->hash, PK_DATAGRAMS, s->plane->now);
 	return pk_to_backend(s, pk_flow_at(s, number), PK_OPENED);
 }
@@ -45,7 +51,7 @@ static enum pk_reason unchosen(const struct pk_step *s, const struct pk_service 
 /* The place that the client's pin names, else the scheduler's choice. `*pin`: the client's pin, or
  * PK_ABSENT. */
 static const struct pk_place *choose(const struct pk_step *s, const struct pk_service *service,
-				     int persists, __u32 *pin)
+				     int persists, pk_picker *pick, __u32 *pin)
 {
 	const struct pk_pins *pins = &s->plane->pins;
 	__u32 place;
@@ -56,7 +62,7 @@ static const struct pk_place *choose(const struct pk_step *s, const struct pk_se
 		if (place != PK_ABSENT)
 			return &s->tables->places[place];
 	}
-	return pk_pick(&s->plane->standings, s->tables, service, s->key, s->frame->data);
+	return pick(&s->plane->standings, s->tables, service, s->key, s->frame->data);
 }
 
 /* Open a flow, instead of the `old` one if there is one. */
@@ -82,13 +88,15 @@ static enum pk_reason open_flow(const struct pk_step *s, const struct pk_service
 		pk_flow_remove(flows, old);
 	if (!single && !pk_flows_make_room(flows, s->plane->now))
 		return PK_TABLE_FULL;
-	place = choose(s, service, persists, &pin);
+	place = choose(s, service, persists, pk_pick, &pin);
 	if (!place)
 		return unchosen(s, service);
 	if (single)
 		return send_single(s, service, place);
 	if (!pk_flow_prepare(s, service, place, alone ? PK_FLOW_PARTS : 0, &flow))
 		return PK_NO_PORT;
+	if (pk_leaves_its_link(s, &flow))
+		return PK_BAD_SOURCE;
 	if (s->key->proto == PK_TCP) {
 		state = PK_SYN_SENT;
 		if (!pk_opens(s->view->tcp_flags)) {
@@ -100,6 +108,47 @@ static enum pk_reason open_flow(const struct pk_step *s, const struct pk_service
 		flow.pin = pk_pin_hold(&s->plane->pins, pin, service, s->key, place->tally);
 	number = pk_flow_add(flows, &flow, s->hash, state, s->plane->now);
 	return pk_to_backend(s, pk_flow_at(s, number), reason);
+}
+
+/* NAT: of the single datagrams from one client port, the flow that was used last, or NULL. */
+static struct pk_flow *latest_single(const struct pk_step *s, const struct pk_service *service)
+{
+	__u32 i, number, now = s->plane->now;
+	struct pk_flow *found = NULL, *flow;
+
+	for (i = 0; i < service->place_count && i < SINGLES; i++) {
+		number = pk_flow_of_single(s, service->places[i].tally);
+		flow = number == PK_ABSENT ? NULL : pk_flow_at(s, number);
+		if (flow && (!found || now - flow->seen < now - found->seen))
+			found = flow;
+	}
+	return found;
+}
+
+struct pk_flow *pk_flow_elsewhere(const struct pk_step *s, struct pk_flow *made)
+{
+	const struct pk_tables *tables = s->tables;
+	struct pk_end end = pk_destination_of(s->key);
+	__u32 at = pk_ends_find(&tables->service_at, &tables->secret, &end), pin;
+	const struct pk_service *service;
+	const struct pk_place *place;
+	struct pk_flow *found;
+	int alone;
+
+	if (at == PK_ABSENT || pk_is_impossible(s->tables, &s->key->source, s->key->family))
+		return NULL;
+	service = &tables->services[at];
+	alone = service->one_packet && s->key->proto == PK_UDP;
+	found = alone ? latest_single(s, service) : NULL;
+	if (found)
+		return found;
+	if (service->scheduler != PK_BY_HASH || service->fields == PK_BY_MAC)
+		return NULL;
+	place = choose(s, service, service->persist && !alone, pk_peek, &pin);
+	if (!place || place->mode == PK_NAT)
+		return NULL;
+	pk_flow_prepare(s, service, place, 0, made);
+	return made;
 }
 
 /* A packet that no service claims. One that looks like a backend's reply was held back from the
@@ -118,6 +167,8 @@ static enum pk_reason of_no_service(const struct pk_step *s, __u32 old)
 		return PK_NOT_OURS;
 	if (pk_was_there(s))
 		return pk_give_back(s, PK_NOT_OURS);
+	if (pk_is_impossible(s->tables, &s->key->source, s->key->family))
+		return PK_BAD_SOURCE;
 	return open_flow(s, tables->any, old);
 }
 
@@ -203,6 +254,8 @@ static enum pk_reason without_flow(const struct pk_step *s, __u32 old)
 		}
 		return of_no_service(s, old);
 	}
+	if (pk_is_impossible(s->tables, &s->key->source, s->key->family))
+		return PK_BAD_SOURCE;
 	service = &tables->services[found];
 	if (s->key->proto == PK_TCP && !pk_opens(flags) &&
 	    !(service->pick_up && pk_is_under_way(flags)))

@@ -118,6 +118,8 @@ static int load_flow(struct pk_plane *plane, const struct pk_saved *saved,
 	if (!is_sound(&flow, tally) || saved->then - flow.seen >= table->timeout[flow.state] ||
 	    table->count >= table->capacity)
 		return 0;
+	if (pk_is_impossible(plane->tables, &flow.client, flow.family))
+		return 0; /* its address became ours, or an earlier version took any */
 	flow.seen = plane->now - (saved->then - flow.seen);
 	flow.pin = flow.pin < saved->pin_count ? pin_of[flow.pin] : PK_ABSENT;
 	key = pk_flow_key(&flow);

@@ -134,22 +134,25 @@ enum pk_reason pk_error_of(struct pk_step *s)
 {
 	__u32 number = pk_find_flow(s, s->key);
 	struct pk_key addresses;
-	struct pk_flow *flow;
+	struct pk_flow *flow, made;
 
 	pk_address_key(s->frame->data, &addresses);
 	if (s->view->quote.outer_family) {
 		if (number != PK_ABSENT && is_tunnel(s, pk_flow_at(s, number)))
-			return about_tunnel(s, pk_flow_at(s, number));
+			return !pk_can_be_answered(&addresses.source, addresses.family) ?
+				       PK_BAD_SOURCE :
+				       about_tunnel(s, pk_flow_at(s, number));
 		look_around(s);
 		number = pk_find_flow(s, s->key);
 	}
 	if (number == PK_ABSENT &&
 	    pk_is_in(s, &s->tables->direct, &addresses.source, addresses.family))
 		number = pk_find_answered(s, s->key);
-	if (number == PK_ABSENT ||
-	    ((pk_flow_at(s, number)->mode & PK_FLOW_ANY) && pk_was_there(s)))
+	flow = number == PK_ABSENT ? pk_flow_elsewhere(s, &made) : pk_flow_at(s, number);
+	if (!flow || ((flow->mode & PK_FLOW_ANY) && pk_was_there(s)))
 		return unrelated(s, &addresses);
-	flow = pk_flow_at(s, number);
+	if (!pk_can_be_answered(&addresses.source, addresses.family))
+		return PK_BAD_SOURCE;
 	if (s->view->ttl <= 1)
 		return pk_out_of_time(s);
 	if (pk_is_directed(s, flow))

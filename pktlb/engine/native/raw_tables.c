@@ -274,6 +274,7 @@ static const char *load(struct pk_plane *plane, struct pk_tables *tables,
 	       (wrong = load_set(&tables->appliances, secret, &from->appliances)) ||
 	       (wrong = load_set(&tables->own, secret, &from->own)) ||
 	       (wrong = load_set(&tables->snat, secret, &from->snat)) ||
+	       (wrong = load_set(&tables->broadcasts, secret, &from->broadcasts)) ||
 	       (wrong = load_hops(plane, tables, from)) || (wrong = load_ports(tables, from)) ||
 	       (wrong = load_removed(tables, from)));
 	return wrong;

@@ -73,6 +73,7 @@ struct pk_array {
 	X(struct pk_raw_hop, hops) \
 	X(struct pk_raw_port, ports) \
 	X(struct pk_raw_removed, removed) \
+	X(struct pk_raw_end, broadcasts) /* of networks that the machine is in */ \
 	X(struct pk_secret, hash_key)
 
 #define PK_ONE_MORE(type, name) +1

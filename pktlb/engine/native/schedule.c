@@ -242,29 +242,38 @@ static __u32 choose(struct pk_standings *all, const struct pk_tables *tables,
 	}
 }
 
+const struct pk_place *pk_peek(struct pk_standings *all, const struct pk_tables *tables,
+			       const struct pk_service *service, const struct pk_key *key,
+			       const __u8 *frame)
+{
+	const struct pk_place *place;
+	__u32 at;
+
+	if (!service->place_count)
+		return NULL;
+	place = &service->places[choose(all, tables, service, key, frame)];
+	if (!is_full(place, &all->tallies[place->tally]))
+		return place;
+	at = not_full(all, tables, service, key, frame);
+	return at == PK_ABSENT ? NULL : &service->places[at];
+}
+
 const struct pk_place *pk_pick(struct pk_standings *all, const struct pk_tables *tables,
 			       const struct pk_service *service, const struct pk_key *key,
 			       const __u8 *frame)
 {
+	const struct pk_place *place = pk_peek(all, tables, service, key, frame);
 	const struct pk_service *heaped;
 	struct pk_tally *tally;
-	__u32 place;
 
-	if (!service->place_count)
+	if (!place)
 		return NULL;
-	place = choose(all, tables, service, key, frame);
-	tally = &all->tallies[service->places[place].tally];
-	if (is_full(&service->places[place], tally)) {
-		place = not_full(all, tables, service, key, frame);
-		if (place == PK_ABSENT)
-			return NULL;
-		tally = &all->tallies[service->places[place].tally];
-	}
+	tally = &all->tallies[place->tally];
 	tally->turn = ++all->standings[service->standing].picks;
 	heaped = heap_of(all, tally);
 	if (heaped)
 		sift_down(all, heaped, tally->heap_at);
-	return &service->places[place];
+	return place;
 }
 
 int pk_tally_is_full(const struct pk_standings *all, __u32 number)

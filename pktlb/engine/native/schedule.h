@@ -48,8 +48,16 @@ void pk_standings_free(struct pk_standings *all);
 /* What is picked from now on. */
 void pk_standings_swap(struct pk_standings *all, const struct pk_tables *tables);
 
+typedef const struct pk_place *pk_picker(struct pk_standings *all, const struct pk_tables *tables,
+					 const struct pk_service *service, const struct pk_key *key,
+					 const __u8 *frame);
+
 /* The place of the backend for a new flow, or NULL where none takes flows, or no more of them. */
 const struct pk_place *pk_pick(struct pk_standings *all, const struct pk_tables *tables,
+			       const struct pk_service *service, const struct pk_key *key,
+			       const __u8 *frame);
+/* The same, but no pick is counted. */
+const struct pk_place *pk_peek(struct pk_standings *all, const struct pk_tables *tables,
 			       const struct pk_service *service, const struct pk_key *key,
 			       const __u8 *frame);
 

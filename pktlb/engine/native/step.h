@@ -32,6 +32,11 @@ enum pk_reason pk_error_of(struct pk_step *s);
 /* direct.c: a packet that tells its flow; and one whose flow is known. */
 enum pk_reason pk_packet(const struct pk_step *s);
 enum pk_reason pk_of_flow(const struct pk_step *s, __u32 number);
+/* The flow of an ICMP error that is not found by its key, where it can be told all the same, or
+ * NULL. In DSR and tunnel another balancer may have it: the error comes to any of them, the choice of
+ * a backend by hash is the same at each. Then it is `made`, and not in the table. In NAT a single
+ * datagram is found by its reply; of several the latest counts. */
+struct pk_flow *pk_flow_elsewhere(const struct pk_step *s, struct pk_flow *made);
 
 /* course.c: a packet whose flow was killed, or whose backend was removed. PK_FORWARDED: it goes on
  * as before; PK_OPENED: another backend can take over; else the reason that it ends in. */
@@ -51,6 +56,8 @@ void pk_choose_answerer(const struct pk_step *s, const struct pk_flow *flow, int
 enum pk_reason pk_out_of_time(const struct pk_step *s);
 /* Whether backends of NAT services send their replies to this address. */
 int pk_may_be_client(const struct pk_step *s, const struct pk_addr *addr, __u8 family);
+/* Whether a packet for the backend of a flow would go to another link with a link-local source. */
+int pk_leaves_its_link(const struct pk_step *s, const struct pk_flow *flow);
 /* Whether the kernel would forward the packet, and its port spreads what is forwarded. */
 int pk_is_to_spread(const struct pk_step *s, const struct pk_key *key);
 /* Whether the frame comes from one of the appliances that packets are spread over. */

@@ -77,7 +77,7 @@ struct pk_tables {
 	struct pk_secret secret;   /* of the maps */
 	struct pk_secret hash_key; /* of the hash over client addresses */
 	struct pk_ends service_at, replies;
-	struct pk_map own, snat;
+	struct pk_map own, snat, broadcasts;
 	struct pk_map direct;     /* VIPs whose backends answer in their name */
 	struct pk_map appliances; /* MACs of the backends of `any` */
 	struct pk_service *services;
@@ -106,6 +106,10 @@ static inline const struct pk_port *pk_port_of(const struct pk_tables *tables, _
 			return &tables->ports[i];
 	return NULL;
 }
+
+/* Whether no client can send from this address: it is ours, or not that of one host (RFC 1812,
+ * section 5.3.7). A reply to an address of ours would come back to us as a request. */
+int pk_is_impossible(const struct pk_tables *tables, const struct pk_addr *source, __u8 family);
 
 void pk_tables_free(struct pk_tables *tables);
 

@@ -127,6 +127,7 @@ class Register:
             snat=b"".join(pack_addresses(tables.snat)),
             direct=b"".join(pack_addresses(tables.direct)),
             appliances=b"".join(pack_addresses(tables.appliances)),
+            broadcasts=b"".join(pack_addresses(tables.broadcasts)),
             hops=pack_hops(tables.hops),
             ports=b"".join(pack_port(i, p, i in tables.spread) for i, p in tables.ports.items()),
             removed=self._removed(tables),

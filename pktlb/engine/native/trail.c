@@ -10,29 +10,34 @@
 
 int pk_trails_init(struct pk_trails *trails, const struct pk_secret *secret)
 {
+	__u32 i;
+
 	*trails = (struct pk_trails){ .oldest = PK_ABSENT, .youngest = PK_ABSENT,
 				      .freed = PK_ABSENT, .secret = *secret };
 	trails->trail = pk_reserve(PK_MAX_TRAILS * sizeof(*trails->trail));
 	trails->hashed = malloc(HASHES * sizeof(*trails->hashed));
-	if (!trails->trail || !trails->hashed)
+	trails->shares = malloc(PK_SHARES * sizeof(*trails->shares));
+	if (!trails->trail || !trails->hashed || !trails->shares)
 		return -1;
+	for (i = 0; i < PK_SHARES; i++)
+		trails->shares[i] = (struct pk_share){ 0, 0, PK_ABSENT, PK_ABSENT };
 	memset(trails->hashed, 0xff, HASHES * sizeof(*trails->hashed));
 	return 0;
 }
 
 void pk_trails_free(struct pk_trails *trails)
 {
-	while (trails->trail && trails->hashed && trails->count)
+	while (trails->trail && trails->hashed && trails->shares && trails->count)
 		pk_trail_end(trails, &trails->trail[trails->oldest]);
 	pk_release(trails->trail, PK_MAX_TRAILS * sizeof(*trails->trail));
 	free(trails->hashed);
+	free(trails->shares);
 }
 
 static __u32 *chain_of(struct pk_trails *trails, const struct pk_addr *source,
 		       const struct pk_addr *destination, __u32 ident, __u8 proto)
 {
 	struct pk_sip s;
-
 
 	pk_sip_begin(&s, &trails->secret);
 	pk_sip_add(&s, source->half[0], 1);
@@ -56,7 +61,44 @@ static int is_of(const struct pk_trail *trail, const struct pk_view *view)
 	       pk_addr_equal(&trail->destination, &view->key.destination);
 }
 
-static struct pk_trail *begin(struct pk_trails *trails, const struct pk_view *view, __u32 now)
+static __u32 share_of(const struct pk_trails *trails, const struct pk_key *key)
+{
+	return pk_siphash(&trails->secret, key->source.byte, pk_size(key->family)) % PK_SHARES;
+}
+
+/* The latest trail of its share. */
+static void join(struct pk_trails *trails, __u32 number)
+{
+	struct pk_trail *trail = &trails->trail[number];
+	struct pk_share *share = &trails->shares[trail->share];
+
+	trail->elder = share->latest;
+	trail->junior = PK_ABSENT;
+	if (share->latest != PK_ABSENT)
+		trails->trail[share->latest].junior = number;
+	else
+		share->eldest = number;
+	share->latest = number;
+	share->count++;
+}
+
+static void leave(struct pk_trails *trails, const struct pk_trail *trail)
+{
+	struct pk_share *share = &trails->shares[trail->share];
+
+	if (trail->elder != PK_ABSENT)
+		trails->trail[trail->elder].junior = trail->junior;
+	else
+		share->eldest = trail->junior;
+	if (trail->junior != PK_ABSENT)
+		trails->trail[trail->junior].elder = trail->elder;
+	else
+		share->latest = trail->elder;
+	share->count--;
+}
+
+static struct pk_trail *begin(struct pk_trails *trails, const struct pk_view *view, __u32 share,
+			      __u32 now)
 {
 	__u32 number = trails->freed, *at;
 	struct pk_trail *trail;
@@ -72,6 +114,7 @@ static struct pk_trail *begin(struct pk_trails *trails, const struct pk_view *vi
 				    .proto = view->fragment.proto,
 				    .family = view->key.family,
 				    .born = now,
+				    .share = share,
 				    .older = trails->youngest,
 				    .younger = PK_ABSENT };
 	trail->held_last = &trail->held;
@@ -84,6 +127,7 @@ static struct pk_trail *begin(struct pk_trails *trails, const struct pk_view *vi
 		trails->oldest = number;
 	trails->youngest = number;
 	trails->count++;
+	join(trails, number);
 	return trail;
 }
 
@@ -91,6 +135,7 @@ struct pk_trail *pk_trail_of(struct pk_trails *trails, const struct pk_view *vie
 {
 	__u32 number = *chain_of(trails, &view->key.source, &view->key.destination,
 				 view->fragment.ident, view->fragment.proto);
+	__u32 share;
 
 	while (number != PK_ABSENT && !is_of(&trails->trail[number], view))
 		number = trails->trail[number].next;
@@ -99,9 +144,12 @@ struct pk_trail *pk_trail_of(struct pk_trails *trails, const struct pk_view *vie
 			return &trails->trail[number];
 		pk_trail_end(trails, &trails->trail[number]);
 	}
+	share = share_of(trails, &view->key);
+	if (trails->shares[share].count >= PK_SHARE_OF_TRAILS)
+		pk_trail_end(trails, &trails->trail[trails->shares[share].eldest]);
 	if (trails->count >= PK_MAX_TRAILS)
 		pk_trail_end(trails, &trails->trail[trails->oldest]);
-	return begin(trails, view, now);
+	return begin(trails, view, share, now);
 }
 
 /* It overlaps another, or lies behind the end, or ends the packet in another place. */
@@ -185,10 +233,13 @@ int pk_trail_note(struct pk_trails *trails, struct pk_trail *trail,
 int pk_trail_hold(struct pk_trails *trails, struct pk_trail *trail, const struct pk_frame *frame,
 		  const struct pk_view *view)
 {
+	struct pk_share *share = &trails->shares[trail->share];
+	__u32 cost = frame->length + PK_HELD_COST;
 	struct pk_held *held;
 
 	_Static_assert(sizeof(*held) + PK_HEADROOM <= PK_HELD_COST, "it costs more");
-	if (trails->held_bytes + frame->length + PK_HELD_COST > PK_MAX_HELD_BYTES)
+	if (trails->held_bytes + cost > PK_MAX_HELD_BYTES ||
+	    share->held_bytes + cost > PK_SHARE_OF_BYTES)
 		return 0;
 	held = malloc(sizeof(*held) + PK_HEADROOM + frame->length);
 	if (!held)
@@ -199,7 +250,8 @@ int pk_trail_hold(struct pk_trails *trails, struct pk_trail *trail, const struct
 	held->frame.data = held->memory + PK_HEADROOM;
 	memcpy(held->frame.data, frame->data, frame->length);
 	held->view = *view;
-	trails->held_bytes += frame->length + PK_HELD_COST;
+	trails->held_bytes += cost;
+	share->held_bytes += cost;
 	*trail->held_last = held;
 	trail->held_last = &held->next;
 	return 1;
@@ -209,8 +261,10 @@ struct pk_held *pk_trail_release(struct pk_trails *trails, struct pk_trail *trai
 {
 	struct pk_held *all = trail->held, *held;
 
-	for (held = all; held; held = held->next)
+	for (held = all; held; held = held->next) {
 		trails->held_bytes -= held->frame.length + PK_HELD_COST;
+		trails->shares[trail->share].held_bytes -= held->frame.length + PK_HELD_COST;
+	}
 	trail->held = NULL;
 	trail->held_last = &trail->held;
 	return all;
@@ -227,6 +281,7 @@ void pk_trail_end(struct pk_trails *trails, struct pk_trail *trail)
 	__u32 number = (__u32)(trail - trails->trail), *at = chain(trails, trail);
 
 	trails->lost += drop(trails, trail);
+	leave(trails, trail);
 	while (*at != number)
 		at = &trails->trail[*at].next;
 	*at = trail->next;

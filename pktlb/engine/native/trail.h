@@ -16,6 +16,9 @@
 #define PK_MAX_TRAILS 4096u
 #define PK_MAX_HELD_BYTES (4u << 20)
 #define PK_HELD_COST 512u /* of a fragment beside its bytes: the smallest ones fill the room, too */
+#define PK_SHARES 1024u /* sources are told apart by a hash: none holds more than its share */
+#define PK_SHARE_OF_TRAILS 64u
+#define PK_SHARE_OF_BYTES (PK_MAX_HELD_BYTES / 8)
 #define PK_MAX_PARTS 16u
 
 /* A fragment that waits for the first one; freed by the caller of pk_trail_release. */
@@ -40,10 +43,19 @@ struct pk_trail {
 	__u32 part_count;
 	struct pk_held *held, **held_last;
 	__u32 older, younger; /* by when they began; PK_ABSENT at the ends */
+	__u32 share;          /* of its source */
+	__u32 elder, junior;  /* the same order in this share */
 	__u32 next;           /* of the same hash, or free */
 };
 
+/* What the packets of one source take. */
+struct pk_share {
+	__u32 count, held_bytes;
+	__u32 eldest, latest; /* trails; PK_ABSENT: there is none */
+};
+
 struct pk_trails {
+	struct pk_share *shares;
 	struct pk_trail *trail;
 	__u32 *hashed; /* first of each hash */
 	__u32 oldest, youngest, freed, used, count;
@@ -56,7 +68,8 @@ struct pk_trails {
 int pk_trails_init(struct pk_trails *trails, const struct pk_secret *secret);
 void pk_trails_free(struct pk_trails *trails);
 
-/* The trail of a fragment's packet; the oldest one makes way where there are too many. */
+/* The trail of a fragment's packet. The oldest one makes way where there are too many, and the
+ * oldest of its source where that has too many. */
 struct pk_trail *pk_trail_of(struct pk_trails *trails, const struct pk_view *view, __u32 now);
 /* Whether a fragment is new and fits those before it; where it overlaps, none will ever. */
 int pk_trail_note(struct pk_trails *trails, struct pk_trail *trail,

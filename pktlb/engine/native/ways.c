@@ -37,6 +37,21 @@ enum pk_reason pk_out_of_time(const struct pk_step *s)
 	return PK_TTL_EXPIRED;
 }
 
+int pk_leaves_its_link(const struct pk_step *s, const struct pk_flow *flow)
+{
+	const struct pk_hop *hop = s->tables->hop_of[flow->tally];
+	struct pk_key error;
+
+	if (!hop || hop->port == s->frame->port)
+		return 0;
+	if (s->view->kind == PK_ERROR) {
+		pk_address_key(s->frame->data, &error);
+		return pk_is_link_local(&error.source, error.family);
+	}
+	return pk_is_link_local(PK_MODE(flow) == PK_NAT ? &flow->seen_as : &flow->client,
+				flow->family);
+}
+
 enum pk_reason pk_to_backend(const struct pk_step *s, struct pk_flow *flow,
 				 enum pk_reason reason)
 {
@@ -50,6 +65,8 @@ enum pk_reason pk_to_backend(const struct pk_step *s, struct pk_flow *flow,
 	}
 	if (!hop)
 		return PK_NO_NEXT_HOP;
+	if (pk_leaves_its_link(s, flow))
+		return PK_BAD_SOURCE;
 	if (reason != PK_RELATED && reason != PK_RESET) { /* else it is no packet of the client */
 		tally->packets_in++;
 		tally->bytes_in += s->view->end - PK_IP;

@@ -121,14 +121,19 @@ static inline int pk_can_be_answered(const struct pk_addr *addr, __u8 family)
 		addr->byte[14]);
 }
 
-/* A host that is not on the link itself by definition (RFC 3927, RFC 4291). */
+/* Of one link only: no router forwards a packet from it to another link (RFC 3927, section 2.7; RFC
+ * 4291, section 2.5.6). */
+static inline int pk_is_link_local(const struct pk_addr *addr, __u8 family)
+{
+	if (family == 4)
+		return addr->byte[0] == 0xa9 && addr->byte[1] == 0xfe;
+	return addr->byte[0] == 0xfe && (addr->byte[1] & 0xc0) == 0x80;
+}
+
+/* A host that is not on the link itself by definition. */
 static inline int pk_is_forwardable(const struct pk_addr *addr, __u8 family)
 {
-	if (!pk_can_be_answered(addr, family))
-		return 0;
-	if (family == 4)
-		return addr->byte[0] != 0xa9 || addr->byte[1] != 0xfe;
-	return addr->byte[0] != 0xfe || (addr->byte[1] & 0xc0) != 0x80;
+	return pk_can_be_answered(addr, family) && !pk_is_link_local(addr, family);
 }
 
 #endif

@@ -109,8 +109,8 @@ static inline enum pk_reason pk_parse(const __u8 *data, const __u8 *end, struct 
 		return PK_TRUNCATED;
 	if (data[12] == 0x08 && data[13] == 0x00) {
 		reason = pk_read_ipv4(&in, PK_IP, size, 0, &header);
-		if (reason == PK_FORWARDED && pk_ipv4_sum(pk_at(data, PK_IP), end) != 0xffff)
-			reason = PK_BAD_CHECKSUM;
+		if (reason == PK_FORWARDED)
+			reason = pk_judge_ipv4(pk_at(data, PK_IP), end);
 	} else if (data[12] == 0x86 && data[13] == 0xdd) {
 		reason = pk_read_ipv6(&in, PK_IP, size, 0, &header);
 	} else {

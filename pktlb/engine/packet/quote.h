@@ -37,10 +37,19 @@ static inline int pk_quoted_key(const struct pk_bytes *in, const struct pk_heade
 	return 1;
 }
 
+/* Whether the checksum of a quoted header is right: else what it says may not be what was sent (RFC
+ * 5508, REQ-3 a). */
+static inline int pk_is_intact(const struct pk_bytes *in, __u32 at, __u8 family)
+{
+	const __u8 *ip = pk_at(in->data, at);
+
+	return family != 4 || (PK_WITHIN(ip, 20, in->end) && pk_ipv4_sum(ip, in->end) == 0xffff);
+}
+
 /* Puts the key of the way back of the packet quoted at `at`, and where it is, into the view; of IP
- * in IP the key of the packet inside. 0: the packet was not sent by the receiver of the error,
- * which is in the view's key so far. */
-static inline int pk_read_quote(const struct pk_bytes *in, __u32 at,
+ * in IP the key of the packet inside. PK_NOT_OURS: the packet does not tell its flow, or was not
+ * sent by the receiver of the error, which is in the view's key so far. */
+static inline enum pk_reason pk_read_quote(const struct pk_bytes *in, __u32 at,
 				const struct pk_header *error, struct pk_view *view)
 {
 	struct pk_header header, inside;
@@ -51,7 +60,9 @@ static inline int pk_read_quote(const struct pk_bytes *in, __u32 at,
 	inside.key = &view->key;
 	if (!pk_read_quoted(in, at, error->end, error->family, &header) ||
 	    !pk_quoted_key(in, &header) || !pk_addr_equal(&key.source, &view->key.destination))
-		return 0;
+		return PK_NOT_OURS;
+	if (!pk_is_intact(in, at, header.family))
+		return PK_BAD_CHECKSUM;
 	if ((header.proto == PK_IPIP || header.proto == PK_IPV6) &&
 	    pk_read_quoted(in, header.transport, header.end,
 			   header.proto == PK_IPIP ? 4 : 6, &inside) &&
@@ -59,12 +70,13 @@ static inline int pk_read_quote(const struct pk_bytes *in, __u32 at,
 		*quote = (struct pk_quote){ key.source, key.destination, inside.end,
 					    (__u16)header.transport, (__u16)inside.transport,
 					    error->family };
-		return 1;
+		return pk_is_intact(in, header.transport, inside.family) ? PK_FORWARDED :
+									   PK_BAD_CHECKSUM;
 	}
 	pk_reverse(&key, &view->key);
 	*quote = (struct pk_quote){ .end = header.end, .ip = (__u16)at,
 				    .transport = (__u16)header.transport };
-	return 1;
+	return PK_FORWARDED;
 }
 
 static inline int pk_is_error(const struct pk_header *header, __u8 type)
@@ -80,13 +92,15 @@ static inline enum pk_reason pk_read_error(const struct pk_bytes *in,
 {
 	__u32 length = header->end - header->transport;
 	const __u8 *at = pk_at(in->data, header->transport);
+	enum pk_reason reason;
 	__u64 sum;
 
 	if (length < 8 || !PK_WITHIN(at, 8, in->end) || !pk_is_error(header, at[0]))
 		return PK_NOT_OURS;
 	sum = pk_icmp_sum(header->family, (const __u8 *)&view->key, length);
-	if (!pk_read_quote(in, header->transport + 8, header, view))
-		return PK_NOT_OURS;
+	reason = pk_read_quote(in, header->transport + 8, header, view);
+	if (reason != PK_FORWARDED)
+		return reason;
 	if (pk_fold(pk_sum_within(in, header->transport, length, sum)) != 0xffff)
 		return PK_BAD_CHECKSUM;
 	view->kind = PK_ERROR;

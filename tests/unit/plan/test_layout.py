@@ -35,6 +35,17 @@ from tests.support.machine import (
 )
 
 
+def test_the_tables_name_the_broadcast_addresses_of_the_machines_networks() -> None:
+    """A network of one or two addresses has none (RFC 3021), nor has IPv6."""
+    small = [Address(bytes([10, 9, 0, last]), 29 + last, 2) for last in (1, 2, 3)]
+    machine = replace(MACHINE, addresses=[*MACHINE.addresses, *small])
+    ours = {bytes([127, 255, 255, 255]), bytes([10, 0, 1, 255]), bytes([10, 0, 2, 255])}
+    assert machine.broadcasts() == ours | {bytes([10, 9, 0, 3])}
+    config = Config((service(A),))
+    made = tables_of(Layout(), config, plan.place(config, MACHINE), MACHINE, {})
+    assert made.broadcasts == ours
+
+
 def test_a_backend_in_mode_dsr_is_not_sent_to_through_a_gateway() -> None:
     config = Config((service(FAR, mode=Mode.DSR), service(FAR, vip=bytes([10, 0, 1, 101]))))
     placement = plan.place(config, MACHINE)

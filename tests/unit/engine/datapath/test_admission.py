@@ -243,10 +243,12 @@ UNANSWERABLE = [
 
 
 @pytest.mark.parametrize("address", UNANSWERABLE)
-def test_no_error_goes_to_an_address_that_is_not_one_hosts(engine: MakePlane, address: str) -> None:
+def test_a_source_that_is_not_one_hosts_is_refused_without_an_error(
+    engine: MakePlane, address: str
+) -> None:
     world = V6 if ":" in address else V4
     packet = tcp(world.client(address=address), world.vip(), "S")
-    Gateway(engine, idle(world)).expect(packet, Reason.NO_BACKEND)
+    Gateway(engine, idle(world)).expect(packet, Reason.BAD_SOURCE)
 
 
 @each_world

@@ -204,9 +204,9 @@ def test_an_error_that_cannot_be_sent_does_not_count_in_the_limit(
     engine: MakePlane, world: World
 ) -> None:
     gateway = Gateway(engine, dsr(world))
-    no_host = world.client(address="0.0.0.0" if world is V4 else "::")
+    to_all = world.client()._replace(mac="ff:ff:ff:ff:ff:ff")
     for _ in range(BURST + 5):
-        assert gateway.reason(tcp(no_host, world.vip(), "S", ttl=1)) is Reason.TTL_EXPIRED
+        assert gateway.reason(tcp(to_all, world.vip(), "S", ttl=1)) is Reason.TTL_EXPIRED
     late = tcp(via(LAN, world.client())._replace(mac=client().mac), world.vip(), "S", ttl=1)
     gateway.expect(late, Reason.TTL_EXPIRED, answer(Trouble.TIME, late))
 

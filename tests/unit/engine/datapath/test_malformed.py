@@ -40,6 +40,44 @@ def put(data: bytes, at: int, value: int, size: int = 2) -> bytes:
 
 TOTAL, TRANSPORT = ETHER + 2, ETHER + 20
 
+
+def with_options(options: bytes) -> bytes:
+    """A query with these IPv4 options, and the right checksums."""
+    made = QUERY[:TRANSPORT] + options + QUERY[TRANSPORT:]
+    made = put(made, ETHER, 0x45 + len(options) // 4, 1)
+    return put(made, TOTAL, len(made) - ETHER)
+
+
+LOOSE, STRICT = b"\x83\x07\x04\x0a\0\x02\x02", b"\x89\x07\x04\x0a\0\x02\x02"
+ROUTED: list[tuple[str, bytes, Reason]] = [
+    ("a loose source route", with_options(LOOSE + b"\0"), Reason.BAD_HEADER),
+    ("a strict source route", with_options(STRICT + b"\0"), Reason.BAD_HEADER),
+    (
+        "a source route that is at its end",
+        with_options(b"\x83\x07\x08" + LOOSE[3:] + b"\0"),
+        Reason.BAD_HEADER,
+    ),
+    (
+        "a source route behind others",
+        with_options(b"\1\x94\4\0\0\1\1" + STRICT + b"\0\0"),
+        Reason.BAD_HEADER,
+    ),
+    ("a source route in the last byte", with_options(b"\1" * 39 + b"\x83"), Reason.BAD_HEADER),
+    (
+        "a source route inside another option",
+        with_options(b"\x44\x08\x83\x07\x83\x07\x89\x07"),
+        Reason.OPENED,
+    ),
+    ("a source route behind the end of options", with_options(b"\0" + LOOSE), Reason.OPENED),
+    (
+        "a source route behind a malformed option",
+        with_options(b"\x94\1" + LOOSE + b"\0\0\0"),
+        Reason.OPENED,
+    ),
+    ("an option beyond the end", with_options(b"\x94\x29\0\0"), Reason.OPENED),
+    ("an option whose length is missing", with_options(b"\1\1\1\x94"), Reason.OPENED),
+]
+
 LIES: list[tuple[str, bytes, Reason]] = [
     ("nothing at all", b"", Reason.TRUNCATED),
     ("part of an Ethernet header", SYN[:13], Reason.TRUNCATED),
@@ -128,8 +166,10 @@ ODD_BUT_TRUE6: list[tuple[str, bytes, Reason]] = [
 ]  # fmt: skip
 
 
-EVERY = [pytest.param(data, reason, id=what)
-         for what, data, reason in (*LIES, *ODD_BUT_TRUE, *LIES6, *ODD_BUT_TRUE6)]  # fmt: skip
+EVERY = [
+    pytest.param(data, reason, id=what)
+    for what, data, reason in (*LIES, *ROUTED, *ODD_BUT_TRUE, *LIES6, *ODD_BUT_TRUE6)
+]
 
 
 @pytest.mark.parametrize(("data", "reason"), EVERY)

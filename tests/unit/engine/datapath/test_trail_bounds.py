@@ -5,10 +5,19 @@ from collections.abc import Iterator
 import pytest
 
 from pktlb.engine.datapath.frame import Frame
-from pktlb.engine.datapath.trail import HELD_COST, LIFETIME_S, MAX_HELD_BYTES, MAX_PARTS, MAX_TRAILS
+from pktlb.engine.datapath.trail import (
+    HELD_COST,
+    LIFETIME_S,
+    MAX_HELD_BYTES,
+    MAX_PARTS,
+    MAX_TRAILS,
+    SHARE_OF_BYTES,
+    SHARE_OF_TRAILS,
+)
 from pktlb.model import Mode, Reason
 from tests.support.cases import each_world
 from tests.support.gateway import Gateway, MakePlane
+from tests.support.oracle import slow_checksum
 from tests.support.packets import V4, Packet, World, fragmented, frame, tcp, udp
 from tests.support.trails import DATA, arrived, expected, laid_out, pass_all, query
 
@@ -187,24 +196,63 @@ def test_the_number_of_packets_in_fragments_is_bounded(engine: MakePlane) -> Non
     first, second, _ = (frame(p) for p in fragmented(query(V4, id=0), 160))
     plane = gateway.plane
     for ident in range(MAX_TRAILS):
-        assert plane.handle(renamed(second, ident), 0.0).reason is Reason.HELD
+        assert plane.handle(renamed(second, ident, ident), 0.0).reason is Reason.HELD
     assert plane.counts[Reason.FRAGMENT_LOST] == 0
-    assert plane.handle(renamed(second, MAX_TRAILS), 0.0).reason is Reason.HELD
+    assert plane.handle(renamed(second, MAX_TRAILS, MAX_TRAILS), 0.0).reason is Reason.HELD
     assert plane.counts[Reason.FRAGMENT_LOST] == 1
     assert plane.counts[Reason.HELD] == MAX_TRAILS
     assert len(plane.handle(renamed(first, 0), 0.0).frames) == 1, "what waited for it is gone"
-    assert len(plane.handle(renamed(first, 2), 0.0).frames) == 2
+    assert len(plane.handle(renamed(first, 2, 2), 0.0).frames) == 2
 
 
-def renamed(piece: Frame, ident: int) -> Frame:
-    """An IPv4 fragment of another packet."""
+def renamed(piece: Frame, ident: int, client: int = 0) -> Frame:
+    """An IPv4 fragment of another packet, from the client of this number."""
     data = bytearray(piece.data)
-    was = int.from_bytes(data[18:20], "big")
-    check = 0xFFFF - int.from_bytes(data[24:26], "big") - was + ident
-    check = (check % 0xFFFF) or 0xFFFF
     data[18:20] = ident.to_bytes(2, "big")
-    data[24:26] = (0xFFFF - check).to_bytes(2, "big")
+    data[26:30] = bytes([10, 7, client >> 8, client & 0xFF])
+    data[24:26] = b"\0\0"
+    data[24:26] = slow_checksum(bytes(data[14:34])).to_bytes(2, "big")
     return Frame(piece.port, data)
+
+
+def test_a_source_holds_no_more_packets_than_its_share(engine: MakePlane) -> None:
+    """Its oldest one is forgotten, not that of another source."""
+    gateway = Gateway(engine, laid_out(Mode.NAT, V4))
+    first, second, _ = (frame(p) for p in fragmented(query(V4, id=0), 160))
+    plane = gateway.plane
+    assert plane.handle(renamed(second, 7, client=1), 0.0).reason is Reason.HELD
+    for ident in range(2 * MAX_TRAILS):
+        assert plane.handle(renamed(second, ident, client=2), 0.0).reason is Reason.HELD
+    assert plane.counts[Reason.HELD] == 1 + SHARE_OF_TRAILS
+    assert len(plane.handle(renamed(first, 7, client=1), 0.0).frames) == 2
+    kept = 2 * MAX_TRAILS - SHARE_OF_TRAILS
+    assert len(plane.handle(renamed(first, kept, client=2), 0.0).frames) == 2
+    assert len(plane.handle(renamed(first, kept - 2, client=2), 0.0).frames) == 1
+
+
+def test_forged_fragments_spoil_few_identifications(engine: MakePlane) -> None:
+    """A forged fragment that overlaps spoils a packet, but only as long as its source has room."""
+    gateway = Gateway(engine, laid_out(Mode.NAT, V4))
+    first, second, third = (frame(p) for p in fragmented(query(V4, id=0), 160))
+    forged = fragmented(udp(V4.client(), V4.vip(), bytes(800), df=False, id=0), 168)[1]
+    plane = gateway.plane
+    for ident in range(MAX_TRAILS):
+        plane.handle(renamed(frame(forged), ident), 0.0)
+    for ident in range(MAX_TRAILS - SHARE_OF_TRAILS):
+        pieces = [renamed(piece, ident) for piece in (first, second, third)]
+        reasons = [plane.handle(piece, 0.0).reason for piece in pieces]
+        assert Reason.BAD_FRAGMENT not in reasons
+
+
+def test_a_source_holds_no_more_bytes_than_its_share(engine: MakePlane) -> None:
+    plane = Gateway(engine, laid_out(Mode.NAT, V4)).plane
+    big = udp(V4.client(), V4.vip(), bytes(59992), df=False, id=0)
+    _, second = (frame(piece) for piece in fragmented(big, 30000))
+    room = SHARE_OF_BYTES // (len(second.data) + HELD_COST)
+    for ident in range(room):
+        assert plane.handle(renamed(second, ident), 0.0).reason is Reason.HELD
+    assert plane.handle(renamed(second, room), 0.0).reason is Reason.FRAGMENT_LOST
+    assert plane.handle(renamed(second, room, client=1), 0.0).reason is Reason.HELD
 
 
 def test_the_bytes_of_held_fragments_are_bounded(engine: MakePlane) -> None:
@@ -212,12 +260,12 @@ def test_the_bytes_of_held_fragments_are_bounded(engine: MakePlane) -> None:
     big = udp(V4.client(), V4.vip(), bytes(59992), df=False, id=0)
     first, second = (frame(piece) for piece in fragmented(big, 30000))
     room = MAX_HELD_BYTES // (len(second.data) + HELD_COST)
-    for ident in range(room):
-        assert plane.handle(renamed(second, ident), 0.0).reason is Reason.HELD
-    assert plane.handle(renamed(second, room), 0.0).reason is Reason.FRAGMENT_LOST
-    assert len(plane.handle(renamed(first, 0), 0.0).frames) >= 2
-    assert plane.handle(renamed(second, room), 0.0).reason is not Reason.HELD
-    assert plane.handle(renamed(second, room + 1), 0.0).reason is Reason.HELD
+    for client in range(room):
+        assert plane.handle(renamed(second, 0, client), 0.0).reason is Reason.HELD
+    assert plane.handle(renamed(second, 0, room), 0.0).reason is Reason.FRAGMENT_LOST
+    assert len(plane.handle(renamed(first, 0, 0), 0.0).frames) >= 2
+    assert plane.handle(renamed(second, 0, room), 0.0).reason is not Reason.HELD
+    assert plane.handle(renamed(second, 0, room + 1), 0.0).reason is Reason.HELD
 
 
 @each_world

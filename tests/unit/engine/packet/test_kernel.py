@@ -134,7 +134,7 @@ def test_frames_of_other_tests_are_parsed_as_by_the_reference(
 
 
 def test_random_traffic_is_parsed_as_by_the_reference(program: Program) -> None:
-    made = [each for seed in range(6) for each in compare(program, frames.of_traffic(seed, 600))]
+    made = [each for seed in range(12) for each in compare(program, frames.of_traffic(seed, 600))]
     views = [each for each in made if isinstance(each, View)]
     assert len(made) > 3000
     assert {each for each in made if isinstance(each, Reason)} == {
