@@ -84,11 +84,11 @@ class Shared:
         return self._errors(0, _TUN_ERRORS)
 
     def receive_errors(self, port: int) -> Iterator[tuple[int, int]]:
-        """The same of a port, when frames were received."""
+        """Error numbers of a port that receives, and how often each was met."""
         return self._errors(_at(port), _RECEIVE_ERRORS)
 
     def send_errors(self, port: int) -> Iterator[tuple[int, int]]:
-        """The same of a port, when frames were sent."""
+        """Error numbers of a port that sends, and how often each was met."""
         return self._errors(_at(port), _SEND_ERRORS)
 
     def _errors(self, record: int, field: range) -> Iterator[tuple[int, int]]:

@@ -29,6 +29,8 @@ Mac = Annotated[bytes, 6]
 
 
 class RawEnd(NamedTuple):
+    """One end of a flow as the tables name it: an address, a port and a protocol."""
+
     addr: Address
     port: NetworkPort
     proto: int
@@ -36,6 +38,8 @@ class RawEnd(NamedTuple):
 
 
 class RawService(NamedTuple):
+    """A service: its VIP, its scheduler, and where its places and slots are."""
+
     vip: Address
     scheduler: int
     flags: int
@@ -52,6 +56,8 @@ class RawService(NamedTuple):
 
 
 class Place(NamedTuple):
+    """A backend of a service that takes new flows."""
+
     tally: int
     weight: int
     upper: int
@@ -60,6 +66,8 @@ class Place(NamedTuple):
 
 
 class RawTally(NamedTuple):
+    """A tally that starts with these tables."""
+
     backend: Annotated[bytes, 20]
     number: int
     standing: int
@@ -67,6 +75,8 @@ class RawTally(NamedTuple):
 
 
 class RawSpan(NamedTuple):
+    """A range of ports of an address, and what it means."""
+
     addr: Address
     low: int
     high: int
@@ -76,6 +86,8 @@ class RawSpan(NamedTuple):
 
 
 class RawHop(NamedTuple):
+    """The way to an address: interface, MTU and MACs."""
+
     to: Annotated[bytes, 20]
     source: Address
     port: int
@@ -84,6 +96,8 @@ class RawHop(NamedTuple):
 
 
 class RawPort(NamedTuple):
+    """An interface of the balancer."""
+
     ifindex: int
     mtu: int
     mac: Mac
@@ -93,11 +107,15 @@ class RawPort(NamedTuple):
 
 
 class RawRemoved(NamedTuple):
+    """A backend that was removed, and what becomes of its open TCP connections."""
+
     tally: int
     on_remove: int
 
 
 class Key(NamedTuple):
+    """A flow key as the plane reads it."""
+
     source: Address
     destination: Address
     sport: NetworkPort
@@ -107,12 +125,16 @@ class Key(NamedTuple):
 
 
 class SingleHead(NamedTuple):
+    """What stands in front of each frame that the plane sends."""
+
     port: int
     length: int
     offload: Annotated[bytes, 10]
 
 
 class ToldTally(NamedTuple):
+    """A tally as the plane tells control of it."""
+
     active: int
     flows: int
     pins: int
@@ -125,6 +147,8 @@ class ToldTally(NamedTuple):
 
 
 class FlowRecord(NamedTuple):
+    """A flow as it stands in a dump, and as the plane copies it for control."""
+
     client: Address
     vip: Address
     seen_as: Address
@@ -145,6 +169,8 @@ class FlowRecord(NamedTuple):
 
 
 class SavedTally(NamedTuple):
+    """What a dump holds of a tally, besides its service and its backend."""
+
     connections: int
     packets_in: int
     bytes_in: int
@@ -155,12 +181,16 @@ class SavedTally(NamedTuple):
 
 
 class WorkerPort(NamedTuple):
+    """A port as a worker is given it."""
+
     ifindex: int
     fd: int
     mtu: int
 
 
 class SharedWords(NamedTuple):
+    """What a worker and control share of the whole worker."""
+
     stop: int
     started: int
     rounds: int
@@ -168,6 +198,8 @@ class SharedWords(NamedTuple):
 
 
 class SharedPortWords(NamedTuple):
+    """What a worker and control share of one port."""
+
     received: int
     slow: int
     stuck: int
