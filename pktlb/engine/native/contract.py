@@ -5,6 +5,8 @@ layout names; the comments there say what a field holds. All of it is compared a
 `ContractError` names what differs.
 """
 
+from array import array
+from collections.abc import Iterable
 from typing import Annotated, Final, NamedTuple
 
 from pktlb.engine.datapath import dump
@@ -13,8 +15,10 @@ from pktlb.engine.datapath.tcp import State
 from pktlb.engine.native._core import ABSENT, PARTS
 from pktlb.engine.native.layout import (
     ContractError,
-    Layout,
+    Record,
+    Signed,
     compare_codes,
+    compare_elements,
     compare_names,
     compare_numbers,
     numbers,
@@ -184,7 +188,7 @@ class WorkerPort(NamedTuple):
     """A port as a worker is given it."""
 
     ifindex: int
-    fd: int
+    fd: Signed
     mtu: int
 
 
@@ -209,7 +213,7 @@ class SharedPortWords(NamedTuple):
     send_errors: bytes
 
 
-class Parts(NamedTuple):
+class RawTables(NamedTuple):
     """The arrays of a set of tables, each of whole records; see raw_tables.h."""
 
     services: bytes
@@ -228,26 +232,62 @@ class Parts(NamedTuple):
     hash_key: bytes
 
 
-END: Final = Layout("raw_end", RawEnd)
-SERVICE: Final = Layout("raw_service", RawService)
-PLACE: Final = Layout("place", Place)
-TALLY: Final = Layout("raw_tally", RawTally)
-SPAN: Final = Layout("raw_span", RawSpan)
-HOP: Final = Layout("raw_hop", RawHop)
-PORT: Final = Layout("raw_port", RawPort)
-REMOVED: Final = Layout("raw_removed", RawRemoved)
-KEY: Final = Layout("key", Key)
-SINGLE_HEAD: Final = Layout("single_head", SingleHead)
-TOLD_TALLY: Final = Layout("told_tally", ToldTally)
-FLOW: Final = Layout("flow", FlowRecord)
-SAVED_TALLY: Final = Layout("saved_tally", SavedTally)
-WORKER_PORT: Final = Layout("worker_port", WorkerPort)
-SHARED: Final = Layout("shared", SharedWords)
-SHARED_PORT: Final = Layout("shared_port", SharedPortWords)
+END: Final = Record("raw_end", RawEnd)
+SERVICE: Final = Record("raw_service", RawService)
+PLACE: Final = Record("place", Place)
+TALLY: Final = Record("raw_tally", RawTally)
+SPAN: Final = Record("raw_span", RawSpan)
+HOP: Final = Record("raw_hop", RawHop)
+PORT: Final = Record("raw_port", RawPort)
+REMOVED: Final = Record("raw_removed", RawRemoved)
+KEY: Final = Record("key", Key)
+SINGLE_HEAD: Final = Record("single_head", SingleHead)
+TOLD_TALLY: Final = Record("told_tally", ToldTally)
+FLOW: Final = Record("flow", FlowRecord)
+SAVED_TALLY: Final = Record("saved_tally", SavedTally)
+WORKER_PORT: Final = Record("worker_port", WorkerPort)
+SHARED: Final = Record("shared", SharedWords)
+SHARED_PORT: Final = Record("shared_port", SharedPortWords)
 
-compare_names("the parts of the tables", Parts._fields, PARTS)
+ELEMENTS: Final = {
+    "limits.timeouts": "I",
+    "limits.snat": "16s",
+    "limits.source_ports": "H",
+    "service.slots": "I",
+    "saved.flows": "flow",
+    "saved.pins": "saved_pin",
+    "saved.tallies": "saved_tally",
+    "saved.picks": "Q",
+    "saved.tally_of": "I",
+    "saved.standing_of": "I",
+    "saved.counts": "Q",
+    "source.services": "raw_service",
+    "source.places": "place",
+    "source.tallies": "raw_tally",
+    "source.standings": "I",
+    "source.spans": "raw_span",
+    "source.replies": "raw_span",
+    "source.own": "raw_end",
+    "source.snat": "raw_end",
+    "source.direct": "raw_end",
+    "source.appliances": "raw_end",
+    "source.hops": "raw_hop",
+    "source.ports": "raw_port",
+    "source.removed": "raw_removed",
+    "source.hash_key": "16s",
+}
+"""What one element is of each array that is given to the extension: the name of its record, or its
+code in `struct`. The key is the name of the struct that has the array there, and its own name."""
+
+
+def numbers_for(array_name: str, numbers: Iterable[int]) -> "array[int]":
+    """An array of these numbers, as the extension reads the one of this name in `ELEMENTS`."""
+    return array(ELEMENTS[array_name], numbers)
+
+
+compare_names("the parts of the tables", RawTables._fields, PARTS)
 compare_names(
-    "record saved_tally", dump.TallyState._fields, ("service", "backend", *SavedTally._fields)
+    "record saved_tally", dump.DumpedTally._fields, ("service", "backend", *SavedTally._fields)
 )
 
 MODES: Final = numbers("mode", {mode: mode.name for mode in Mode})
@@ -283,9 +323,10 @@ compare_numbers(
 )
 compare_codes("flow", dump.FLOW_FIELDS)
 compare_codes("saved_pin", dump.PIN_FIELDS)
+compare_elements(ELEMENTS)
 if ABSENT != dump.NOTHING:
     raise ContractError(f"no number is {ABSENT} in the extension, {dump.NOTHING} here")
 
 _OFFLOAD: Final = Offload(1, 2, 3, 4, 5, 6)
-if Layout("offload", Offload).pack(**_OFFLOAD._asdict()) != _OFFLOAD.pack():
+if Record("offload", Offload).pack(**_OFFLOAD._asdict()) != _OFFLOAD.pack():
     raise ContractError("record offload: it is packed otherwise here")
