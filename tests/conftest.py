@@ -1,4 +1,5 @@
-"""What all tests share: the planes that they run on, and how hard hypothesis tries."""
+"""What all tests share: the planes that they run on, how hard hypothesis tries, and what a test
+shows below the results."""
 
 import os
 
@@ -26,3 +27,19 @@ settings.load_profile("pktlb")
 def engine(request: pytest.FixtureRequest) -> MakePlane:
     """Makes the plane of an engine from tables and limits."""
     return ENGINES[request.param]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show each property `shown` of the tests once. Reports carry properties from the processes of
+    xdist, and what a test prints stays there."""
+    lines = {
+        str(text): None
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for name, text in getattr(report, "user_properties", ())
+        if name == "shown"
+    }
+    if lines:
+        terminalreporter.section("figures")
+    for line in lines:
+        terminalreporter.line(line)

@@ -28,7 +28,7 @@ def add_command(commands: Commands) -> None:
     changes(update, set_backend)
     drain = _action(
         actions, "drain", "give it no new flows",
-        "Give a backend no new flows, whatever its weight; those that it has go on.",
+        "Give a backend no new flows, whatever its weight; its open flows go on.",
     )  # fmt: skip
     changes(drain, drain_backend)
     undrain = _action(actions, "undrain", "give it new flows again", "The end of a drain.")

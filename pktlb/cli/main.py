@@ -1,4 +1,10 @@
-"""`pktlb COMMAND ...`: finds the command, and turns errors into one line and an exit status."""
+"""`pktlb COMMAND ...`: finds the command, and turns errors into one line and an exit status.
+
+The module of a command has `add_command(commands)`. It adds the parser of the command, and sets the
+function that does it as the default `command`. The function takes the parsed options, and returns
+or raises a `PktlbError`. Only the module of the command that was named is imported, and it loads
+nothing but argparse before its function is called: `pktlb COMMAND --help` has to be quick.
+"""
 
 import os
 import sys

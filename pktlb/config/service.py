@@ -61,7 +61,7 @@ class Backend:
     drain: bool = field(
         default=False,
         metadata=option(
-            Switch(), "it takes no new flows, whatever its weight; those it has finish"
+            Switch(), "it takes no new flows, whatever its weight; its open flows finish"
         ),
     )
     max_connections: int = field(

@@ -27,7 +27,7 @@ from pktlb.control.peers import Rights, peer_of
 from pktlb.control.place import socket_path
 from pktlb.control.refusal import ForbiddenError, RefusedError
 from pktlb.control.request import CONNECTIONS, MAX_BODY, OPERATOR, connection_of, read_body
-from pktlb.control.routes import ROUTES
+from pktlb.control.routes.all import ROUTES
 from pktlb.control.routes.events import LISTENERS
 from pktlb.control.routes.route import Handler
 from pktlb.errors import ConfigError, PktlbError

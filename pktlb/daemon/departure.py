@@ -70,7 +70,7 @@ class Departure:
     def _handover(
         self, balancer: Balancer, server: "Server | None", bridge: Bridge | None = None
     ) -> Handover:
-        state = in_memory(balancer.plane.dump(monotonic()))
+        dump = in_memory(balancer.plane.dump(monotonic()))
         leaving = [
             replace(each.service, backends=(each.backend,), on_remove=each.on_remove)
             for each in balancer.leaving
@@ -84,7 +84,7 @@ class Departure:
             lock=self._lock,
             control=server.hand_over() if server else -1,
             added=balancer.site.added,
-            state=state,
+            dump=dump,
             config=file.write(balancer.config),
             leaving=[file.write(Config((service,))) for service in leaving],
             names=balancer.site.names,

@@ -111,19 +111,19 @@ async def _open(balancer: Balancer, served: Served, past: Past) -> None:
     config, site, handed = balancer.config, balancer.site, past.handover
     kind = choose(config.engine)
     workers = balancer.workers(kind, site.placement)
-    state = handed.flows() if handed else b""
+    dump = handed.flows() if handed else b""
     if not past.bridge:
         _open_sockets(site, kind, workers, handed)
     site.sentry.put()
     await site.add_addresses()
     now = asyncio.get_running_loop().time()
     balancer.tables = balancer.layout.tables(served, balancer.around(), now)
-    plane = past.plane_for(kind, balancer.tables, config, site.placement.own_ports, state)
-    states = [state]
+    plane = past.plane_for(kind, balancer.tables, config, site.placement.own_ports, dump)
+    dumps = [dump]
     if past.bridge and handed:
-        handed, states = cross(past.bridge, handed, state)
+        handed, dumps = cross(past.bridge, handed, dump)
         _open_sockets(site, kind, workers, handed)
-    take_over(plane, states, config.max_flows)
+    take_over(plane, dumps, config.max_flows)
     balancer.engine = make_engine(plane, site.ports, site.tun, config.busy_poll_us, config.realtime)
 
 

@@ -106,5 +106,5 @@ class Plane(Protocol):
 
     def load(self, data: bytes, now: float) -> int:
         """Take over what a plane has dumped, before the first frame; returns how many flows.
-        Raises `StateError`, and takes over nothing, where `data` cannot be read."""
+        Raises `DumpError`, and takes over nothing, where `data` cannot be read."""
         ...

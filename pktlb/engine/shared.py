@@ -10,22 +10,23 @@ from typing import Final
 
 from pktlb.engine.native.contract import SHARED, SHARED_PORT
 
+_CODE: Final = "Q"
 _WORD: Final = 8
-"Bytes: everything in both records is a counter of this size."
+"Bytes: everything in both records is a counter of this code and size."
 
-_STOP: Final = SHARED.words("stop", _WORD).start
-_STARTED: Final = SHARED.words("started", _WORD).start
-_ROUNDS: Final = SHARED.words("rounds", _WORD).start
-_TUN_ERRORS: Final = SHARED.words("tun_errors", _WORD)
+_STOP: Final = SHARED.words("stop", _CODE).start
+_STARTED: Final = SHARED.words("started", _CODE).start
+_ROUNDS: Final = SHARED.words("rounds", _CODE).start
+_TUN_ERRORS: Final = SHARED.words("tun_errors", _CODE)
 _PORTS: Final = SHARED.size // _WORD
 
-_RECEIVED: Final = SHARED_PORT.words("received", _WORD).start
-_SLOW: Final = SHARED_PORT.words("slow", _WORD).start
-_STUCK: Final = SHARED_PORT.words("stuck", _WORD).start
-_BLOCKED: Final = SHARED_PORT.words("blocked", _WORD).start
-_RING: Final = SHARED_PORT.words("ring", _WORD).start
-_RECEIVE_ERRORS: Final = SHARED_PORT.words("receive_errors", _WORD)
-_SEND_ERRORS: Final = SHARED_PORT.words("send_errors", _WORD)
+_RECEIVED: Final = SHARED_PORT.words("received", _CODE).start
+_SLOW: Final = SHARED_PORT.words("slow", _CODE).start
+_STUCK: Final = SHARED_PORT.words("stuck", _CODE).start
+_BLOCKED: Final = SHARED_PORT.words("blocked", _CODE).start
+_RING: Final = SHARED_PORT.words("ring", _CODE).start
+_RECEIVE_ERRORS: Final = SHARED_PORT.words("receive_errors", _CODE)
+_SEND_ERRORS: Final = SHARED_PORT.words("send_errors", _CODE)
 _PORT_SIZE: Final = SHARED_PORT.size // _WORD
 
 
@@ -33,7 +34,7 @@ class Shared:
     """One worker's part, as control sees it. Ports are named by their place."""
 
     def __init__(self, ports: int) -> None:
-        self.words: Final = array("Q", bytes(_WORD * (_PORTS + ports * _PORT_SIZE)))
+        self.words: Final = array(_CODE, bytes(_WORD * (_PORTS + ports * _PORT_SIZE)))
         "What the worker is given."
         self.wake: Final = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
@@ -84,11 +85,11 @@ class Shared:
         return self._errors(0, _TUN_ERRORS)
 
     def receive_errors(self, port: int) -> Iterator[tuple[int, int]]:
-        """The same of a port, when frames were received."""
+        """Error numbers of a port that receives, and how often each was met."""
         return self._errors(_at(port), _RECEIVE_ERRORS)
 
     def send_errors(self, port: int) -> Iterator[tuple[int, int]]:
-        """The same of a port, when frames were sent."""
+        """Error numbers of a port that sends, and how often each was met."""
         return self._errors(_at(port), _SEND_ERRORS)
 
     def _errors(self, record: int, field: range) -> Iterator[tuple[int, int]]:

@@ -1,1 +1,1 @@
-"""What pktlb does to the machine, and undoes: addresses, neighbours, the guard. No packets."""
+"""What pktlb does to the machine, and undoes: addresses, neighbours, the guard, and no packets."""

@@ -11,7 +11,7 @@ two tables with the same rules:
 `pktlb.host.nft` puts the text in place.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
@@ -243,39 +243,45 @@ def _held(
     pktlb gives the kernel back what it does not handle.
     """
     family = _FAMILIES[size]
-    ends = sorted(vip for vip in vips if len(vip.address) == size)
-    if not ends:
-        return []
     name, address = f"{name}{family.name}", f"{family.ip} {side}"
     port = "th dport" if side == "daddr" else "th sport"
-    everything = [vip.address for vip in ends if not vip.protos]
-    protos = [(vip.address, proto) for vip in ends for proto in vip.protos if _is_whole(vip, proto)]
+    drops = (
+        f"{family.later} {address} @{name} drop",
+        f"{address} @{name}_all meta l4proto != {_ICMP} drop",
+        f"{address} . meta l4proto @{name}_protos drop",
+        f"{address} . meta l4proto . {port} @{name}_ports drop",
+        f"{address} . meta l4proto . {port} @{name}_ranges drop",
+    )
+    rules = []
+    ends = sorted(vip for vip in vips if len(vip.address) == size)
+    kinds = _sets_of(ends, f"ipv{family.name}_addr")
+    for (suffix, kind, elements), drop in zip(kinds, drops, strict=True):
+        if elements:
+            lines += _set(name + suffix, kind, elements)
+            rules.append(drop)
+    return rules
+
+
+def _sets_of(ends: Sequence[Vip], address: str) -> Iterator[tuple[str, str, list[str]]]:
+    """The sets that hold these ends: how each one's name ends, its kind and its elements, in the
+    order of the rules. `address` is the kind of an address."""
+    parts = [(vip, proto, _is_whole(vip, proto)) for vip in ends for proto in vip.protos]
+    everything = [format_address(vip.address) for vip in ends if not vip.protos]
+    protos = [_end(vip.address, proto) for vip, proto, is_whole in parts if is_whole]
     single = [
         f"{_end(vip.address, proto)} . {vip.low}"
-        for vip in ends
-        for proto in vip.protos
-        if vip.low == vip.high and not _is_whole(vip, proto)
+        for vip, proto, is_whole in parts
+        if vip.low == vip.high and not is_whole
     ]
     ranges = [f"{_end(*key)} . {low}-{high}" for key, low, high in _joined(ends)]
-    kind = f"ipv{family.name}_addr"
-    rules = []
-    for suffix, of_kind, elements, rule in (
-        ("", kind, [format_address(vip.address) for vip in ends],
-         f"{family.later} {address} @{name} drop"),
-        ("_all", kind, map(format_address, everything),
-         f"{address} @{name}_all meta l4proto != {_ICMP} drop"),
-        ("_protos", f"{kind} . inet_proto", [_end(*each) for each in protos],
-         f"{address} . meta l4proto @{name}_protos drop"),
-        ("_ports", f"{kind} . inet_proto . inet_service", single,
-         f"{address} . meta l4proto . {port} @{name}_ports drop"),
-        ("_ranges", f"{kind} . inet_proto . inet_service; flags interval", ranges,
-         f"{address} . meta l4proto . {port} @{name}_ranges drop"),
-    ):  # fmt: skip
-        listed = list(dict.fromkeys(elements))
-        if listed:
-            lines += _set(name + suffix, of_kind, listed)
-            rules.append(rule.replace(f"@{name} ", f"@{name + suffix} "))
-    return rules
+    for suffix, kind, elements in (
+        ("", address, [format_address(vip.address) for vip in ends]),
+        ("_all", address, everything),
+        ("_protos", f"{address} . inet_proto", protos),
+        ("_ports", f"{address} . inet_proto . inet_service", single),
+        ("_ranges", f"{address} . inet_proto . inet_service; flags interval", ranges),
+    ):
+        yield suffix, kind, list(dict.fromkeys(elements))
 
 
 def _is_whole(vip: Vip, proto: int) -> bool:

@@ -29,9 +29,9 @@ _FRAMES_FIRST_S: Final = 0.01
 _LOOK_ANYWAY_S: Final = 60.0
 "Between two looks without a signal."
 _AGAIN_S: Final = 0.1
-"Pause after the first failure, and at least after each..."
+"Pause after the first failure; it doubles with each further one."
 _AGAIN_AT_MOST_S: Final = 10.0
-"...which doubles up to this, unless the kernel signals a change."
+"The longest pause after a failure, unless the kernel signals a change."
 _TROUBLES: Final = (KernelError, OSError, MemoryError, RuntimeError)
 "A RuntimeError says that there is no new thread."
 

@@ -1,12 +1,8 @@
-"""Planes that are wrong in one thing each: what a comparison has to find.
-
-A mutant is the reference with one name of the datapath replaced while one of its methods runs.
-"""
+"""Planes that are wrong in one thing each: what a comparison has to find."""
 
 import struct
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from pktlb.engine.datapath import (
@@ -16,15 +12,12 @@ from pktlb.engine.datapath import (
     forward,
     fragment,
     icmp,
-    limiter,
     opening,
-    packet,
     pin,
     related,
     reset,
     rewrite,
     schedule,
-    segment,
     snat,
     tables,
     tally,
@@ -34,74 +27,17 @@ from pktlb.engine.datapath import (
 from pktlb.engine.datapath.direct import Direct
 from pktlb.engine.datapath.frame import Frame
 from pktlb.engine.datapath.indirect import Indirect
-from pktlb.engine.datapath.keys import FlowKey, destination
-from pktlb.engine.datapath.limits import Limits
+from pktlb.engine.datapath.keys import destination
 from pktlb.engine.datapath.outcome import Outcome
-from pktlb.engine.datapath.pipeline import Dataplane
 from pktlb.engine.datapath.schedule import Chosen, Standing
 from pktlb.engine.datapath.siphash import siphash
 from pktlb.engine.datapath.tables import ServiceTable, Tables
 from pktlb.engine.datapath.tcp import ONE_WAY, TWO_WAY, State
 from pktlb.engine.datapath.ways import Ways
 from pktlb.model import Mode, OnRemove, Reason, Scheduler
+from tests.differential.mutant import Mutant
+from tests.differential.mutants_of_packets import OF_PACKETS
 from tests.differential.scene import EIGHTH
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """What is wrong, and where: `name` of `place` is `value` instead."""
-
-    sentence: str
-    place: Any
-    name: str
-    value: Any
-
-    def __str__(self) -> str:
-        return self.sentence
-
-    @contextmanager
-    def at_work(self) -> Iterator[None]:
-        right = vars(self.place)[self.name]  # as it stands there: a static method stays one
-        setattr(self.place, self.name, self.value)
-        try:
-            yield
-        finally:
-            setattr(self.place, self.name, right)
-
-    def engine(self, tables: Tables, limits: Limits) -> Dataplane:
-        return _Wrong(self, tables, limits)
-
-
-class _Wrong(Dataplane):
-    def __init__(self, mutant: Mutant, tables: Tables, limits: Limits) -> None:
-        self._mutant = mutant
-        with mutant.at_work():
-            super().__init__(tables, limits)
-
-    def handle(self, frame: Frame, now: float) -> Outcome:
-        with self._mutant.at_work():
-            return super().handle(frame, now)
-
-    def swap(self, tables: Tables) -> None:
-        with self._mutant.at_work():
-            super().swap(tables)
-
-    def expire(self, now: float, most: int = 256) -> int:
-        with self._mutant.at_work():
-            return super().expire(now, most)
-
-    def dump(self, now: float, with_ports: bool = True) -> bytes:
-        with self._mutant.at_work():
-            return super().dump(now, with_ports)
-
-    def load(self, data: bytes, now: float) -> int:
-        with self._mutant.at_work():
-            return super().load(data, now)
-
-    def kill(self, keys: Iterable[FlowKey]) -> int:
-        with self._mutant.at_work():
-            return super().kill(keys)
-
 
 _find, _expire = flow.FlowTable.find, flow.FlowTable.expire
 _deltas, _hashed = flow._deltas, schedule.hashed
@@ -127,11 +63,6 @@ def _find_widest(self: Any, end: Any) -> Any:
         if found is None and span.holds(end[-1], int.from_bytes(end[-3:-1], "big")):
             found = span.meaning
     return found
-
-
-def _relay(self: Any, frame: Any, view: Any, flow: Any, hop: Any, now: float) -> Outcome:
-    error = related.about_inside(frame, view, hop, *related.client_of(flow))
-    return Outcome(Reason.RELATED, (error,))
 
 
 def _other_picker(
@@ -231,6 +162,7 @@ UNREACHED: Final = {
 "States of `ONE_WAY` that no flow reaches: only a backend's packets lead to them."
 
 MUTANTS: Final = [
+    *OF_PACKETS,
     Mutant("ports are left out of the checksum", flow, "_deltas",
            lambda key, reverse: (_deltas(key, reverse)[0],) * 2),
     Mutant("a datagram that was not summed gets a checksum", checksum, "update_udp",
@@ -300,32 +232,6 @@ MUTANTS: Final = [
            lambda fields, key, frame: _hashed(fields._replace(symmetric=False), key, frame)),
     Mutant("counts of services that are gone are kept", schedule.Schedulers, "_forget",
            lambda self, kept: None),
-    Mutant("PSH stays on each piece", segment, "PSH", 0),
-    Mutant("FIN stays on each piece", segment, "FIN", 0),
-    Mutant("CWR stays on each piece", segment, "CWR", 0),
-    Mutant("a long frame with the ECN bit cannot be cut", segment, "GSO_ECN", 0),
-    Mutant("later fragments have no options", fragment, "_COPIED", 0),
-    Mutant("ICMP quotes one byte less", icmp, "_QUOTE", {4: 547, 16: 1232}),
-    Mutant("ICMPv6 quotes one byte less", icmp, "_QUOTE", {4: 548, 16: 1231}),
-    Mutant("one error more is sent at once", limiter, "BURST", limiter.BURST + 1),
-    Mutant("errors are allowed a little sooner", limiter, "INTERVAL_MS", limiter.INTERVAL_MS - 1),
-    Mutant("loopback and the like are answered", icmp, "can_be_answered", lambda address: True),
-    Mutant("packets that no router forwards are spread", tables, "is_forwardable",
-           lambda address: True),
-    Mutant("the checksum of an ICMP error is not checked", packet, "icmp_checksum_is_valid",
-           lambda data, ends, at, end: True),
-    Mutant("a routing header with segments left is skipped", packet, "_ROUTING", 253),
-    Mutant("nine extension headers are skipped", packet, "MAX_EXTENSIONS", 9),
-    Mutant("UDP-Lite has no checksum", packet, "CHECK_AT", {6: 16, 17: 6, 33: 6}),
-    Mutant("fragments of odd length are fine", packet, "_is_bad", lambda fragment: False),
-    Mutant("ICMP messages of type 12 are no errors", packet, "ICMP_ERRORS",
-           {4: (1, frozenset({3, 11})), 16: (58, range(1, 5))}),
-    Mutant("ICMPv6 messages of type 4 are no errors", packet, "ICMP_ERRORS",
-           {4: (1, frozenset({3, 11, 12})), 16: (58, range(1, 4))}),
-    Mutant("a quoted tunnel is not looked into", packet, "TUNNELLED", {}),
-    Mutant("a quotation is not translated", related, "_translate_quoted", lambda *all: None),
-    Mutant("a translated error keeps its checksum", related, "_finish", lambda *all: None),
-    Mutant("errors about tunnels are not limited", forward.Forwarder, "relay", _relay),
     Mutant("the end of a quoted tunnel is not compared", Indirect, "_is_tunnel",
            staticmethod(lambda flow, around: flow.mode is Mode.TUNNEL)),
     Mutant("a refused tunnel is told to the client", related, "refuses_tunnel",

@@ -5,7 +5,7 @@ from typing import Final
 from pktlb.engine.datapath import address, indirect, ipv4, packet, tables, trail
 from pktlb.engine.datapath.direct import Direct
 from pktlb.engine.datapath.ways import Ways
-from tests.differential.mutants import Mutant
+from tests.differential.mutant import Mutant
 
 _is_impossible, _is_intact = tables.Tables.is_impossible, ipv4.is_intact
 

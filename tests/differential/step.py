@@ -6,11 +6,12 @@ Steps are plain values. A list of them can be replayed by any engine, and some o
 from typing import NamedTuple
 
 from pktlb.engine.datapath.frame import Frame, Offload
-from pktlb.engine.datapath.keys import FlowKey, address_of, format_key, port_of
+from pktlb.engine.datapath.keys import FlowKey, address_of, port_of
 from pktlb.engine.datapath.limits import Limits
 from pktlb.engine.datapath.tables import ServiceTable, Tables
 from pktlb.model import HASHES, format_address
 from tests.support.gateway import describe
+from tests.support.keys import format_key
 
 
 class Arrival(NamedTuple):

@@ -4,7 +4,8 @@ import pytest
 
 from pktlb.engine.datapath.pipeline import Dataplane
 from pktlb.model import OF_DECAP, Reason
-from tests.differential.mutants import MUTANTS, Mutant
+from tests.differential.mutant import Mutant
+from tests.differential.mutants import MUTANTS
 from tests.differential.refusals import REFUSALS
 from tests.differential.soak import STEPS, lead, run
 from tests.differential.traffic import Traffic

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from pktlb.engine.datapath.frame import Frame
-from pktlb.engine.datapath.keys import format_key
 from pktlb.engine.datapath.limits import Limits
 from pktlb.engine.datapath.outcome import Outcome
 from pktlb.engine.datapath.pipeline import Dataplane
@@ -14,6 +13,7 @@ from pktlb.engine.plane import Plane
 from pktlb.model import Reason
 from tests.differential.step import Arrival, Expiry, Kill, Restart, Step, Swap, tell_frame
 from tests.support.gateway import MakePlane
+from tests.support.keys import format_key
 
 LOOK_EVERY: Final = 64
 "Steps between two comparisons of all flows and counts, which cost more than a frame."

@@ -5,7 +5,7 @@ import pytest
 from pktlb.engine.datapath import memory, pin, snat
 from pktlb.engine.datapath.pipeline import Dataplane
 from tests.differential.engines import ENGINES
-from tests.differential.mutants import Mutant
+from tests.differential.mutant import Mutant
 from tests.differential.step import Restart, Step
 from tests.differential.story import Life
 from tests.differential.traffic import Traffic

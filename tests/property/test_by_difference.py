@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pktlb.config.config import Config
 from pktlb.engine.datapath.tables import ServiceKey, Tables
-from pktlb.engine.native.contract import PLACE, SERVICE, TOLD_TALLY, Parts, ToldTally
+from pktlb.engine.native.contract import PLACE, SERVICE, TOLD_TALLY, RawTables, ToldTally
 from pktlb.engine.native.tables import Register
 from pktlb.engine.wire.filter import Filters
 from pktlb.host import guard
@@ -116,7 +116,7 @@ def test_every_place_has_the_number_of_its_backend(random: Random) -> None:
         assert register._standings.keys() == here | kept
 
 
-def owners(register: Register, parts: Parts) -> list[list[Place]]:
+def owners(register: Register, parts: RawTables) -> list[list[Place]]:
     places = list(PLACE.iter_unpack(parts.places))
     found = []
     for service in SERVICE.iter_unpack(parts.services):

@@ -1,4 +1,12 @@
-"""The command `import`: recognises its input, and makes a configuration file of it."""
+"""The command `import`: recognises its input, and makes a configuration file of it.
+
+    saved rules ──────────────────────► saved ──────┐
+    keepalived.conf ─► source ─► tree ─► keepalived ┴─► Draft ─► output (TOML)
+                                                        └─► notes: what could not be carried over
+
+A `Draft` holds services in the keys of the configuration file. `output` turns them into a `Config`
+by the functions that read a file.
+"""
 
 import os
 import re

@@ -1,6 +1,12 @@
 """The command `ipvsadm`: one command line, or all that -R reads, and what it prints.
 
 The exit status is that of ipvsadm: 0, 1 if the balancer refuses, 2 if the command line is wrong.
+
+    syntax ─► Command ─► actions ─► the control API                    (commands that change)
+                         table   ◄─ the control API ─► listing, save   (commands that show)
+
+`words` translates names of IPVS into names of pktlb and back. The importer reads saved rules by the
+same `syntax` and `words`.
 """
 
 import shlex

@@ -136,12 +136,12 @@ class Bridge:
             os.waitpid(self._pid, 0)
 
 
-def cross(bridge: Bridge, handover: Handover, state: bytes) -> tuple[Handover, list[bytes]]:
-    """What is to be gone on with when the child has stopped, and the flow tables that there are,
-    the newest first. `state` is that of the process before it, which remains without the child's;
+def cross(bridge: Bridge, handover: Handover, dump: bytes) -> tuple[Handover, list[bytes]]:
+    """What is to be gone on with when the child has stopped, and the dumps that there are, the
+    newest first. `dump` is that of the process before it, which remains without the child's;
     without its rings the sockets are of no use."""
     try:
-        rings, newest = bridge.end(len(state))
+        rings, newest = bridge.end(len(dump))
         if {name: len(each) for name, each in rings.items()} != {
             name: len(left.sockets) for name, left in handover.ports.items()
         }:
@@ -149,9 +149,9 @@ def cross(bridge: Bridge, handover: Handover, state: bytes) -> tuple[Handover, l
             raise KernelError("the process that moved frames meanwhile had other sockets")
     except KernelError as error:
         log.error("%s; going on with what was before, and new sockets", error)
-        return handover.without_ports(), [state]
+        return handover.without_ports(), [dump]
     ports = {name: left._replace(rings=rings[name]) for name, left in handover.ports.items()}
-    return replace(handover, ports=ports), [newest, state]
+    return replace(handover, ports=ports), [newest, dump]
 
 
 def message_of(rings: Mapping[str, Sequence[int]]) -> bytes:
@@ -211,9 +211,9 @@ def _be_child(engine: Engine, ports: Sequence[Port], tun: Tun, its: socket.socke
         engine.start()
         if _is_told_to_stop(its):
             engine.stop()
-            state = in_memory(engine.plane.dump(monotonic(), with_ports=False))
+            dump = in_memory(engine.plane.dump(monotonic(), with_ports=False))
             message = message_of({port.name: port.rings for port in ports})
-            socket.send_fds(its, [message], [state])
+            socket.send_fds(its, [message], [dump])
     finally:
         os._exit(0)
 

@@ -31,8 +31,8 @@ class Handover:
     "Descriptors of the TUN device, the lock and the control socket (-1: there is none)."
     added: Mapping[bytes, int]
     "Addresses that pktlb has added, with the link of each."
-    state: int
-    "Descriptor of a file with the flow table."
+    dump: int
+    "Descriptor of a file with the dump of the plane; its key in writing is `state`."
     config: str
     "The configuration in use, as the text of a file."
     leaving: Sequence[str]
@@ -44,8 +44,8 @@ class Handover:
     "Index of each interface by the name that the configuration has for it."
 
     def flows(self) -> bytes:
-        """Read the flow table, and close its file."""
-        with os.fdopen(self.state, "rb") as file:
+        """Read the dump, and close its file."""
+        with os.fdopen(self.dump, "rb") as file:
             file.seek(0)
             return file.read()
 
@@ -79,7 +79,7 @@ def pack(handover: Handover) -> bytes:
     return json.dumps(
         {
             "format": _FORMAT, "engine": handover.engine, "ports": ports, "tun": handover.tun,
-            "lock": handover.lock, "control": handover.control, "state": handover.state,
+            "lock": handover.lock, "control": handover.control, "state": handover.dump,
             "added": {address.hex(): link for address, link in handover.added.items()},
             "config": handover.config, "leaving": handover.leaving,
             "names": dict(handover.names),
@@ -103,7 +103,7 @@ def unpack(data: bytes) -> Handover:
             lock=said["lock"],
             control=said["control"],
             added={bytes.fromhex(text): link for text, link in said["added"].items()},
-            state=said["state"],
+            dump=said["state"],
             config=said["config"],
             leaving=said["leaving"],
             names=dict(said.get("names", {})),  # unknown to earlier versions
@@ -152,7 +152,7 @@ def renumbered(handover: Handover, now: Mapping[int, int]) -> Handover:
             tun=now[handover.tun],
             lock=now[handover.lock],
             control=now.get(handover.control, -1),
-            state=now[handover.state],
+            dump=now[handover.dump],
         )
     except KeyError as error:
         raise KernelError(f"descriptor {error} was not kept by the service manager") from error
@@ -161,5 +161,5 @@ def renumbered(handover: Handover, now: Mapping[int, int]) -> Handover:
 def descriptors(handover: Handover) -> list[int]:
     sockets = [fd for each in handover.ports.values() for fd in each.sockets]
     bridge, _ = handover.bridge or (-1, 0)
-    others = (handover.tun, handover.lock, handover.control, handover.state, bridge)
+    others = (handover.tun, handover.lock, handover.control, handover.dump, bridge)
     return [fd for fd in (*sockets, *others) if fd >= 0]

@@ -11,7 +11,7 @@ from pktlb.config.config import Config
 from pktlb.daemon.restart.bridge import Bridge
 from pktlb.daemon.restart.handover import Handover
 from pktlb.engine.choose import make_plane
-from pktlb.engine.datapath.dump import FLOW, Memory, StateError, unpack
+from pktlb.engine.datapath.dump import FLOW, DumpError, Memory, unpack
 from pktlb.engine.datapath.limits import SOURCE_PORTS, Limits
 from pktlb.engine.datapath.tables import Tables
 from pktlb.engine.plane import Plane
@@ -41,37 +41,37 @@ class Past(NamedTuple):
         return Before(tuple(filter(None, ports)), handed.added, handed.names)
 
     def plane_for(
-        self, kind: str, tables: Tables, config: Config, own_ports: range, state: bytes
+        self, kind: str, tables: Tables, config: Config, own_ports: range, dump: bytes
     ) -> Plane:
         """A plane of this kind.
 
-        It gives out source ports in the order of the plane that dumped `state`, and takes over
+        It gives out source ports in the order of the plane that made `dump`, and takes over
         nothing else of it yet.
         """
-        memory = _memory_of(state)
+        memory = _memory_of(dump)
         plane = make_plane(kind, tables, _limits(config, own_ports, memory.ports))
         if memory.flows:
             plane.expect(len(memory.flows) // FLOW.size)
         return plane
 
 
-def _memory_of(state: bytes) -> Memory:
+def _memory_of(dump: bytes) -> Memory:
     """What an earlier process remembered; nothing where that cannot be read."""
     try:
-        return unpack(state) if state else Memory(0)
-    except StateError:
+        return unpack(dump) if dump else Memory(0)
+    except DumpError:
         return Memory(0)
 
 
-def take_over(plane: Plane, states: Sequence[bytes], max_flows: int) -> None:
-    """Load the flows of an earlier process from the first of its `states` that can be read.
+def take_over(plane: Plane, dumps: Sequence[bytes], max_flows: int) -> None:
+    """Load the flows of an earlier process from the first of its `dumps` that can be read.
 
     Where none can be read, the plane starts without flows: that is better than no start.
     """
-    for state in filter(None, states):
+    for dump in filter(None, dumps):
         try:
-            taken = plane.load(state, monotonic())
-        except StateError as error:
+            taken = plane.load(dump, monotonic())
+        except DumpError as error:
             log.error("no flows taken over: %s", error)
         else:
             more = ", as many as max_flows" if taken == max_flows else ""

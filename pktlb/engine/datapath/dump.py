@@ -55,11 +55,11 @@ def milliseconds(seconds: float) -> int:
     return round(seconds * 1000) % WRAP
 
 
-class StateError(ValueError):
-    """The bytes are no memory of a plane; the message says what is wrong with them."""
+class DumpError(ValueError):
+    """The bytes are no dump of a plane; the message says what is wrong with them."""
 
 
-class TallyState(NamedTuple):
+class DumpedTally(NamedTuple):
     """What was counted for a backend of a service, and when it was last chosen (`turn`)."""
 
     service: Vip
@@ -79,7 +79,7 @@ class Memory:
 
     time: int
     "Now, in ms, by the clock that flows and pins were seen at; 32 bits."
-    tallies: Sequence[TallyState | None] = ()
+    tallies: Sequence[DumpedTally | None] = ()
     standings: Sequence[tuple[Vip, int] | None] = ()
     "Services, and how often each has picked. None: the place is empty."
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -112,17 +112,17 @@ def pack(memory: Memory) -> bytes:
 
 
 def unpack(data: bytes) -> Memory:
-    """The memory that `pack` has written. Raises `StateError` where the bytes are something
+    """The memory that `pack` has written. Raises `DumpError` where the bytes are something
     else."""
     end = data.find(b"\n", 0, _LONGEST_LINE)
     try:
         head = json.loads(data[: max(end, 0)])
         if head["format"] != FORMAT:
-            raise StateError(f"the flow table has format {head['format']}, expected {FORMAT}")
+            raise DumpError(f"the flow table has format {head['format']}, expected {FORMAT}")
         flows, rest = _cut(data[end + 1 :], head["flows"], head["flow"], FLOW_FIELDS)
         pins, rest = _cut(rest, head["pins"], head["pin"], PIN_FIELDS)
         if rest:
-            raise StateError(f"{len(rest)} bytes are left over behind the flow table")
+            raise DumpError(f"{len(rest)} bytes are left over behind the flow table")
         if head["states"] != [state.name for state in State] or head["modes"] != [
             mode.value for mode in MODES
         ]:
@@ -140,7 +140,7 @@ def unpack(data: bytes) -> Memory:
         )
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, struct.error,
             RecursionError) as error:  # fmt: skip
-        raise StateError(f"the flow table cannot be read: {error}") from error
+        raise DumpError(f"the flow table cannot be read: {error}") from error
 
 
 def widened(tables: Tables, memory: Memory) -> Tables:
@@ -176,10 +176,10 @@ def _vip_of(said: Sequence[Any]) -> Vip:
     return vip
 
 
-def _tally(said: Sequence[Any]) -> TallyState:
+def _tally(said: Sequence[Any]) -> DumpedTally:
     backend = Endpoint(_address(said[4], 4), _port(said[5]))
     counts = [_number(count) for count in said[6:]]
-    tally = TallyState(_vip_of(said[:4]), backend, *counts[: len(TallyState._fields) - 2])
+    tally = DumpedTally(_vip_of(said[:4]), backend, *counts[: len(DumpedTally._fields) - 2])
     if tally.was_full > 1:
         raise ValueError(f"{tally.was_full} is neither 0 nor 1")
     return tally
@@ -215,7 +215,7 @@ def _cut(
     layout = struct.Struct("=" + "".join(code for _, code in said))
     size = _number(count) * layout.size
     if count > _MOST or size > len(data):
-        raise StateError(f"expected {count} records, they are cut off")
+        raise DumpError(f"expected {count} records, they are cut off")
     if list(map(tuple, said)) == list(own):
         return data[:size], data[size:]
     target = struct.Struct("=" + "".join(code for _, code in own))

@@ -7,7 +7,7 @@ length of the addresses, 4 or 16, tells the family.
 
 from typing import NewType
 
-from pktlb.model import Endpoint, format_proto
+from pktlb.model import Endpoint
 
 FlowKey = NewType("FlowKey", bytes)
 """The 5-tuple as on the wire: source and destination address, source and destination port,
@@ -72,8 +72,3 @@ def destination(key: FlowKey) -> Endpoint:
     """The receiver's address and port."""
     size = (len(key) - 5) // 2
     return Endpoint(bytes(key[size : 2 * size]), int.from_bytes(key[-3:-1], "big"))
-
-
-def format_key(key: FlowKey) -> str:
-    """A flow as people read it: "tcp 10.0.1.2:40312 > 10.0.1.100:80"."""
-    return f"{format_proto(key[-1])} {source(key)} > {destination(key)}"

@@ -19,8 +19,8 @@ from pktlb.engine.datapath.dump import (
     PIN,
     SINGLE,
     WRAP,
+    DumpedTally,
     Memory,
-    TallyState,
     milliseconds,
 )
 from pktlb.engine.datapath.flow import Flow, FlowTable
@@ -52,7 +52,7 @@ def save(
 ) -> Memory:
     """All that is remembered at `now` (seconds), with the order of the source ports. `vips` has all
     services that the schedulers know, `counts` the frames by the name of their reason."""
-    tallies: list[TallyState] = []
+    tallies: list[DumpedTally] = []
     places: dict[Tally, int] = {}
     standings = {}
     for key, standing in contents.schedulers.standings.items():
@@ -60,7 +60,7 @@ def save(
         for tally in standing.tallies.values():
             places[tally] = len(tallies)
             tallies.append(
-                TallyState(
+                DumpedTally(
                     vips[key], tally.backend, tally.connections, tally.packets_in, tally.bytes_in,
                     tally.packets_out, tally.bytes_out, tally.turn, int(tally.was_full),
                 )

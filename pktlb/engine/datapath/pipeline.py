@@ -81,7 +81,7 @@ class Dataplane(Indirect):
 
     def load(self, data: bytes, now: float) -> int:
         """Take over what a plane has dumped, before the first frame; returns how many flows.
-        Raises `StateError`, and takes over nothing, where `data` cannot be read."""
+        Raises `DumpError`, and takes over nothing, where `data` cannot be read."""
         memory, tables = unpack(data), self._tables
         wide = widened(tables, memory)
         self.swap(wide)

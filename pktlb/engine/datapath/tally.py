@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from pktlb.model import Endpoint
 
-NOBODY: Final = Endpoint(b"", 0)
+NO_BACKEND: Final = Endpoint(b"", 0)
 
 
 class Count(NamedTuple):
@@ -49,7 +49,7 @@ class Tally:
         "was_full",
     )
 
-    def __init__(self, service: bytes = b"", backend: Endpoint = NOBODY) -> None:
+    def __init__(self, service: bytes = b"", backend: Endpoint = NO_BACKEND) -> None:
         self.service: Final = service
         "Key of the service (`ServiceTable.key`)."
         self.backend: Final = backend

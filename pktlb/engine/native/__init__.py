@@ -1,1 +1,1 @@
-"""The native engine: the reference engine's behaviour, in C. Absent where nothing was compiled."""
+"""The native engine: the reference engine's behaviour in C, absent where nothing was compiled."""

@@ -8,6 +8,8 @@ LAYOUTS: Final[Mapping[str, tuple[int, tuple[tuple[str, int, int, str], ...]]]]
 and the C type of one element."""
 ENUMS: Final[Mapping[str, Mapping[str, int]]]
 "Enums by name: the number of each member."
+ELEMENTS: Final[Mapping[str, tuple[int, str]]]
+"Arrays by the name of their struct and their own: size in bytes and C type of one element."
 PARTS: Final[tuple[str, ...]]
 "The arrays of a set of tables, in the order in which `swap` takes them."
 ABSENT: Final[int]

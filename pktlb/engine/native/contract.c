@@ -21,6 +21,12 @@
 	X(service_flag, PK_SERVICE_FLAGS) X(on_remove, PK_ON_REMOVES) \
 	X(state, PK_STATES) X(flow_flag, PK_FLOW_FLAGS) X(reason, PK_REASONS)
 
+/* Every array that crosses the border alone, by the struct that points to it or holds it. */
+#define ARRAYS(X) \
+	X(limits, timeouts) X(limits, snat) X(limits, source_ports) X(service, slots) \
+	X(saved, flows) X(saved, pins) X(saved, tallies) \
+	X(saved, picks) X(saved, tally_of) X(saved, standing_of) X(saved, counts)
+
 #define FIELD(type, name, ...) { #name, #type, offsetof(of, name), sizeof(((of *)0)->name) },
 #define FIELDS(record, LIST) \
 	static const struct pk_field *fields_of_##record(void) \
@@ -42,6 +48,17 @@ ENUMS(MEMBERS)
 
 #define ENUM(name, LIST) { #name, members_of_##name },
 const struct pk_enum pk_enums[] = { ENUMS(ENUM) { 0 } };
+
+/* What an array says of itself cannot differ from what it is. */
+#define TYPE(value) \
+	_Generic((value), __u8: "__u8", __u16: "__u16", __u32: "__u32", __u64: "__u64", \
+		 __s8: "__s8", __s16: "__s16", __s32: "__s32", __s64: "__s64", \
+		 struct pk_flow: "struct pk_flow", struct pk_saved_pin: "struct pk_saved_pin", \
+		 struct pk_saved_tally: "struct pk_saved_tally", default: "bytes")
+#define ELEMENT(of, name) \
+	{ #of "." #name, TYPE(*((struct pk_##of *)0)->name), sizeof(*((struct pk_##of *)0)->name) },
+#define PART_ELEMENT(type, name) { "source." #name, #type, sizeof(type) },
+const struct pk_element pk_elements[] = { ARRAYS(ELEMENT) PK_PARTS(PART_ELEMENT) { 0 } };
 
 #define PART(type, name) #name,
 const char *const pk_parts[PK_PART_COUNT] = { PK_PARTS(PART) };

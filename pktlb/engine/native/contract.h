@@ -22,6 +22,12 @@ struct pk_record {
 	const struct pk_field *(*fields)(void);
 };
 
+struct pk_element {
+	const char *name; /* of a struct and its array; NULL behind the last one */
+	const char *type; /* as C spells it, where it is a number or a record */
+	size_t size;
+};
+
 struct pk_member {
 	const char *name; /* NULL behind the last one */
 	__u32 number;
@@ -34,6 +40,7 @@ struct pk_enum {
 
 extern const struct pk_record pk_records[];
 extern const struct pk_enum pk_enums[];
+extern const struct pk_element pk_elements[]; /* of each array */
 extern const char *const pk_parts[PK_PART_COUNT]; /* the arrays of struct pk_source */
 
 #endif

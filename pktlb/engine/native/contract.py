@@ -5,6 +5,8 @@ layout names; the comments there say what a field holds. All of it is compared a
 `ContractError` names what differs.
 """
 
+from array import array
+from collections.abc import Iterable
 from typing import Annotated, Final, NamedTuple
 
 from pktlb.engine.datapath import dump
@@ -13,8 +15,10 @@ from pktlb.engine.datapath.tcp import State
 from pktlb.engine.native._core import ABSENT, PARTS
 from pktlb.engine.native.layout import (
     ContractError,
-    Layout,
+    Record,
+    Signed,
     compare_codes,
+    compare_elements,
     compare_names,
     compare_numbers,
     numbers,
@@ -29,6 +33,8 @@ Mac = Annotated[bytes, 6]
 
 
 class RawEnd(NamedTuple):
+    """One end of a flow as the tables name it: an address, a port and a protocol."""
+
     addr: Address
     port: NetworkPort
     proto: int
@@ -36,6 +42,8 @@ class RawEnd(NamedTuple):
 
 
 class RawService(NamedTuple):
+    """A service: its VIP, its scheduler, and where its places and slots are."""
+
     vip: Address
     scheduler: int
     flags: int
@@ -52,6 +60,8 @@ class RawService(NamedTuple):
 
 
 class Place(NamedTuple):
+    """A backend of a service that takes new flows."""
+
     tally: int
     weight: int
     upper: int
@@ -60,6 +70,8 @@ class Place(NamedTuple):
 
 
 class RawTally(NamedTuple):
+    """A tally that starts with these tables."""
+
     backend: Annotated[bytes, 20]
     number: int
     standing: int
@@ -67,6 +79,8 @@ class RawTally(NamedTuple):
 
 
 class RawSpan(NamedTuple):
+    """A range of ports of an address, and what it means."""
+
     addr: Address
     low: int
     high: int
@@ -76,6 +90,8 @@ class RawSpan(NamedTuple):
 
 
 class RawHop(NamedTuple):
+    """The way to an address: interface, MTU and MACs."""
+
     to: Annotated[bytes, 20]
     source: Address
     port: int
@@ -84,6 +100,8 @@ class RawHop(NamedTuple):
 
 
 class RawPort(NamedTuple):
+    """An interface of the balancer."""
+
     ifindex: int
     mtu: int
     mac: Mac
@@ -93,11 +111,15 @@ class RawPort(NamedTuple):
 
 
 class RawRemoved(NamedTuple):
+    """A backend that was removed, and what becomes of its open TCP connections."""
+
     tally: int
     on_remove: int
 
 
 class Key(NamedTuple):
+    """A flow key as the plane reads it."""
+
     source: Address
     destination: Address
     sport: NetworkPort
@@ -107,12 +129,16 @@ class Key(NamedTuple):
 
 
 class SingleHead(NamedTuple):
+    """What stands in front of each frame that the plane sends."""
+
     port: int
     length: int
     offload: Annotated[bytes, 10]
 
 
 class ToldTally(NamedTuple):
+    """A tally as the plane tells control of it."""
+
     active: int
     flows: int
     pins: int
@@ -125,6 +151,8 @@ class ToldTally(NamedTuple):
 
 
 class FlowRecord(NamedTuple):
+    """A flow as it stands in a dump, and as the plane copies it for control."""
+
     client: Address
     vip: Address
     seen_as: Address
@@ -145,6 +173,8 @@ class FlowRecord(NamedTuple):
 
 
 class SavedTally(NamedTuple):
+    """What a dump holds of a tally, besides its service and its backend."""
+
     connections: int
     packets_in: int
     bytes_in: int
@@ -155,12 +185,16 @@ class SavedTally(NamedTuple):
 
 
 class WorkerPort(NamedTuple):
+    """A port as a worker is given it."""
+
     ifindex: int
-    fd: int
+    fd: Signed
     mtu: int
 
 
 class SharedWords(NamedTuple):
+    """What a worker and control share of the whole worker."""
+
     stop: int
     started: int
     rounds: int
@@ -168,6 +202,8 @@ class SharedWords(NamedTuple):
 
 
 class SharedPortWords(NamedTuple):
+    """What a worker and control share of one port."""
+
     received: int
     slow: int
     stuck: int
@@ -177,7 +213,7 @@ class SharedPortWords(NamedTuple):
     send_errors: bytes
 
 
-class Parts(NamedTuple):
+class RawTables(NamedTuple):
     """The arrays of a set of tables, each of whole records; see raw_tables.h."""
 
     services: bytes
@@ -197,26 +233,62 @@ class Parts(NamedTuple):
     hash_key: bytes
 
 
-END: Final = Layout("raw_end", RawEnd)
-SERVICE: Final = Layout("raw_service", RawService)
-PLACE: Final = Layout("place", Place)
-TALLY: Final = Layout("raw_tally", RawTally)
-SPAN: Final = Layout("raw_span", RawSpan)
-HOP: Final = Layout("raw_hop", RawHop)
-PORT: Final = Layout("raw_port", RawPort)
-REMOVED: Final = Layout("raw_removed", RawRemoved)
-KEY: Final = Layout("key", Key)
-SINGLE_HEAD: Final = Layout("single_head", SingleHead)
-TOLD_TALLY: Final = Layout("told_tally", ToldTally)
-FLOW: Final = Layout("flow", FlowRecord)
-SAVED_TALLY: Final = Layout("saved_tally", SavedTally)
-WORKER_PORT: Final = Layout("worker_port", WorkerPort)
-SHARED: Final = Layout("shared", SharedWords)
-SHARED_PORT: Final = Layout("shared_port", SharedPortWords)
+END: Final = Record("raw_end", RawEnd)
+SERVICE: Final = Record("raw_service", RawService)
+PLACE: Final = Record("place", Place)
+TALLY: Final = Record("raw_tally", RawTally)
+SPAN: Final = Record("raw_span", RawSpan)
+HOP: Final = Record("raw_hop", RawHop)
+PORT: Final = Record("raw_port", RawPort)
+REMOVED: Final = Record("raw_removed", RawRemoved)
+KEY: Final = Record("key", Key)
+SINGLE_HEAD: Final = Record("single_head", SingleHead)
+TOLD_TALLY: Final = Record("told_tally", ToldTally)
+FLOW: Final = Record("flow", FlowRecord)
+SAVED_TALLY: Final = Record("saved_tally", SavedTally)
+WORKER_PORT: Final = Record("worker_port", WorkerPort)
+SHARED: Final = Record("shared", SharedWords)
+SHARED_PORT: Final = Record("shared_port", SharedPortWords)
 
-compare_names("the parts of the tables", Parts._fields, PARTS)
+ELEMENTS: Final = {
+    "limits.timeouts": "I",
+    "limits.snat": "16s",
+    "limits.source_ports": "H",
+    "service.slots": "I",
+    "saved.flows": "flow",
+    "saved.pins": "saved_pin",
+    "saved.tallies": "saved_tally",
+    "saved.picks": "Q",
+    "saved.tally_of": "I",
+    "saved.standing_of": "I",
+    "saved.counts": "Q",
+    "source.services": "raw_service",
+    "source.places": "place",
+    "source.tallies": "raw_tally",
+    "source.standings": "I",
+    "source.spans": "raw_span",
+    "source.replies": "raw_span",
+    "source.own": "raw_end",
+    "source.snat": "raw_end",
+    "source.direct": "raw_end",
+    "source.appliances": "raw_end",
+    "source.hops": "raw_hop",
+    "source.ports": "raw_port",
+    "source.removed": "raw_removed",
+    "source.hash_key": "16s",
+}
+"""What one element is of each array that is given to the extension: the name of its record, or its
+code in `struct`. The key is the name of the struct that has the array there, and its own name."""
+
+
+def numbers_for(array_name: str, numbers: Iterable[int]) -> "array[int]":
+    """An array of these numbers, as the extension reads the one of this name in `ELEMENTS`."""
+    return array(ELEMENTS[array_name], numbers)
+
+
+compare_names("the parts of the tables", RawTables._fields, PARTS)
 compare_names(
-    "record saved_tally", dump.TallyState._fields, ("service", "backend", *SavedTally._fields)
+    "record saved_tally", dump.DumpedTally._fields, ("service", "backend", *SavedTally._fields)
 )
 
 MODES: Final = numbers("mode", {mode: mode.name for mode in Mode})
@@ -252,9 +324,10 @@ compare_numbers(
 )
 compare_codes("flow", dump.FLOW_FIELDS)
 compare_codes("saved_pin", dump.PIN_FIELDS)
+compare_elements(ELEMENTS)
 if ABSENT != dump.NOTHING:
     raise ContractError(f"no number is {ABSENT} in the extension, {dump.NOTHING} here")
 
 _OFFLOAD: Final = Offload(1, 2, 3, 4, 5, 6)
-if Layout("offload", Offload).pack(**_OFFLOAD._asdict()) != _OFFLOAD.pack():
+if Record("offload", Offload).pack(**_OFFLOAD._asdict()) != _OFFLOAD.pack():
     raise ContractError("record offload: it is packed otherwise here")

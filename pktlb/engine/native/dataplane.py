@@ -4,7 +4,6 @@
 come through here only in tests and tools: a worker hands over whole batches without Python.
 """
 
-from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from operator import attrgetter
@@ -14,8 +13,8 @@ from pktlb.engine.datapath.dump import (
     KILLED,
     MODE,
     MODES,
+    DumpedTally,
     Memory,
-    TallyState,
     milliseconds,
     pack,
     unpack,
@@ -38,12 +37,13 @@ from pktlb.engine.native.contract import (
     TOLD_TALLY,
     FlowRecord,
     ToldTally,
+    numbers_for,
 )
 from pktlb.engine.native.packing import FAMILIES
 from pktlb.engine.native.tables import Register, sorted_addresses
 from pktlb.model import Endpoint, Mode, Reason, Timeouts, Vip
 
-_NO_TALLY: Final = TallyState(Vip(b""), Endpoint(b"", 0))
+_NO_TALLY: Final = DumpedTally(Vip(b""), Endpoint(b"", 0))
 _CHUNK: Final = 1024
 "Flows copied at a time: what a packet may have to wait for."
 
@@ -176,7 +176,7 @@ class NativeDataplane:
         owners = self._register.of_tallies()
         counted = SAVED_TALLY.iter_unpack(b"".join(map(self.core.tally, range(len(owners)))))
         tallies = [
-            owner and TallyState(*owner, *saved)
+            owner and DumpedTally(*owner, *saved)
             for owner, saved in zip(owners, counted, strict=True)
         ]
         picked_by = [vip and (vip, self.core.picks(number)) for number, vip in enumerate(vips)]
@@ -190,7 +190,7 @@ class NativeDataplane:
 
     def load(self, data: bytes, now: float) -> int:
         """Take over what a plane has dumped, before anything moves; returns how many flows.
-        `StateError` where it cannot be read: then nothing is taken over."""
+        `DumpError` where it cannot be read: then nothing is taken over."""
         memory = unpack(data)
         tables, register = self._tables, self._register
         self.swap(widened(tables, memory))
@@ -198,14 +198,18 @@ class NativeDataplane:
             flows=memory.flows,
             pins=memory.pins,
             tallies=_packed(memory.tallies),
-            picks=array("Q", (each[1] if each else 0 for each in memory.standings)).tobytes(),
+            picks=numbers_for(
+                "saved.picks", (each[1] if each else 0 for each in memory.standings)
+            ).tobytes(),
             tally_of=register.tally_numbers(
                 tally and (tally.service, tally.backend) for tally in memory.tallies
             ).tobytes(),
             standing_of=register.standing_numbers(
                 each and each[0] for each in memory.standings
             ).tobytes(),
-            counts=array("Q", (memory.counts.get(each.name, 0) for each in REASONS)).tobytes(),
+            counts=numbers_for(
+                "saved.counts", (memory.counts.get(each.name, 0) for each in REASONS)
+            ).tobytes(),
             then=memory.time,
             now=milliseconds(now),
         )
@@ -237,18 +241,18 @@ def _told(core: Plane, number: int) -> ToldTally:
     return TOLD_TALLY.unpack(core.tallies(number, 1))
 
 
-def _packed(tallies: Iterable[TallyState | None]) -> bytes:
+def _packed(tallies: Iterable[DumpedTally | None]) -> bytes:
     """Tallies as the plane loads them; None: one of which nothing was counted."""
-    states = [tally or _NO_TALLY for tally in tallies]
+    dumped = [tally or _NO_TALLY for tally in tallies]
     return b"".join(
         SAVED_TALLY.each(
-            connections=map(attrgetter("connections"), states),
-            packets_in=map(attrgetter("packets_in"), states),
-            bytes_in=map(attrgetter("bytes_in"), states),
-            packets_out=map(attrgetter("packets_out"), states),
-            bytes_out=map(attrgetter("bytes_out"), states),
-            turn=map(attrgetter("turn"), states),
-            was_full=map(attrgetter("was_full"), states),
+            connections=map(attrgetter("connections"), dumped),
+            packets_in=map(attrgetter("packets_in"), dumped),
+            bytes_in=map(attrgetter("bytes_in"), dumped),
+            packets_out=map(attrgetter("packets_out"), dumped),
+            bytes_out=map(attrgetter("bytes_out"), dumped),
+            turn=map(attrgetter("turn"), dumped),
+            was_full=map(attrgetter("was_full"), dumped),
         )
     )
 
@@ -284,4 +288,4 @@ def _timeouts(timeouts: Timeouts) -> bytes:
         State.DATAGRAMS: timeouts.udp,
     }
     seconds = [of_state.get(state, timeouts.tcp) for state in State]
-    return array("I", (round(each * 1000) for each in seconds)).tobytes()
+    return numbers_for("limits.timeouts", (round(each * 1000) for each in seconds)).tobytes()

@@ -1,6 +1,6 @@
 """Records that Python and the compiled extension exchange, by the names of their fields.
 
-Sizes, offsets and numbers stand in C alone: the extension exports them, and a `Layout` is made of
+Sizes, offsets and numbers stand in C alone: the extension exports them, and a `Record` is made of
 what it exports. Python names the fields and says which are numbers and which are bytes. The two
 are compared when a layout is made, that is when its module is imported: a difference is a
 `ContractError` that names it.
@@ -9,16 +9,20 @@ are compared when a layout is made, that is when its module is imported: a diffe
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import starmap
 from struct import Struct
-from typing import Any, Final, Generic, ParamSpec, TypeVar
+from typing import Annotated, Any, Final, Generic, ParamSpec, TypeVar
 
-from pktlb.engine.native._core import ENUMS, LAYOUTS
+from pktlb.engine.native._core import ELEMENTS, ENUMS, LAYOUTS
 
 _NUMBERS: Final = {
-    "__u8": "B", "__u16": "H", "__u32": "I", "__u64": "Q", "__s32": "i",
+    "__u8": "B", "__u16": "H", "__u32": "I", "__u64": "Q",
+    "__s8": "b", "__s16": "h", "__s32": "i", "__s64": "q",
 }  # fmt: skip
 "C types that are numbers, and their codes in `struct`. All others are bytes."
 _RESERVED: Final = "zero"
 "Name of fields that hold nothing: they are written as zeros and never read."
+
+Signed = Annotated[int, "signed"]
+"A field that may be negative. Where a field is an `int`, it has no sign in C."
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=tuple[Any, ...])
@@ -29,12 +33,12 @@ class ContractError(ImportError):
     """Python and the compiled extension differ; says in what."""
 
 
-class Layout(Generic[P, R]):
+class Record(Generic[P, R]):
     """One record: how it is packed and unpacked."""
 
     def __init__(self, name: str, record: Callable[P, R]) -> None:
         """`name`: of its struct in C, without `pk_`. `record`: a NamedTuple whose fields are
-        `int`, or `Annotated[bytes, size]`, or `bytes` of any size."""
+        `int`, `Signed`, `Annotated[bytes, size]`, or `bytes` of any size."""
         kind: Any = record
         self.size: Final = _size(name)
         self._name: Final = name
@@ -66,9 +70,15 @@ class Layout(Generic[P, R]):
         """Records one behind the other."""
         return map(self._make, self._struct.iter_unpack(data))
 
-    def words(self, field: str, size: int) -> range:
-        """The places of a field in an array of words of so many bytes, from the record's start."""
-        at, length = next((at, length) for f, at, length, _ in LAYOUTS[self._name][1] if f == field)
+    def words(self, field: str, code: str) -> range:
+        """The places of a field in an array of numbers with this code in `struct`, from the
+        record's start. `ContractError` where the field is made of others."""
+        _, at, length, type_ = next(each for each in LAYOUTS[self._name][1] if each[0] == field)
+        if _NUMBERS.get(type_) != code:
+            raise ContractError(
+                f"record {self._name}: field {field} is made of {type_}, expected {code!r}"
+            )
+        size = Struct("=" + code).size
         return range(at // size, (at + length) // size)
 
 
@@ -106,6 +116,20 @@ def compare_codes(name: str, own: Iterable[tuple[str, str]]) -> None:
             raise ContractError(
                 f"record {name}: field {field} is {exported[field]!r} in the extension, "
                 f"{code!r} here"
+            )
+
+
+def compare_elements(own: Mapping[str, str]) -> None:
+    """`ContractError` unless the extension has these arrays, of elements with these codes, or of
+    the records with these names."""
+    _compare_names("the arrays", "array", own, ELEMENTS)
+    for name, element in own.items():
+        size, type_ = ELEMENTS[name]
+        record = type_.removeprefix("struct pk_")
+        exported = record if record in LAYOUTS else _code(size, type_)
+        if exported != element:
+            raise ContractError(
+                f"array {name}: its elements are {exported!r} in the extension, {element!r} here"
             )
 
 
@@ -154,10 +178,15 @@ def _compare(name: str, annotations: Mapping[str, Any]) -> None:
     exported = {field: code for field, code in codes(name) if field != _RESERVED}
     compare_names(f"record {name}", tuple(annotations), tuple(exported))
     for field, annotation in annotations.items():
-        code = exported[field]
-        if (annotation is int) == code.endswith("s"):
-            expected = "a number" if annotation is int else "bytes"
+        code, is_number = exported[field], annotation in (int, Signed)
+        if is_number == code.endswith("s"):
+            expected = "a number" if is_number else "bytes"
             raise ContractError(f"record {name}: field {field} is {code!r}, expected {expected}")
+        if is_number:
+            if code.islower() != (annotation is not int):
+                sign = "no sign" if annotation is int else "a sign"
+                raise ContractError(f"record {name}: field {field} is {code!r}, expected {sign}")
+            continue
         for size in getattr(annotation, "__metadata__", ()):
             if code != f"{size}s":
                 raise ContractError(

@@ -81,10 +81,10 @@ static int init(PyObject *object, PyObject *args, PyObject *kwargs)
 					 limits.snat_count, &ports.data, &ports.bytes, &key.data,
 					 &key.bytes))
 		return -1;
-	limits.snat_count[1] = (__u32)(snat.bytes / 16) - limits.snat_count[0];
+	limits.snat_count[1] = (__u32)((size_t)snat.bytes / sizeof(*limits.snat)) - limits.snat_count[0];
 	if (self->ready || !limits.max_flows || limits.max_flows >= 1u << 30 ||
 	    timeouts.bytes != sizeof(limits.timeouts) || key.bytes != sizeof(secret) ||
-	    limits.snat_count[0] > (size_t)snat.bytes / 16) {
+	    limits.snat_count[0] > (size_t)snat.bytes / sizeof(*limits.snat)) {
 		PyErr_SetString(PyExc_ValueError, "a limit is out of bounds");
 		return -1;
 	}
@@ -92,7 +92,7 @@ static int init(PyObject *object, PyObject *args, PyObject *kwargs)
 	memcpy(&secret, key.data, sizeof(secret));
 	limits.snat = (const void *)snat.data;
 	limits.source_ports = (const void *)ports.data;
-	limits.source_port_count = (__u32)(ports.bytes / 2);
+	limits.source_port_count = (__u32)((size_t)ports.bytes / sizeof(*limits.source_ports));
 	self->ready = 1;
 	if (!pk_plane_init(&self->plane, &limits, &secret) &&
 	    (self->worker = pk_worker_add(&self->plane, 0, 1)))

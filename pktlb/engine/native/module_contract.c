@@ -64,6 +64,18 @@ static PyObject *enums(void)
 	return result;
 }
 
+/* {array: (size, type)} of one element, or NULL. */
+static PyObject *elements(void)
+{
+	PyObject *result = PyDict_New();
+
+	for (const struct pk_element *each = pk_elements; result && each->name; each++)
+		if (put(result, each->name,
+			Py_BuildValue("ns", (Py_ssize_t)each->size, each->type)))
+			Py_CLEAR(result);
+	return result;
+}
+
 static PyObject *parts(void)
 {
 	PyObject *result = PyTuple_New(PK_PART_COUNT);
@@ -84,6 +96,6 @@ static int add(PyObject *module, const char *name, PyObject *value)
 int pk_module_contract(PyObject *module)
 {
 	return add(module, "LAYOUTS", layouts()) || add(module, "ENUMS", enums()) ||
-	       add(module, "PARTS", parts()) ||
+	       add(module, "PARTS", parts()) || add(module, "ELEMENTS", elements()) ||
 	       add(module, "ABSENT", PyLong_FromUnsignedLong(PK_ABSENT));
 }

@@ -102,7 +102,7 @@ def pack_ends(keys: Collection[EndpointKey]) -> Iterator[bytes]:
 
 
 def pack_addresses(addresses: Collection[bytes]) -> Iterator[bytes]:
-    """The same of mere addresses, or of MACs."""
+    """Addresses or MACs, each as an end whose port and protocol are 0 (struct pk_raw_end)."""
     count = len(addresses)
     return END.each(
         addr=addresses,

@@ -17,8 +17,8 @@ struct pk_pin {
 	__u32 standing;        /* of the service */
 	__u32 tally;
 	__u32 refs; /* flows of the client, those to other backends as well */
-	__u32 seen; /* ms: when it last got a flow, or the last packet of its last one came by... */
-	__u32 life; /* ...and how long it lasts after that */
+	__u32 seen; /* ms: when it last got a flow, or when the last packet of its last flow came */
+	__u32 life; /* ms that it lasts after `seen` */
 	__u32 before, after; /* without flows: in the queue */
 	__u32 next;          /* of the same hash, or free */
 	__u8 family;

@@ -40,10 +40,10 @@ static const char *load_slots(struct pk_service *service, const struct pk_source
 	if (service->scheduler == PK_LC || service->scheduler == PK_SED ||
 	    service->scheduler == PK_NQ || !service->place_count)
 		return NULL;
-	if (slots >= from->slots_count || from->slots[slots].bytes < sizeof(__u32))
+	if (slots >= from->slots_count || from->slots[slots].bytes < sizeof(*service->slots))
 		return "a service has no slots";
 	service->slots = from->slots[slots].data;
-	service->slot_count = COUNT(&from->slots[slots], __u32);
+	service->slot_count = COUNT(&from->slots[slots], *service->slots);
 	for (i = 0; i < service->slot_count; i++)
 		if (service->slots[i] >= service->place_count)
 			return "a slot names no place";

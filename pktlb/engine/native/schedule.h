@@ -20,12 +20,12 @@ struct pk_tally {
 	__u32 standing;
 	__u32 pool; /* of source ports towards the backend */
 	__u64 packets_in, bytes_in, packets_out, bytes_out;
-	__u32 flows; /* in the table, closed ones too: as long as there are any, or pins... */
-	__u32 pins;  /* ...clients that stay with it, this place is taken */
+	__u32 flows; /* in the table, closed ones too */
+	__u32 pins;  /* clients that stay with it; the number of a tally with flows or pins is taken */
 	__u32 active;
 	__u32 was_full;     /* when its active flows last changed: see is_full() */
-	__u32 heap_at;      /* where it stands in the heap of its service... */
-	__u64 heap_version; /* ...if this is the version of the tables in use */
+	__u32 heap_at;      /* its place in the heap of its service, as of heap_version */
+	__u64 heap_version; /* of the tables; if others are in use, heap_at means nothing */
 	__u64 turn;
 	__u64 connections; /* flows opened, and datagrams that are a flow each */
 } __attribute__((aligned(64)));

@@ -43,8 +43,8 @@ struct pk_hop {
 #define PK_PLACE(X) \
 	X(__u32, tally) \
 	X(__u32, weight) /* positive */ \
-	X(__u32, upper)  /* with so many open flows it is full, 0: never... */ \
-	X(__u32, lower)  /* ...until there are fewer than so many */ \
+	X(__u32, upper)  /* open flows with which it becomes full; 0: it never does */ \
+	X(__u32, lower)  /* with fewer open flows it is full no longer */ \
 	X(__u32, mode)
 struct pk_place { PK_PLACE(PK_FIELD) };
 
@@ -52,8 +52,8 @@ struct pk_service {
 	struct pk_addr vip;
 	__u8 scheduler;
 	__u8 fields, prefix4, prefix6, symmetric; /* PK_BY_HASH: enum pk_hash_fields */
-	__u8 persist4, persist6; /* so many bits of an address are one client... */
-	__u32 persist;           /* ms: ...that stays with its backend for so long; 0: it does not */
+	__u8 persist4, persist6; /* bits of an address that make one client */
+	__u32 persist;           /* ms that a client stays with its backend; 0: it does not */
 	__u8 one_packet, pick_up, is_any, direct;
 	__u32 standing;
 	__u32 place_count;

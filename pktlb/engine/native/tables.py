@@ -21,8 +21,9 @@ from pktlb.engine.native.contract import (
     REMOVED,
     TALLY,
     TOLD_TALLY,
-    Parts,
+    RawTables,
     ToldTally,
+    numbers_for,
 )
 from pktlb.engine.native.packing import (
     Replies,
@@ -36,15 +37,18 @@ from pktlb.engine.native.packing import (
 )
 from pktlb.model import Endpoint, Vip
 
+_WORD: Final = "I"
+"The code of the numbers that are read of a told tally."
 _TOLD_WORDS: Final = TOLD_TALLY.size // 4
-_FLOWS: Final = TOLD_TALLY.words("flows", 4).start
-_PINS: Final = TOLD_TALLY.words("pins", 4).start
+_FLOWS: Final = TOLD_TALLY.words("flows", _WORD).start
+_PINS: Final = TOLD_TALLY.words("pins", _WORD).start
+_SLOT_SIZE: Final = numbers_for("service.slots", ()).itemsize
 
 
 class Packed(NamedTuple):
     """The arguments of the native `swap`."""
 
-    parts: Parts
+    parts: RawTables
     slots: tuple[object, ...]
     tally_count: int
     own_low: int
@@ -95,7 +99,7 @@ class Register:
         self._standing_numbers = _Numbers()
         self._tally_numbers = _Numbers()
         self._new_tallies = bytearray()
-        self._new_standings = array("I")
+        self._new_standings = numbers_for("source.standings", ())
         self._replies = Replies()
 
     @property
@@ -111,7 +115,7 @@ class Register:
         for table, standing in zip(services, standings, strict=True):
             first_places.append(len(places) // PLACE.size)
             places += self._places(standing, table)
-        parts = Parts(
+        parts = RawTables(
             services=pack_services(
                 services,
                 [standing.number for standing in standings],
@@ -161,7 +165,7 @@ class Register:
         left, as the reference does. `told` is what the plane tells of each tally."""
         self._new_tallies.clear()
         del self._new_standings[:]
-        words = memoryview(told).cast("I")
+        words = memoryview(told).cast(_WORD)
         in_use = {table.key for table in tables.all_services}
         for key, standing in list(self._standings.items()):
             if key not in in_use:
@@ -203,7 +207,7 @@ class Register:
 
     def tally_numbers(self, owners: Iterable[tuple[Vip, Endpoint] | None]) -> "array[int]":
         """The number of the tally of each of these here, or `ABSENT`."""
-        return array("I", (self._number_of(*o) if o else ABSENT for o in owners))
+        return numbers_for("saved.tally_of", (self._number_of(*o) if o else ABSENT for o in owners))
 
     def _number_of(self, vip: Vip, backend: Endpoint) -> int:
         standing = self._standings.get(service_key(vip))
@@ -212,7 +216,7 @@ class Register:
     def standing_numbers(self, vips: Iterable[Vip | None]) -> "array[int]":
         """The number of the standing of each of these here, or `ABSENT`."""
         found = (self._standings.get(service_key(vip)) if vip else None for vip in vips)
-        return array("I", (standing.number if standing else ABSENT for standing in found))
+        return numbers_for("saved.standing_of", (each.number if each else ABSENT for each in found))
 
     def number_of(self, service: ServiceKey, backend: Endpoint) -> int | None:
         """The number of the tally of a backend, or None."""
@@ -270,8 +274,8 @@ class _Slots:
         if id(slots) not in self._places:
             self._places[id(slots)] = len(self._arrays)
             self._kept.append(slots)  # as long as it lives, no other array has its id
-            whole = isinstance(slots, array) and slots.itemsize == 4
-            self._arrays.append(slots if whole else array("I", slots))
+            whole = isinstance(slots, array) and slots.itemsize == _SLOT_SIZE
+            self._arrays.append(slots if whole else numbers_for("service.slots", slots))
         return self._places[id(slots)]
 
     def arrays(self) -> tuple[object, ...]:

@@ -1,1 +1,1 @@
-"""Raw sockets: frames off the wire and onto it. Knows frames and interfaces, no services."""
+"""Raw sockets and TUN: frames off the wire and onto it, and no services."""

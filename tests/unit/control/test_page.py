@@ -9,7 +9,7 @@ import pytest
 
 from pktlb.config.service import Backend
 from pktlb.control import edits
-from pktlb.control.routes import ROUTES
+from pktlb.control.routes.all import ROUTES
 from pktlb.model import Endpoint
 from tests.support.operator import FakeOperator
 from tests.support.page import SOCKET, Example, examples, same, sections

@@ -124,9 +124,9 @@ def test_another_message_of_a_bridge_is_refused(message: bytes) -> None:
 def test_a_bridge_stops_when_told_to_and_leaves_rings_and_flows(ports: list[FakePort]) -> None:
     bridge = built(ports)
     _, pid = bridge.place
-    after, states = cross(bridge, handed(ports), OLD)
+    after, dumps = cross(bridge, handed(ports), OLD)
     assert {name: list(left.rings) for name, left in after.ports.items()} == RINGS
-    assert states == [TABLE, OLD]
+    assert dumps == [TABLE, OLD]
     bridge.close()
     bridge.close()
     assert not is_child(pid)
@@ -139,9 +139,9 @@ def test_without_an_answer_of_the_bridge_no_sockets_are_taken_over(
     bridge = built(ports, kind)
     _, pid = bridge.place
     before = handed(ports)
-    after, states = cross(bridge, before, OLD)
+    after, dumps = cross(bridge, before, OLD)
     assert not after.ports
-    assert states == [OLD]
+    assert dumps == [OLD]
     assert not is_child(pid)
     assert "going on with what was before, and new sockets" in caplog.text
     for left in before.ports.values():

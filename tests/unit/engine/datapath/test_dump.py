@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from pktlb.engine.datapath.dump import FLOW, StateError, unpack
+from pktlb.engine.datapath.dump import FLOW, DumpError, unpack
 from pktlb.engine.datapath.frame import Frame
 from pktlb.engine.datapath.tables import Tables
 from pktlb.model import Mode, Proto, Scheduler
@@ -201,7 +201,7 @@ def test_a_dump_of_another_version_may_have_more_or_fewer_fields(engine: MakePla
 )
 def test_bytes_that_are_no_dump_are_refused_as_a_whole(engine: MakePlane, data: bytes) -> None:
     gateway = Gateway(engine, laid_out("nat", V4))
-    with pytest.raises(StateError):
+    with pytest.raises(DumpError):
         gateway.plane.load(data, NOW)
     assert not len(gateway.plane.flows)
 

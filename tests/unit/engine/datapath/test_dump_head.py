@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pktlb.engine.datapath.dump import PIN, StateError
+from pktlb.engine.datapath.dump import PIN, DumpError
 from pktlb.model import OF_DECAP, Reason, Timeouts
 from tests.conftest import ENGINES
 from tests.support.gateway import Gateway, MakePlane
@@ -57,7 +57,7 @@ def what_came_of(engine: MakePlane, data: bytes) -> object:
     plane = gateway.plane
     try:
         flows = plane.load(data, NOW)
-    except StateError:
+    except DumpError:
         assert not len(plane.flows)
         assert not plane.pin_count
         assert not any(plane.counts.values())

@@ -7,10 +7,10 @@ from scapy.layers.inet import IPOption_NOP
 from scapy.layers.inet6 import IPv6ExtHdrDestOpt, IPv6ExtHdrHopByHop, IPv6ExtHdrRouting
 
 from pktlb.engine.datapath.frame import Frame
-from pktlb.engine.datapath.keys import format_key
 from pktlb.engine.datapath.packet import View, parse
 from pktlb.model import Mode, Proto, Reason
 from tests.support.gateway import Gateway, MakePlane, service, tables
+from tests.support.keys import format_key
 from tests.support.oracle import slow_checksum
 from tests.support.packets import LAN, V6, Packet, client, fragmented, frame, tcp, udp, vip
 from tests.support.sound import ETHER

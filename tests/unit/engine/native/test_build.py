@@ -105,7 +105,7 @@ def test_each_function_of_a_header_compiles_for_the_kernel(header: str, tmp_path
 
 @pytest.mark.parametrize(
     ("header", "expected"),
-    [("Python.h", ["module.h"]), ("module.h", ["module.c", "module_contract.c", "module_state.c"])],
+    [("Python.h", ["module.h"]), ("module.h", ["module.c", "module_contract.c", "module_dump.c"])],
 )
 def test_only_the_binding_knows_python(header: str, expected: list[str]) -> None:
     knowing = [

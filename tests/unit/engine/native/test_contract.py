@@ -55,6 +55,10 @@ def plant_enum(monkeypatch: pytest.MonkeyPatch, enum: str, members: dict[str, in
     monkeypatch.setattr(core, "ENUMS", {**core.ENUMS, enum: members})
 
 
+def plant_elements(monkeypatch: pytest.MonkeyPatch, elements: dict[str, tuple[int, str]]) -> None:
+    monkeypatch.setattr(core, "ELEMENTS", elements)
+
+
 def swapped(enum: str, one: str, other: str) -> dict[str, int]:
     members = dict(core.ENUMS[enum])
     members[one], members[other] = members[other], members[one]
@@ -132,6 +136,85 @@ def test_a_number_of_another_size_is_followed(
     import_again()
     anew = importlib.import_module("pktlb.engine.native.contract")
     assert anew.REMOVED.pack(tally=1, on_remove=2) == b"\1\0\0\0\2"
+
+
+@pytest.mark.parametrize(
+    ("record", "field", "type_", "sentence"),
+    [
+        ("place", "weight", "__s32", "field weight is 'i', expected no sign"),
+        ("worker_port", "fd", "__u32", "field fd is 'I', expected a sign"),
+        ("flow", "seen", "__s32", "field seen is 'i', expected no sign"),
+    ],
+)
+def test_a_number_with_another_sign_is_named(
+    record: str,
+    field: str,
+    type_: str,
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    import_again: Import,
+) -> None:
+    changed = [
+        (name, 0, size, type_ if name == field else before)
+        for name, _, size, before in fields_of(record)
+    ]
+    plant_record(monkeypatch, record, laid_out(*changed))
+    with pytest.raises(ImportError, match=f"record {record}: {sentence}"):
+        import_again()
+
+
+@pytest.mark.parametrize(
+    ("size", "type_", "code"), [(8, "__u64", "Q"), (4, "__s32", "i"), (3, "bytes", "3s")]
+)
+@pytest.mark.parametrize("array", core.ELEMENTS)
+def test_other_elements_are_named_in_every_array(
+    array: str,
+    size: int,
+    type_: str,
+    code: str,
+    monkeypatch: pytest.MonkeyPatch,
+    import_again: Import,
+) -> None:
+    if core.ELEMENTS[array] == (size, type_):
+        return
+    plant_elements(monkeypatch, {**core.ELEMENTS, array: (size, type_)})
+    expected = f"array {array}: its elements are '{code}' in the extension, '.*' here"
+    with pytest.raises(ImportError, match=expected):
+        import_again()
+
+
+@pytest.mark.parametrize("array", core.ELEMENTS)
+def test_an_array_that_the_extension_does_not_have_is_named(
+    array: str, monkeypatch: pytest.MonkeyPatch, import_again: Import
+) -> None:
+    rest = {name: element for name, element in core.ELEMENTS.items() if name != array}
+    plant_elements(monkeypatch, rest)
+    with pytest.raises(ImportError, match=f"the arrays: the extension has no array {array}"):
+        import_again()
+
+
+def test_a_new_array_is_named(monkeypatch: pytest.MonkeyPatch, import_again: Import) -> None:
+    plant_elements(monkeypatch, {**core.ELEMENTS, "saved.colours": (4, "__u32")})
+    with pytest.raises(ImportError, match=r"the arrays: Python has no array saved\.colours"):
+        import_again()
+
+
+def test_each_part_of_the_tables_is_an_array_of_the_contract() -> None:
+    named = [name.removeprefix("source.") for name in core.ELEMENTS if name.startswith("source.")]
+    assert tuple(named) == core.PARTS
+
+
+def test_words_of_another_size_are_named(
+    monkeypatch: pytest.MonkeyPatch, import_again: Import
+) -> None:
+    changed = [
+        (name, 0, 8 if name == "pins" else size, "__u64" if name == "pins" else type_)
+        for name, _, size, type_ in fields_of("told_tally")
+    ]
+    plant_record(monkeypatch, "told_tally", laid_out(*changed))
+    expected = "record told_tally: field pins is made of __u64, expected 'I'"
+    with pytest.raises(ImportError, match=expected):
+        import_again()
 
 
 def test_a_gap_between_fields_is_named(

@@ -90,8 +90,8 @@ class Program:
 
     def __init__(self, library: ctypes.CDLL, loaded: ctypes.c_void_p, said: str) -> None:
         self._library = library
-        self.said = said
-        "The verifier's figures."
+        self.counted = next(line for line in said.splitlines() if line.startswith("processed"))
+        "How many instructions the verifier followed, and in how many states."
         program = ctypes.c_void_p(library.bpf_object__next_program(loaded, None))
         data = ctypes.c_void_p(library.bpf_object__next_map(loaded, None))
         self._program = library.bpf_program__fd(program)

@@ -63,8 +63,9 @@ PyObject *pk_module_picks(PyObject *object, PyObject *args)
 static int take(const Py_buffer *buffers, struct pk_saved *saved)
 {
 	static const size_t sizes[] = { sizeof(struct pk_flow), sizeof(struct pk_saved_pin),
-					sizeof(struct pk_saved_tally), sizeof(__u64),
-					sizeof(__u32), sizeof(__u32), sizeof(__u64) };
+					sizeof(struct pk_saved_tally), sizeof(*saved->picks),
+					sizeof(*saved->tally_of), sizeof(*saved->standing_of),
+					sizeof(*saved->counts) };
 	size_t counts[7];
 
 	for (int i = 0; i < 7; i++) {
