@@ -31,7 +31,9 @@ FLOW_FIELDS: Final = (
     ("client", "16s"), ("vip", "16s"), ("seen_as", "16s"), ("client_port", "2s"),
     ("vip_port", "2s"), ("seen_port", "2s"), ("proto", "B"), ("family", "B"), ("state", "B"),
     ("mode", "B"), ("mac", "6s"), ("port", "I"), ("seen", "I"), ("tally", "I"), ("by", "H"),
-    ("by_transport", "H"), ("pin", "I"), ("zero", "4s"),
+    ("by_transport", "H"), ("pin", "I"), ("client_next", "I"), ("client_acked", "I"),
+    ("client_shift", "i"), ("backend_next", "I"), ("backend_acked", "I"), ("backend_shift", "i"),
+    ("client_reach", "B"), ("backend_reach", "B"), ("scales", "B"), ("known", "B"),
 )  # fmt: skip
 PIN_FIELDS: Final = (
     ("client", "16s"), ("standing", "I"), ("tally", "I"), ("seen", "I"), ("life", "I"),

@@ -7,7 +7,7 @@ layout names; the comments there say what a field holds. All of it is compared a
 
 from typing import Annotated, Final, NamedTuple
 
-from pktlb.engine.datapath import dump
+from pktlb.engine.datapath import dump, track
 from pktlb.engine.datapath.frame import Offload
 from pktlb.engine.datapath.tcp import State
 from pktlb.engine.native._core import ABSENT, PARTS
@@ -142,6 +142,16 @@ class FlowRecord(NamedTuple):
     by: int
     by_transport: int
     pin: int
+    client_next: int
+    client_acked: int
+    client_shift: int
+    backend_next: int
+    backend_acked: int
+    backend_shift: int
+    client_reach: int
+    backend_reach: int
+    scales: int
+    known: int
 
 
 class SavedTally(NamedTuple):
@@ -245,6 +255,16 @@ compare_numbers(
         "FLOW_SINGLE": dump.SINGLE,
         "FLOW_ALLOTTED": dump.ALLOTTED,
         "FLOW_PARTS": dump.PARTS,
+    },
+)
+compare_numbers(
+    "known",
+    {
+        "CLIENT_KNOWN": track.CLIENT_KNOWN,
+        "BACKEND_KNOWN": track.BACKEND_KNOWN,
+        "CLIENT_ACKED": track.CLIENT_ACKED,
+        "BACKEND_ACKED": track.BACKEND_ACKED,
+        "PROVEN": track.PROVEN,
     },
 )
 compare_codes("flow", dump.FLOW_FIELDS)

@@ -8,7 +8,7 @@
 #define PK_VNET 10 /* bytes of struct pk_offload on the wire */
 #define PK_HEADROOM PK_VNET /* writable bytes in front of each frame that comes in */
 
-enum pk_offload_flag { PK_NEEDS_CHECKSUM = 1 };
+enum pk_offload_flag { PK_NEEDS_CHECKSUM = 1, PK_CHECKED = 2 };
 enum pk_gso { PK_GSO_NONE = 0, PK_GSO_TCP4 = 1, PK_GSO_TCP6 = 4, PK_GSO_UDP = 5, PK_GSO_ECN = 0x80 };
 
 /* struct virtio_net_hdr, see pktlb.engine.datapath.frame; offsets count from the frame's first byte. */

@@ -37,17 +37,19 @@ enum pk_reason pk_out_of_time(const struct pk_step *s)
 	return PK_TTL_EXPIRED;
 }
 
-enum pk_reason pk_to_backend(const struct pk_step *s, struct pk_flow *flow,
-				 enum pk_reason reason)
+void pk_note_way_back(const struct pk_step *s, struct pk_flow *flow)
+{
+	flow->port = s->frame->port;
+	memcpy(flow->mac, s->frame->data + 6, 6);
+}
+
+enum pk_reason pk_to_backend(const struct pk_step *s, const struct pk_flow *flow,
+			     enum pk_reason reason)
 {
 	struct pk_tally *tally = &s->plane->standings.tallies[flow->tally];
 	const struct pk_hop *hop = s->tables->hop_of[flow->tally];
 	struct pk_decision *d = s->decision;
 
-	if (reason != PK_RELATED) { /* an error comes from a router */
-		flow->port = s->frame->port;
-		memcpy(flow->mac, s->frame->data + 6, 6);
-	}
 	if (!hop)
 		return PK_NO_NEXT_HOP;
 	if (reason != PK_RELATED && reason != PK_RESET) { /* else it is no packet of the client */

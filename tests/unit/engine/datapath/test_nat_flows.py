@@ -88,6 +88,7 @@ def test_protocols_do_not_share_flows(engine: MakePlane) -> None:
 def test_a_client_that_changes_its_mac_or_port_gets_its_replies_there(engine: MakePlane) -> None:
     gateway = Gateway(engine, NAT)
     gateway.receive(SYN)
+    gateway.receive(tcp(backend(), INSIDE, "SA"))
     moved = client(mac="02:00:00:00:01:77")
     gateway.sends(tcp(moved, vip(), "A"))
     gateway.expect(tcp(backend(), INSIDE, "A"), Reason.RETURNED, tcp(vip(), moved, "A", ttl=63))
