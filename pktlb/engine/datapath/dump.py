@@ -48,6 +48,10 @@ PIN: Final = struct.Struct("=" + "".join(code for _, code in PIN_FIELDS))
 MODES: Final = (Mode.NAT, Mode.DSR, Mode.TUNNEL)
 KILLED, ANY, SINGLE, ALLOTTED, PARTS = 0x08, 0x10, 0x20, 0x40, 0x80
 "Flags in the field `mode` of a flow's record."
+CLIENT_KNOWN, BACKEND_KNOWN, CLIENT_ACKED, BACKEND_ACKED, PROVEN = 0x08, 0x10, 0x20, 0x40, 0x80
+"Flags in the field `known` of a flow's record: which sequence numbers are, see `track`."
+BEFORE: Final = 0x07
+"Mask of that field: the state before an RST closed the flow, plus one."
 MODE: Final = 0x07
 "Mask of that field: the place of the mode in `MODES`."
 

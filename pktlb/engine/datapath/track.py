@@ -12,6 +12,14 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from pktlb.engine.datapath import checksum
+from pktlb.engine.datapath.dump import (
+    BACKEND_ACKED,
+    BACKEND_KNOWN,
+    BEFORE,
+    CLIENT_ACKED,
+    CLIENT_KNOWN,
+    PROVEN,
+)
 from pktlb.engine.datapath.frame import NEEDS_CHECKSUM, Frame
 from pktlb.engine.datapath.packet import ACK, ADDRESSES, FIN, IP, SYN, View
 from pktlb.engine.datapath.tcp import ONE_WAY, TWO_WAY, Event, State, event_of
@@ -28,9 +36,6 @@ _WINDOW_SCALE: Final = 3
 "The number of the option."
 CHECKED: Final = 2
 "Flag of an offload (VIRTIO_NET_HDR_F_DATA_VALID): the device has checked the checksum."
-CLIENT_KNOWN, BACKEND_KNOWN, CLIENT_ACKED, BACKEND_ACKED, PROVEN = 0x08, 0x10, 0x20, 0x40, 0x80
-"Bits of the last of `Track.numbers`; the lower ones are the state before a reset, plus one."
-_BEFORE: Final = 0x07
 UNKNOWN: Final = (0, 0, 0, 0, 0, 0, UNSEEN_REACH, UNSEEN_REACH, 0, 0)
 "The `Track.numbers` of a connection of which no segment was seen, and of other protocols."
 
@@ -162,8 +167,8 @@ class Track:
         c.tells, b.tells = bool(known & CLIENT_ACKED), bool(known & BACKEND_ACKED)
         whole = c.known and (not two_way or (b.known and c.tells and b.tells))
         self.proven = bool(known & PROVEN) and whole
-        if state is State.CLOSED and 1 <= known & _BEFORE <= State.CLOSED:
-            self.before = State((known & _BEFORE) - 1)
+        if state is State.CLOSED and 1 <= known & BEFORE <= State.CLOSED:
+            self.before = State((known & BEFORE) - 1)
 
     def open(self, segment: Segment) -> None:
         """Begin with the first segment of the client, or with another opening one."""

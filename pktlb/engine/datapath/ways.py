@@ -68,7 +68,7 @@ class Ways:
         port = self._tables.ports.get(flow.client_port)
         if port is None:
             return None
-        return NextHop(flow.client_port, flow.client_mac + port.mac, port.mtu)
+        return NextHop(port.successor or flow.client_port, flow.client_mac + port.mac, port.mtu)
 
     def _answerer(self, frame: Frame, flow: Flow, from_client: bool) -> bytes | None:
         """The address in whose name the sender of a packet of the flow gets an ICMP error.

@@ -7,7 +7,7 @@ layout names; the comments there say what a field holds. All of it is compared a
 
 from typing import Annotated, Final, NamedTuple
 
-from pktlb.engine.datapath import dump, track
+from pktlb.engine.datapath import dump
 from pktlb.engine.datapath.frame import Offload
 from pktlb.engine.datapath.tcp import State
 from pktlb.engine.native._core import ABSENT, PARTS
@@ -86,6 +86,7 @@ class RawHop(NamedTuple):
 class RawPort(NamedTuple):
     ifindex: int
     mtu: int
+    successor: int
     mac: Mac
     spreads: int
     has_address: Annotated[bytes, 2]
@@ -260,11 +261,11 @@ compare_numbers(
 compare_numbers(
     "known",
     {
-        "CLIENT_KNOWN": track.CLIENT_KNOWN,
-        "BACKEND_KNOWN": track.BACKEND_KNOWN,
-        "CLIENT_ACKED": track.CLIENT_ACKED,
-        "BACKEND_ACKED": track.BACKEND_ACKED,
-        "PROVEN": track.PROVEN,
+        "CLIENT_KNOWN": dump.CLIENT_KNOWN,
+        "BACKEND_KNOWN": dump.BACKEND_KNOWN,
+        "CLIENT_ACKED": dump.CLIENT_ACKED,
+        "BACKEND_ACKED": dump.BACKEND_ACKED,
+        "PROVEN": dump.PROVEN,
     },
 )
 compare_codes("flow", dump.FLOW_FIELDS)

@@ -80,7 +80,7 @@ int pk_find_client(const struct pk_step *s, const struct pk_flow *flow)
 
 	if (!port)
 		return 0;
-	d->port = flow->port;
+	d->port = port->out;
 	d->mtu = port->mtu;
 	memcpy(d->macs, flow->mac, 6);
 	memcpy(d->macs + 6, port->mac, 6);
