@@ -29,6 +29,7 @@ from pktlb.plan.footprint import backend_addresses
 from pktlb.plan.layout import Around, Layout
 from pktlb.plan.leaving import Leaver, Served, serve
 from pktlb.plan.placement import Before, Pending, Placement, newly_refused, place_served
+from pktlb.plan.successors import Successors
 
 log: Final = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Balancer:
         self.engine: Engine
         self.tables: Tables
         "The ones in use."
+        self._successors: Final = Successors()
         self._pending: tuple[Pending, ...] = ()
         "What was told to be pending."
         self.is_ready = False
@@ -240,7 +242,9 @@ class Balancer:
 
     def around(self) -> Around:
         """What is around the configuration, as it was last seen."""
-        return Around(self.site.placement, self.vicinity.machine, self.vicinity.macs.macs)
+        self._successors.note(self.site.placement.ports)
+        macs = self.vicinity.macs.macs
+        return Around(self.site.placement, self.vicinity.machine, macs, self._successors.of)
 
     async def swap(self, served: Served) -> None:
         """Make the tables and, if they differ, put them in use; the caller holds `arranging`."""

@@ -36,6 +36,8 @@ class Around(NamedTuple):
     machine: Machine
     macs: Mapping[Way, bytes]
     "MAC of each next hop that is known."
+    successors: Mapping[int, int] = {}
+    "See `Successors.of`."
 
 
 class _Made(NamedTuple):
@@ -216,4 +218,7 @@ def _port_infos(config: Config, around: Around) -> dict[int, PortInfo]:
             found = {size: speaker(machine, port.index, size, added, vips) for size in (4, 16)}
             addresses = {size: address for size, address in found.items() if address}
             infos[port.index] = PortInfo(link.mac, link.mtu, addresses)
+    for gone, successor in around.successors.items():
+        if successor in infos and gone not in infos:
+            infos[gone] = infos[successor]._replace(successor=successor)
     return infos

@@ -10,6 +10,7 @@ from tests.differential.refusals import REFUSALS
 from tests.differential.soak import STEPS, lead, run
 from tests.differential.traffic import Traffic
 from tests.differential.twins import DifferenceError, Pair, Twins
+from tests.differential.wrong_tracks import TRACKS
 
 LIVES = 100
 "Seeds within which each mutant has to be found; most are found with the first one."
@@ -27,7 +28,7 @@ def finds(mutant: Mutant, seed: int) -> bool:
 
 
 @pytest.mark.load
-@pytest.mark.parametrize("mutant", [*MUTANTS, *REFUSALS], ids=str)
+@pytest.mark.parametrize("mutant", [*MUTANTS, *REFUSALS, *TRACKS], ids=str)
 def test_a_wrong_plane_is_found(mutant: Mutant) -> None:
     assert any(finds(mutant, seed) for seed in range(LIVES))
 

@@ -30,7 +30,7 @@ from tests.differential.scene import (
     Scene,
 )
 from tests.differential.step import Arrival, Expiry, Kill, Step, Swap
-from tests.differential.talk import ODD_FLAGS, Talk
+from tests.differential.talk import ODD_FLAGS, Talk, number
 from tests.differential.wire import ACK, HEADER, ICMPS, LONGEST, SYN, Packet
 from tests.support.packets import packed
 
@@ -197,11 +197,13 @@ class Traffic:
             index = rng.choice(INDEXES)
             packet = self._packet(backend, client, talk.proto, b"\2backe", index)
             packet.flags = flags
+            talk.number(packet, False)
             return self._arrival(packet, index)
         if rng.random() < 0.02:
             talk.mac, talk.index = b"\2" + rng.randbytes(5), rng.choice(INDEXES)
         packet = self._packet(talk.client, talk.vip, talk.proto, talk.mac, talk.index)
-        packet.flags, packet.seq = flags, talk.seq
+        packet.flags = flags
+        talk.number(packet, True)
         self._asked = talk
         return self._arrival(packet, talk.index)
 
@@ -354,4 +356,5 @@ class Traffic:
         index = rng.choice(INDEXES)
         packet = self._packet(source(key), destination(key), key[-1], b"\2later", index)
         packet.flags = rng.choice((SYN, ACK, ACK, *ODD_FLAGS))
+        number(rng, packet, flow, key == flow.key)
         return self._arrival(packet, index)

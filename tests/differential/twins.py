@@ -159,6 +159,7 @@ def told_flows(engine: Plane) -> set[tuple[Any, ...]]:
             round(flow.seen * 1000) % CLOCK,
             bytes(flow.client_mac),
             flow.client_port,
+            flow.numbers,
         )
         for flow in engine.flows
     }
@@ -166,9 +167,9 @@ def told_flows(engine: Plane) -> set[tuple[Any, ...]]:
 
 def tell_flow(flow: tuple[Any, ...]) -> str:
     """A flow as text."""
-    key, reverse, mode, backend, state, seen, mac, port = flow
+    key, reverse, mode, backend, state, seen, mac, port, numbers = flow
     replies = f" replies {format_key(reverse)}" if reverse else ""
     return (
         f"{format_key(key)} {mode} {backend}{replies} {state}, "
-        f"seen at {seen} ms, from {mac.hex(':')} on port {port}"
+        f"seen at {seen} ms, from {mac.hex(':')} on port {port}, {numbers}"
     )

@@ -53,6 +53,8 @@ class Packet:
     load: bytes = b""
     "The data; of ICMP the whole message, with room for its checksum."
     seq: int = 1000
+    ack: int = 9
+    window: int = 512
     ttl: int = 64
     tos: int = 0
     ident: int = 7
@@ -130,8 +132,8 @@ class Packet:
         if self.proto != Proto.TCP:
             return bytearray(self.load)
         size = 20 + len(self.tcp_options)
-        head = _TCP.pack(self.source.port, self.target.port, self.seq, 9, size << 2, self.flags,
-                         512, 0, 0)  # fmt: skip
+        head = _TCP.pack(self.source.port, self.target.port, self.seq, self.ack, size << 2,
+                         self.flags, self.window, 0, 0)  # fmt: skip
         return bytearray(head + self.tcp_options + self.load)
 
     def _sum_up(self, body: bytearray) -> None:

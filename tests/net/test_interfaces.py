@@ -91,6 +91,27 @@ def test_the_kept_table_of_the_guard_follows_an_interface(change: str) -> None:
         assert process.stop() == 0
 
 
+@pytest.mark.net
+def test_a_download_goes_on_when_the_clients_interface_was_replaced() -> None:
+    """Only the server sends: the client waits for the rest of an answer."""
+    with Lab("iface") as lab:
+        nat.build(lab)
+        gw, client = lab.hosts["gw"], lab.hosts["client"]
+        for name in nat.BACKENDS:
+            lab.hosts[name].serve(8080)
+        process = gw.pktlb(*nat.TOPOLOGY.run_arguments("rr"))
+        curl = client.start("curl", "-sN", "--max-time", "60", "http://10.0.1.100/slow/10")
+        wait_until(lambda: "." in curl.stdout, 10, "the answer has begun")
+        mac = client.macs["eth0"]
+        gw.run("ip", "link", "del", "wan")
+        process.wait_for("interface wan is gone")
+        replug(lab, "wan")
+        client.run("ip", "link", "set", "eth0", "address", mac)
+        process.wait_for("going on with the new one")
+        assert curl.wait(40) == 0
+        assert curl.stdout == ".\n"
+
+
 def ask(connection: socket.socket) -> str:
     """One request over a connection that is open already; the server's one-line answer."""
     connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")

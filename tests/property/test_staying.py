@@ -140,8 +140,8 @@ class Both:
             return
         flow = self.slow.flows[place % len(self.slow.flows)]
         assert self._arrives(flow.host, flow.port, "R")[0] is Reason.FORWARDED
-        flow.seen = self._now
         if not flow.closed:
+            flow.seen = self._now
             self.slow.change(flow, close=True)
 
     def waits(self, seconds: float) -> None:

@@ -197,17 +197,21 @@ def tcp(
     flags: str = "A",
     load: bytes = b"",
     *,
-    seq: int = 1000,
+    seq: int | None = None,
+    ack: int = 1001,
+    window: int = 8192,
     tcp_options: Sequence[tuple[str, Any]] = (),
     **fields: Any,
 ) -> Packet:
-    """A TCP segment in a packet as `ip` makes it."""
+    """A TCP segment in a packet as `ip` makes it. Its numbers go with all others of a connection:
+    either side has sent and acknowledged a SYN of number 1000, and sends the same byte again."""
     segment = TCP(
         sport=source.port,
         dport=target.port,
         flags=flags,
-        seq=seq,
-        ack=2000,
+        seq=(1001 if "R" in flags else 1000) if seq is None else seq,
+        ack=ack,
+        window=window,
         options=list(tcp_options),
     )
     return ip(source, target, segment / Raw(load) if load else segment, **fields)

@@ -8,7 +8,7 @@ knows neither fragments that wait nor ICMP errors; see `indirect`.
 from collections.abc import Callable
 from typing import Final
 
-from pktlb.engine.datapath import icmp, reset
+from pktlb.engine.datapath import icmp, reset, track
 from pktlb.engine.datapath.flow import Flow, FlowTable
 from pktlb.engine.datapath.frame import Frame
 from pktlb.engine.datapath.icmp import IcmpError
@@ -29,15 +29,8 @@ from pktlb.engine.datapath.reset import Course
 from pktlb.engine.datapath.schedule import Chosen, Schedulers, hashed, stay
 from pktlb.engine.datapath.snat import SourcePorts
 from pktlb.engine.datapath.tables import ServiceTable, Tables
-from pktlb.engine.datapath.tcp import (
-    ONE_WAY,
-    TWO_WAY,
-    State,
-    event_of,
-    is_under_way,
-    opens,
-    taken_up,
-)
+from pktlb.engine.datapath.tcp import State, is_under_way, opens, taken_up
+from pktlb.engine.datapath.track import is_intact
 from pktlb.engine.datapath.ways import Ways
 from pktlb.model import HASHES, HashFields, Mode, OnRemove, Proto, Reason
 
@@ -67,17 +60,18 @@ class Direct(Ways):
     def _packet(self, frame: Frame, view: View, now: float) -> Outcome:
         """Decide on a packet; `view.key` tells its flow."""
         flow = self._flows.find(view.key, now)
-        if flow is None or self._reopens(flow, view) or (flow.parts and not view.fragment):
+        if flow is None or self._reopens(frame, view, flow) or (flow.parts and not view.fragment):
             return self._without_flow(frame, view, flow, now)
         return self._of_flow(frame, view, flow, now)
 
-    def _reopens(self, flow: Flow, view: View) -> bool:
+    def _reopens(self, frame: Frame, view: View, flow: Flow) -> bool:
         """Whether a client uses the port of a closed or lost connection for a new one."""
         if not opens(view.tcp_flags) or view.key != flow.key:
             return False
-        if flow.state is State.CLOSED or flow.backend.address not in self._tables.hops:
-            return True
-        return reset.fate(flow, self._tables) not in (None, OnRemove.KEEP)
+        over = flow.state is State.CLOSED or flow.backend.address not in self._tables.hops
+        if not over and reset.fate(flow, self._tables) in (None, OnRemove.KEEP):
+            return False
+        return is_intact(frame, view)
 
     def _of_flow(self, frame: Frame, view: View, flow: Flow, now: float) -> Outcome:
         """Decide on a packet whose flow is known."""
@@ -92,7 +86,7 @@ class Direct(Ways):
             course = Course.GOES_ON if self._has_way(flow, from_client) else Course.IS_CUT
         if course is not Course.GOES_ON:
             return self._off_course(frame, view, flow, course, now)
-        self._follow(flow, view, from_client, now)
+        self._follow(frame, view, flow, from_client, now)
         if not from_client:
             return self._to_client(frame, view, flow, Reason.RETURNED, now)
         movable = (flow.any or flow.state in _MOVABLE) and not view.is_later
@@ -117,14 +111,21 @@ class Direct(Ways):
         other = send(made, seen, flow, Reason.RESET, now)
         return Outcome(Reason.RESET, (reset.answer(frame, view), *other.frames))
 
-    def _follow(self, flow: Flow, view: View, from_client: bool, now: float) -> None:
-        """Note the packet in the flow's state and idle time."""
-        if flow.state is not State.DATAGRAMS and not view.is_later:
-            transitions = TWO_WAY if flow.mode is Mode.NAT else ONE_WAY
-            state = transitions.get((flow.state, event_of(view.tcp_flags, from_client)))
-            if state is not None:
-                self._flows.move(flow, state)
-        self._flows.touch(flow, now)
+    def _follow(self, frame: Frame, view: View, flow: Flow, from_client: bool, now: float) -> None:
+        """Note the packet in the flow's state, idle time and way back."""
+        if flow.state is State.DATAGRAMS:
+            effect = track.Effect(refreshes=True, proves=True)
+        elif view.is_later:
+            effect = track.Effect(refreshes=True)
+        else:
+            two_way = flow.mode is Mode.NAT
+            effect = track.follow(flow.track, flow.state, two_way, frame, view, from_client)
+        if effect.state is not None:
+            self._flows.move(flow, effect.state)
+        if effect.refreshes:
+            self._flows.touch(flow, now)
+        if effect.proves and from_client:
+            self._note_way_back(frame, flow)
 
     def _without_flow(self, frame: Frame, view: View, old: Flow | None, now: float) -> Outcome:
         """Decide on a packet that no live flow claims: it opens a new flow instead of the `old`
@@ -200,9 +201,11 @@ class Direct(Ways):
             if not opens(view.tcp_flags):
                 state = taken_up(view.tcp_flags, chosen.mode is Mode.NAT)
                 reason = Reason.PICKED_UP
+            flow.track.open(track.read(frame, view))
         if persists:
             flow.pin = self._pins.hold(service, source(view.key).address, chosen.tally, now)
         self._flows.add(flow, state, now)
+        self._note_way_back(frame, flow)
         return self._to_backend(frame, view, flow, reason, now)
 
     def _flow_elsewhere(self, frame: Frame, view: View, now: float) -> Flow | None:
@@ -277,6 +280,7 @@ class Direct(Ways):
         known = self._opening.single(view.key, chosen, now)
         if known is not None:
             self._flows.touch(known, now)
+            self._note_way_back(frame, known)
             return self._to_backend(frame, view, known, Reason.FORWARDED, now)
         if not self._flows.make_room(now):
             return Outcome(Reason.TABLE_FULL)
@@ -284,6 +288,7 @@ class Direct(Ways):
         if flow is None or self._leaves_its_link(frame, view, flow):
             return Outcome(Reason.BAD_SOURCE if flow else Reason.NO_PORT)
         self._flows.add(flow, State.DATAGRAMS, now)
+        self._note_way_back(frame, flow)
         return self._to_backend(frame, view, flow, Reason.OPENED, now)
 
     def _release(self, flow: Flow) -> None:

@@ -31,7 +31,9 @@ FLOW_FIELDS: Final = (
     ("client", "16s"), ("vip", "16s"), ("seen_as", "16s"), ("client_port", "2s"),
     ("vip_port", "2s"), ("seen_port", "2s"), ("proto", "B"), ("family", "B"), ("state", "B"),
     ("mode", "B"), ("mac", "6s"), ("port", "I"), ("seen", "I"), ("tally", "I"), ("by", "H"),
-    ("by_transport", "H"), ("pin", "I"), ("zero", "4s"),
+    ("by_transport", "H"), ("pin", "I"), ("client_next", "I"), ("client_acked", "I"),
+    ("client_shift", "i"), ("backend_next", "I"), ("backend_acked", "I"), ("backend_shift", "i"),
+    ("client_reach", "B"), ("backend_reach", "B"), ("scales", "B"), ("known", "B"),
 )  # fmt: skip
 PIN_FIELDS: Final = (
     ("client", "16s"), ("standing", "I"), ("tally", "I"), ("seen", "I"), ("life", "I"),
@@ -46,6 +48,10 @@ PIN: Final = struct.Struct("=" + "".join(code for _, code in PIN_FIELDS))
 MODES: Final = (Mode.NAT, Mode.DSR, Mode.TUNNEL)
 KILLED, ANY, SINGLE, ALLOTTED, PARTS = 0x08, 0x10, 0x20, 0x40, 0x80
 "Flags in the field `mode` of a flow's record."
+CLIENT_KNOWN, BACKEND_KNOWN, CLIENT_ACKED, BACKEND_ACKED, PROVEN = 0x08, 0x10, 0x20, 0x40, 0x80
+"Flags in the field `known` of a flow's record: which sequence numbers are, see `track`."
+BEFORE: Final = 0x07
+"Mask of that field: the state before an RST closed the flow, plus one."
 MODE: Final = 0x07
 "Mask of that field: the place of the mode in `MODES`."
 

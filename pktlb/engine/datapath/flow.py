@@ -14,6 +14,7 @@ from pktlb.engine.datapath.keys import EndpointKey, FlowKey
 from pktlb.engine.datapath.pin import Pin
 from pktlb.engine.datapath.schedule import Chosen
 from pktlb.engine.datapath.tcp import State
+from pktlb.engine.datapath.track import Track
 from pktlb.model import Timeouts
 
 
@@ -37,6 +38,7 @@ class Flow:
         "seen",
         "state",
         "tally",
+        "track",
         "transport_delta",
     )
 
@@ -78,8 +80,15 @@ class Flow:
         "Seconds: when its last packet came by."
         self.client_mac = b""
         self.client_port = 0
-        "Source MAC and port (interface index) of the client's last packet: the way back to it."
+        "Source MAC and port (interface index) of the client's packets: the way back to it."
+        self.track: Final = Track()
+        "TCP: the sequence numbers of both ends."
         self.address_delta, self.transport_delta = _deltas(key, reverse) if reverse else (0, 0)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """See `Track.numbers`."""
+        return self.track.numbers
 
 
 def _deltas(key: FlowKey, reverse: FlowKey) -> tuple[int, int]:
@@ -171,6 +180,8 @@ class FlowTable:
         del self._idle[flow.state][flow.name]
         if state is State.CLOSED:
             flow.tally.add(-1)
+        elif flow.state is State.CLOSED:
+            flow.tally.add(1)
         flow.state = state
         self._idle[state][flow.name] = flow
 

@@ -94,7 +94,7 @@ def _flow_record(flow: Flow, places: dict[Tally, int], of_pin: dict[Pin, int]) -
         vip.port.to_bytes(2, "big"), seen_as.port.to_bytes(2, "big"), flow.key[-1],
         _FAMILY[len(client.address)], flow.state, MODES.index(flow.mode) | flags,
         flow.client_mac, flow.client_port, milliseconds(flow.seen), places[flow.tally], 0, 0,
-        of_pin[flow.pin] if flow.pin else NOTHING, b"",
+        of_pin[flow.pin] if flow.pin else NOTHING, *flow.numbers,
     )  # fmt: skip
 
 
@@ -162,9 +162,10 @@ class Loader:
         return self._all_pins.restore(key, holder, self._seen(seen), life // 1000)
 
     def _flow(self, record: tuple[bytes, bytes, bytes, bytes, bytes, bytes, int, int, int, int,
-                                  bytes, int, int, int, int, int, int, bytes]) -> bool:  # fmt: skip
+                                  bytes, int, int, int, int, int, int, *tuple[int, ...]]
+              ) -> bool:  # fmt: skip
         (client, vip, seen_as, client_port, vip_port, seen_port, proto, family, state, mode, mac,
-         port, seen, place, _, _, pin, _) = record  # fmt: skip
+         port, seen, place, _, _, pin, *numbers) = record  # fmt: skip
         tally = self._tallies[place] if place < len(self._tallies) else None
         if not tally or family not in _SIZE or not _is_sound(mode, state, proto, family, tally):
             return False
@@ -188,6 +189,8 @@ class Loader:
                     reply_only=bool(mode & SINGLE), parts=bool(mode & PARTS),
                     pool=pool)  # fmt: skip
         flow.client_mac, flow.client_port, flow.killed = mac, port, bool(mode & KILLED)
+        if proto == Proto.TCP:
+            flow.track.restore(tuple(numbers), State(state), is_nat)
         if not self._flows.restore(flow, State(state), self._seen(seen), self._now):
             if pool is not None:
                 self._ports.disclaim(pool, stand_in)

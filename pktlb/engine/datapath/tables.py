@@ -43,6 +43,9 @@ class PortInfo(NamedTuple):
     addresses: Mapping[int, bytes] = {}
     """An address of the interface, by its length of 4 or 16: the source of ICMP errors that cannot
     be sent in the VIP's name."""
+    successor: int = 0
+    """The index of the interface that has taken the place of this one, which is gone. All else is
+    of the successor."""
 
 
 class Span(NamedTuple, Generic[Meaning]):

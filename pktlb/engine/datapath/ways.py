@@ -27,11 +27,13 @@ class Ways:
         self._tables = tables
         self._forwarder = Forwarder(limits.secret)
 
+    def _note_way_back(self, frame: Frame, flow: Flow) -> None:
+        """Send what the client of the flow gets from now on to where this frame came from."""
+        flow.client_port, flow.client_mac = frame.port, bytes(frame.data[6:12])
+
     def _to_backend(
         self, frame: Frame, view: View, flow: Flow, reason: Reason, now: float
     ) -> Outcome:
-        if reason is not Reason.RELATED:  # a router may have sent an ICMP error
-            flow.client_port, flow.client_mac = frame.port, bytes(frame.data[6:12])
         hop = self._tables.hops.get(flow.backend.address)
         if hop is None:
             return Outcome(Reason.NO_NEXT_HOP)
@@ -76,11 +78,11 @@ class Ways:
         return is_link_local(destination(flow.reverse or reversed_key(flow.key)).address)
 
     def _hop_to_client(self, flow: Flow) -> NextHop | None:
-        """The way back along which the client's last packet came; None where its port is gone."""
+        """The way back along which the client's packets came; None where its port is gone."""
         port = self._tables.ports.get(flow.client_port)
         if port is None:
             return None
-        return NextHop(flow.client_port, flow.client_mac + port.mac, port.mtu)
+        return NextHop(port.successor or flow.client_port, flow.client_mac + port.mac, port.mtu)
 
     def _answerer(self, frame: Frame, flow: Flow, from_client: bool) -> bytes | None:
         """The address in whose name the sender of a packet of the flow gets an ICMP error.

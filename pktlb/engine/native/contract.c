@@ -19,7 +19,7 @@
 #define ENUMS(X) \
 	X(mode, PK_MODES) X(scheduler, PK_SCHEDULERS) X(hash_fields, PK_HASH_FIELDS) \
 	X(service_flag, PK_SERVICE_FLAGS) X(on_remove, PK_ON_REMOVES) \
-	X(state, PK_STATES) X(flow_flag, PK_FLOW_FLAGS) X(reason, PK_REASONS)
+	X(state, PK_STATES) X(flow_flag, PK_FLOW_FLAGS) X(known, PK_KNOWN) X(reason, PK_REASONS)
 
 /* Every array that crosses the border alone, by the struct that points to it or holds it. */
 #define ARRAYS(X) \

@@ -104,6 +104,7 @@ class RawPort(NamedTuple):
 
     ifindex: int
     mtu: int
+    successor: int
     mac: Mac
     spreads: int
     has_address: Annotated[bytes, 2]
@@ -170,6 +171,16 @@ class FlowRecord(NamedTuple):
     by: int
     by_transport: int
     pin: int
+    client_next: int
+    client_acked: int
+    client_shift: Signed
+    backend_next: int
+    backend_acked: int
+    backend_shift: Signed
+    client_reach: int
+    backend_reach: int
+    scales: int
+    known: int
 
 
 class SavedTally(NamedTuple):
@@ -270,6 +281,7 @@ ELEMENTS: Final = {
     "source.replies": "raw_span",
     "source.own": "raw_end",
     "source.snat": "raw_end",
+    "source.broadcasts": "raw_end",
     "source.direct": "raw_end",
     "source.appliances": "raw_end",
     "source.hops": "raw_hop",
@@ -320,6 +332,16 @@ compare_numbers(
         "FLOW_SINGLE": dump.SINGLE,
         "FLOW_ALLOTTED": dump.ALLOTTED,
         "FLOW_PARTS": dump.PARTS,
+    },
+)
+compare_numbers(
+    "known",
+    {
+        "CLIENT_KNOWN": dump.CLIENT_KNOWN,
+        "BACKEND_KNOWN": dump.BACKEND_KNOWN,
+        "CLIENT_ACKED": dump.CLIENT_ACKED,
+        "BACKEND_ACKED": dump.BACKEND_ACKED,
+        "PROVEN": dump.PROVEN,
     },
 )
 compare_codes("flow", dump.FLOW_FIELDS)

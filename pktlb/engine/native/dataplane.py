@@ -61,6 +61,7 @@ class NativeFlow(NamedTuple):
     client_mac: bytes
     client_port: int
     killed: bool
+    numbers: tuple[int, ...]
 
 
 class NativeFlows:
@@ -103,6 +104,7 @@ class NativeFlows:
             client_mac=record.mac,
             client_port=record.port,
             killed=bool(record.mode & KILLED),
+            numbers=record[-10:],
         )
 
     def _tally(self, number: int) -> Tally:

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 
 #include "step.h"
+#include "track.h"
 
 #define SINGLES 64 /* backends that are asked for the flow of a single datagram */
 
@@ -19,12 +20,14 @@ static enum pk_reason send_single(const struct pk_step *s, const struct pk_servi
 		pk_flow_prepare(s, service, place, 0, &flow);
 		if (pk_leaves_its_link(s, &flow))
 			return PK_BAD_SOURCE;
+		pk_note_way_back(s, &flow);
 		s->plane->standings.tallies[place->tally].connections++;
 		return pk_to_backend(s, &flow, PK_OPENED);
 	}
 	number = pk_flow_of_single(s, place->tally);
 	if (number != PK_ABSENT) {
 		pk_flow_touch(flows, number, s->plane->now);
+		pk_note_way_back(s, pk_flow_at(s, number));
 		return pk_to_backend(s, pk_flow_at(s, number), PK_FORWARDED);
 	}
 	if (!pk_flows_make_room(flows, s->plane->now))
@@ -33,6 +36,7 @@ static enum pk_reason send_single(const struct pk_step *s, const struct pk_servi
 		return PK_NO_PORT;
 	if (pk_leaves_its_link(s, &flow))
 		return PK_BAD_SOURCE;
+	pk_note_way_back(s, &flow);
 	number = pk_flow_add(flows, &flow, s->hash, PK_DATAGRAMS, s->plane->now);
 	return pk_to_backend(s, pk_flow_at(s, number), PK_OPENED);
 }
@@ -103,7 +107,9 @@ static enum pk_reason open_flow(const struct pk_step *s, const struct pk_service
 			state = pk_taken_up(s->view->tcp_flags, place->mode == PK_NAT);
 			reason = PK_PICKED_UP;
 		}
+		pk_track_open(s->frame, s->view, &flow);
 	}
+	pk_note_way_back(s, &flow);
 	if (persists)
 		flow.pin = pk_pin_hold(&s->plane->pins, pin, service, s->key, place->tally);
 	number = pk_flow_add(flows, &flow, s->hash, state, s->plane->now);
@@ -172,22 +178,21 @@ static enum pk_reason of_no_service(const struct pk_step *s, __u32 old)
 	return open_flow(s, tables->any, old);
 }
 
-/* Note the packet in the flow's state and idle time. */
+/* Note the packet in the flow's state, idle time and way back. */
 static void follow(const struct pk_step *s, __u32 number, int from_client)
 {
 	struct pk_flows *flows = &s->plane->flows;
 	struct pk_flow *flow = pk_flow_at(s, number);
-	__u8 next = 0;
+	struct pk_effect effect = { .refreshes = 1, .proves = flow->state == PK_DATAGRAMS };
 
-	if (flow->state != PK_DATAGRAMS && s->view->kind != PK_LATER) {
-		enum pk_event event = pk_event_of(s->view->tcp_flags, from_client);
-
-		next = PK_MODE(flow) == PK_NAT ? pk_two_way[flow->state][event] :
-						 pk_one_way[flow->state][event];
-	}
-	if (next)
-		pk_flow_move(flows, number, next - 1);
-	pk_flow_touch(flows, number, s->plane->now);
+	if (flow->state != PK_DATAGRAMS && s->view->kind != PK_LATER)
+		effect = pk_track_follow(s->frame, s->view, flow, from_client);
+	if (effect.next)
+		pk_flow_move(flows, number, effect.next - 1);
+	if (effect.refreshes)
+		pk_flow_touch(flows, number, s->plane->now);
+	if (effect.proves && from_client)
+		pk_note_way_back(s, flow);
 }
 
 static enum pk_reason without_flow(const struct pk_step *s, __u32 old);
@@ -271,8 +276,10 @@ static int reopens(const struct pk_step *s, const struct pk_flow *flow)
 	if (!pk_opens(s->view->tcp_flags) || !pk_is_directed(s, flow))
 		return 0;
 	fate = pk_fate_of(s, flow);
-	return flow->state == PK_CLOSED || !s->tables->hop_of[flow->tally] ||
-	       (fate != PK_NOT_REMOVED && fate != PK_ON_REMOVE_KEEP);
+	if (flow->state != PK_CLOSED && s->tables->hop_of[flow->tally] &&
+	    (fate == PK_NOT_REMOVED || fate == PK_ON_REMOVE_KEEP))
+		return 0;
+	return pk_is_intact(s->frame, s->view);
 }
 
 /* A packet that tells its flow. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "step.h"
+#include "track.h"
 
 int pk_dump_save(struct pk_plane *plane, struct pk_flow *flows, struct pk_saved_pin *pins)
 {
@@ -134,6 +135,7 @@ static int load_flow(struct pk_plane *plane, const struct pk_saved *saved,
 	} else {
 		flow.by = flow.by_transport = 0;
 	}
+	pk_track_restore(&flow);
 	if (flow.mode & PK_FLOW_ALLOTTED &&
 	    !pk_snat_claim(&plane->snat, tally->pool, &flow.seen_as, flow.seen_port))
 		flow.mode &= (__u8)~PK_FLOW_ALLOTTED; /* from a pool that is no more */

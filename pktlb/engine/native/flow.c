@@ -236,6 +236,8 @@ void pk_flow_move(struct pk_flows *table, __u32 number, enum pk_state state)
 
 	if (state == PK_CLOSED)
 		pk_tally_count(table->standings, flow->tally, -1);
+	else if (flow->state == PK_CLOSED)
+		pk_tally_count(table->standings, flow->tally, 1);
 	flow->state = (__u8)state;
 	unlink_flow(table, number);
 	link_last(table, number, state);

@@ -8,7 +8,7 @@
  * to end. Flows queue by state, the idlest first, so whatever has expired stands at the head of a
  * queue: expiry takes off as many as it is allowed to and never scans.
  *
- * Sized for `capacity` at the start: 88 bytes of record, 8 of links and 17 of index a flow, in
+ * Sized for `capacity` at the start: 112 bytes of record, 8 of links and 17 of index a flow, in
  * memory that is taken only when it is touched. Not thread-safe: its user holds a lock.
  */
 #ifndef PK_FLOW_H
@@ -29,6 +29,13 @@
 	X(FLOW_PARTS, = 0x80)    /* for fragments only: each whole datagram is a flow of its own */
 enum pk_flow_flag { PK_FLOW_FLAGS(PK_MEMBER) };
 
+#define PK_KNOWN(X) \
+	X(CLIENT_KNOWN, = 0x08) X(BACKEND_KNOWN, = 0x10) /* what it sends */ \
+	X(CLIENT_ACKED, = 0x20) X(BACKEND_ACKED, = 0x40) /* what it acknowledges */ \
+	X(PROVEN, = 0x80) /* the numbers were confirmed; until then each segment is believed */
+enum pk_known { PK_KNOWN(PK_MEMBER) };
+#define PK_BEFORE 0x07
+
 #define PK_MODE(flow) ((flow)->mode & PK_FLOW_MODE)
 
 #define PK_FLOW(X) \
@@ -38,13 +45,19 @@ enum pk_flow_flag { PK_FLOW_FLAGS(PK_MEMBER) };
 	X(__u8, proto) X(__u8, family) \
 	X(__u8, state)   /* PK_STATE_COUNT where this record is free */ \
 	X(__u8, mode)    /* and enum pk_flow_flag: see PK_MODE */ \
-	X(__u8, mac, [6]) /* where the client's last packet came from: the way back to it */ \
+	X(__u8, mac, [6]) /* where the client's packets come from: the way back to it */ \
 	X(__u32, port) \
 	X(__u32, seen) /* ms: when its last packet came by */ \
 	X(__u32, tally) \
 	X(__u16, by) X(__u16, by_transport) /* what translation to the backend adds to sums */ \
 	X(__u32, pin) /* what keeps its client at a backend, or PK_ABSENT */ \
-	X(__u8, zero, [4])
+	/* TCP, see track.h: of each side what it has sent and acknowledged, and what will be added to \
+	 * its numbers; the bits of its largest window, and its window scale. */ \
+	X(__u32, client_next) X(__u32, client_acked) X(__s32, client_shift) \
+	X(__u32, backend_next) X(__u32, backend_acked) X(__s32, backend_shift) \
+	X(__u8, client_reach) X(__u8, backend_reach) \
+	X(__u8, scales) /* of the client, and of the backend times 16: plus one, 0: not known */ \
+	X(__u8, known)  /* enum pk_known, and the state before a reset, plus one */
 struct pk_flow { PK_FLOW(PK_FIELD) };
 
 struct pk_links {
@@ -166,6 +179,7 @@ static inline void pk_flow_fetch_record(const struct pk_flows *table, __u64 hash
 		return;
 	number = bucket->item[__builtin_ctz(found)] >> 1;
 	__builtin_prefetch(&table->flow[number]);
+	__builtin_prefetch((const __u8 *)&table->flow[number] + 64);
 	__builtin_prefetch((const __u8 *)&table->flow[number] + sizeof(struct pk_flow) - 1);
 	__builtin_prefetch(&table->links[number]);
 }

@@ -10,7 +10,7 @@
 
 #define PK_RECEIVED_MAX (65536u + 64) /* bytes: offload header, Ethernet, 64 KiB of IP */
 
-enum pk_offload_flag { PK_NEEDS_CHECKSUM = 1 };
+enum pk_offload_flag { PK_NEEDS_CHECKSUM = 1, PK_CHECKED = 2 };
 enum pk_gso { PK_GSO_NONE = 0, PK_GSO_TCP4 = 1, PK_GSO_TCP6 = 4, PK_GSO_UDP = 5, PK_GSO_ECN = 0x80 };
 
 /* struct virtio_net_hdr, see pktlb.engine.datapath.frame; offsets count from the frame's first byte. */

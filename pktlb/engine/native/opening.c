@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 
 #include "step.h"
+#include "track.h"
 
 #define CLASH_TRIES 64
 #define FIRST_PORT 1024 /* of those that a translated client may have (RFC 6056) */
@@ -97,7 +98,9 @@ int pk_flow_prepare(const struct pk_step *s, const struct pk_service *service,
 				  .family = s->key->family,
 				  .mode = (__u8)place->mode,
 				  .tally = place->tally,
-				  .pin = PK_ABSENT };
+				  .pin = PK_ABSENT,
+				  .client_reach = PK_UNSEEN_REACH,
+				  .backend_reach = PK_UNSEEN_REACH };
 	if (service->is_any)
 		flow->mode |= PK_FLOW_ANY;
 	flow->mode |= flags;

@@ -131,6 +131,7 @@ def pack_port(ifindex: int, port: PortInfo, spreads: bool) -> bytes:
     return PORT.pack(
         ifindex=ifindex,
         mtu=port.mtu,
+        successor=port.successor,
         mac=port.mac,
         spreads=spreads,
         has_address=bytes(map(bool, addresses)),

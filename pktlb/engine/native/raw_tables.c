@@ -240,6 +240,7 @@ static const char *load_ports(struct pk_tables *tables, const struct pk_source *
 		return no_memory;
 	for (i = 0; i < tables->port_count; i++) {
 		tables->ports[i].index = raw[i].ifindex;
+		tables->ports[i].out = raw[i].successor ? raw[i].successor : raw[i].ifindex;
 		tables->ports[i].mtu = raw[i].mtu;
 		tables->ports[i].spreads = raw[i].spreads;
 		memcpy(tables->ports[i].mac, raw[i].mac, 6);

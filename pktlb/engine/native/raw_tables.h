@@ -43,6 +43,7 @@ struct pk_raw_hop { PK_RAW_HOP(PK_FIELD) } __attribute__((packed));
 
 #define PK_RAW_PORT(X) \
 	X(__u32, ifindex) X(__u32, mtu) \
+	X(__u32, successor) /* the port that has taken its place, or 0 */ \
 	X(__u8, mac, [6]) \
 	X(__u8, spreads) \
 	X(__u8, has_address, [2]) /* of IPv4, and of IPv6 */ \

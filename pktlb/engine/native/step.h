@@ -43,10 +43,13 @@ struct pk_flow *pk_flow_elsewhere(const struct pk_step *s, struct pk_flow *made)
 enum pk_reason pk_course_of(const struct pk_step *s, __u32 number, int from_client);
 
 /* ways.c: the decision gets what rewriting needs. */
-enum pk_reason pk_to_backend(const struct pk_step *s, struct pk_flow *flow, enum pk_reason reason);
+enum pk_reason pk_to_backend(const struct pk_step *s, const struct pk_flow *flow,
+			     enum pk_reason reason);
 enum pk_reason pk_to_client(const struct pk_step *s, const struct pk_flow *flow,
 			    enum pk_reason reason);
-/* The way back to where the client's last packet came from; 0 where its port is gone. */
+/* What the client of the flow gets goes to where this frame came from, from now on. */
+void pk_note_way_back(const struct pk_step *s, struct pk_flow *flow);
+/* The way back to where the client's packets come from; 0 where its port is gone. */
 int pk_find_client(const struct pk_step *s, const struct pk_flow *flow);
 /* In whose name the packet's sender is told what is wrong: in that of the VIP, in our own on the
  * port where the frame came in, or in the one of both that suits the flow. */

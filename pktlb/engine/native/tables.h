@@ -66,6 +66,7 @@ struct pk_service {
 /* What must be known of an interface of the balancer. */
 struct pk_port {
 	__u32 index;
+	__u32 out; /* where its frames go out: the index of the port that has taken its place */
 	__u32 mtu;
 	__u8 mac[6];
 	__u8 spreads;            /* its frames are for the service `any` */

@@ -52,17 +52,19 @@ int pk_leaves_its_link(const struct pk_step *s, const struct pk_flow *flow)
 				flow->family);
 }
 
-enum pk_reason pk_to_backend(const struct pk_step *s, struct pk_flow *flow,
-				 enum pk_reason reason)
+void pk_note_way_back(const struct pk_step *s, struct pk_flow *flow)
+{
+	flow->port = s->frame->port;
+	memcpy(flow->mac, s->frame->data + 6, 6);
+}
+
+enum pk_reason pk_to_backend(const struct pk_step *s, const struct pk_flow *flow,
+			     enum pk_reason reason)
 {
 	struct pk_tally *tally = &s->plane->standings.tallies[flow->tally];
 	const struct pk_hop *hop = s->tables->hop_of[flow->tally];
 	struct pk_decision *d = s->decision;
 
-	if (reason != PK_RELATED) { /* an error comes from a router */
-		flow->port = s->frame->port;
-		memcpy(flow->mac, s->frame->data + 6, 6);
-	}
 	if (!hop)
 		return PK_NO_NEXT_HOP;
 	if (pk_leaves_its_link(s, flow))
@@ -95,7 +97,7 @@ int pk_find_client(const struct pk_step *s, const struct pk_flow *flow)
 
 	if (!port)
 		return 0;
-	d->port = flow->port;
+	d->port = port->out;
 	d->mtu = port->mtu;
 	memcpy(d->macs, flow->mac, 6);
 	memcpy(d->macs + 6, port->mac, 6);

@@ -39,7 +39,7 @@ static inline int pk_quoted_key(const struct pk_bytes *in, const struct pk_heade
 
 /* Whether the checksum of a quoted header is right: else what it says may not be what was sent (RFC
  * 5508, REQ-3 a). */
-static inline int pk_is_intact(const struct pk_bytes *in, __u32 at, __u8 family)
+static inline int pk_header_is_intact(const struct pk_bytes *in, __u32 at, __u8 family)
 {
 	const __u8 *ip = pk_at(in->data, at);
 
@@ -61,7 +61,7 @@ static inline enum pk_reason pk_read_quote(const struct pk_bytes *in, __u32 at,
 	if (!pk_read_quoted(in, at, error->end, error->family, &header) ||
 	    !pk_quoted_key(in, &header) || !pk_addr_equal(&key.source, &view->key.destination))
 		return PK_NOT_OURS;
-	if (!pk_is_intact(in, at, header.family))
+	if (!pk_header_is_intact(in, at, header.family))
 		return PK_BAD_CHECKSUM;
 	if ((header.proto == PK_IPIP || header.proto == PK_IPV6) &&
 	    pk_read_quoted(in, header.transport, header.end,
@@ -70,7 +70,7 @@ static inline enum pk_reason pk_read_quote(const struct pk_bytes *in, __u32 at,
 		*quote = (struct pk_quote){ key.source, key.destination, inside.end,
 					    (__u16)header.transport, (__u16)inside.transport,
 					    error->family };
-		return pk_is_intact(in, header.transport, inside.family) ? PK_FORWARDED :
+		return pk_header_is_intact(in, header.transport, inside.family) ? PK_FORWARDED :
 									   PK_BAD_CHECKSUM;
 	}
 	pk_reverse(&key, &view->key);

@@ -118,9 +118,11 @@ def test_a_backend_s_answer_in_the_vip_s_name(case: Case, engine: MakePlane) -> 
 def test_a_reset_of_the_backend_ends_the_flow(engine: MakePlane, mode: Mode, world: World) -> None:
     gateway = Gateway(engine, laid_out(mode, world))
     gateway.receive(tcp(world.client(), world.vip(), "S"))
-    gateway.receive(tcp(at(world.vip(), world.backend()), world.inside, "R"))
-    (flow,) = gateway.plane.flows
-    assert flow.state is State.CLOSED
+    gateway.receive(tcp(world.client(), world.vip(), "A"))
+    for number, state in ((1000, State.ESTABLISHED), (1001, State.CLOSED)):
+        gateway.receive(tcp(at(world.vip(), world.backend()), world.inside, "R", seq=number))
+        (flow,) = gateway.plane.flows
+        assert flow.state is state
 
 
 @each_world

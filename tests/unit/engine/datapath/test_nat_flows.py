@@ -15,6 +15,7 @@ from tests.support.packets import (
     backend,
     client,
     frame,
+    mac_bytes,
     packed,
     parsed,
     tcp,
@@ -88,6 +89,7 @@ def test_protocols_do_not_share_flows(engine: MakePlane) -> None:
 def test_a_client_that_changes_its_mac_or_port_gets_its_replies_there(engine: MakePlane) -> None:
     gateway = Gateway(engine, NAT)
     gateway.receive(SYN)
+    gateway.receive(tcp(backend(), INSIDE, "SA"))
     moved = client(mac="02:00:00:00:01:77")
     gateway.sends(tcp(moved, vip(), "A"))
     gateway.expect(tcp(backend(), INSIDE, "A"), Reason.RETURNED, tcp(vip(), moved, "A", ttl=63))
@@ -104,6 +106,19 @@ def test_a_reply_whose_way_back_is_gone_is_dropped(engine: MakePlane) -> None:
     left = {port: info for port, info in NAT.ports.items() if port != LAN}
     gateway.plane.swap(replace(NAT, ports=left))
     assert gateway.reason(tcp(backend(), INSIDE, "SA")) is Reason.NO_NEXT_HOP
+
+
+def test_a_reply_goes_out_at_the_interface_that_took_the_place_of_the_clients(
+    engine: MakePlane,
+) -> None:
+    gateway = Gateway(engine, NAT)
+    gateway.receive(SYN)
+    new = NAT.ports[LAN]._replace(mac=bytes.fromhex("020000000199"), mtu=1400)
+    ports = {DMZ: NAT.ports[DMZ], 9: new, LAN: new._replace(successor=9)}
+    gateway.plane.swap(replace(NAT, ports=ports))
+    (reply,) = gateway.receive(tcp(backend(), INSIDE, "SA")).frames
+    assert reply.port == 9
+    assert reply.data[:12] == mac_bytes(client().mac) + new.mac
 
 
 def test_a_backend_without_next_hop_is_counted_until_it_has_one(engine: MakePlane) -> None:
