@@ -285,7 +285,7 @@ static void draft_ways(struct world *world, struct draft *draft, struct input *i
 		if (choice % 8 == 7)
 			continue;
 		world->port_mtu[i] = mtus[(choice >> 3) % 8];
-		*port = (struct pk_raw_port){ i, world->port_mtu[i], { 2, 0, 0, 0, 2, (__u8)i },
+		*port = (struct pk_raw_port){ i, world->port_mtu[i], 0, { 2, 0, 0, 0, 2, (__u8)i },
 					      choice % 2, { choice % 8 < 5, choice % 8 < 3 },
 					      { 0 }, { { 0 } } };
 		memcpy(port->address, mine, sizeof(port->address));
