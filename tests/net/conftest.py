@@ -8,6 +8,7 @@ import pytest
 
 from netns import dsr, nat, tunnel
 from netns.host import ENGINE
+from netns.server import blocks
 from tests.net.world import World, serving
 
 HERE = Path(__file__).parent
@@ -137,3 +138,22 @@ def dsr_world() -> Iterator[World]:
 def tunnel_world() -> Iterator[World]:
     with serving(tunnel.TOPOLOGY) as world:
         yield world
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Where the test writes a configuration."""
+    return tmp_path / "pktlb.toml"
+
+
+@pytest.fixture(scope="module")
+def payload(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """A file for uploads, of as many bytes as SIZE of the module says. It is removed at the end,
+    which pytest would not do."""
+    file = tmp_path_factory.mktemp("upload") / "payload"
+    with file.open("wb") as out:
+        out.writelines(blocks(request.module.SIZE))
+    yield file
+    file.unlink()

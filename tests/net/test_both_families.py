@@ -1,12 +1,11 @@
 """IPv6 beside IPv4 on one balancer, in each mode."""
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from netns.server import blocks, sha256_of_bytes
+from netns.server import sha256_of_bytes
 from tests.net.sockets import bracketed, dialled
 from tests.net.topologies import BOTH, PAST_THE_BALANCER, in_both
 from tests.net.world import World, balance_tcp_and_udp, serving, switch_offloads
@@ -17,16 +16,6 @@ CLIENTS = ["10.0.1.2", "fd01::2"]
 SNAT = [f"{net}{last}" for net in ("10.0.2.", "fd02::") for last in (201, 202)]
 
 each_mode = pytest.mark.parametrize("mode", BOTH)
-
-
-@pytest.fixture(scope="module")
-def payload(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The file for uploads, removed at the end, which pytest would not do."""
-    file = tmp_path_factory.mktemp("upload") / "payload"
-    with file.open("wb") as out:
-        out.writelines(blocks(SIZE))
-    yield file
-    file.unlink()
 
 
 @each_mode

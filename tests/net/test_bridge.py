@@ -18,8 +18,8 @@ from netns.host import pktlb_command
 from netns.process import ROOT, Process
 from netns.waiting import wait_until
 from tests.net.test_lifecycle import talk
-from tests.net.test_operating import ask, service
-from tests.net.world import World
+from tests.net.test_operating import service
+from tests.net.world import World, ask
 
 EVEN = {"a": 2, "b": 2, "c": 2}
 WAITING = """

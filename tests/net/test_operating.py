@@ -5,14 +5,13 @@ import os
 from collections.abc import Callable, Iterator
 from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from netns.host import ENGINE, Host
+from netns.host import ENGINE
 from netns.process import Process
 from netns.waiting import wait_until
-from tests.net.world import World
+from tests.net.world import World, ask
 
 pytestmark = [pytest.mark.load, pytest.mark.timeout(240)]
 
@@ -36,11 +35,6 @@ def service(world: World, weights: dict[str, int], vip: str = "", more: str = ""
     return "\n".join([*lines, ""])
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "pktlb.toml"
-
-
 def start(world: World, file: Path, text: str) -> Process:
     """pktlb, with what the text says, on the engine of the test."""
     words = os.environ[ENGINE].replace("--", "").split()
@@ -56,11 +50,6 @@ def rewrite(file: Path, text: str) -> None:
     """A file with other services for the same balancer."""
     head, *_ = file.read_text().partition("[[service]]")
     file.write_text(head + text)
-
-
-def ask(host: Host, *arguments: str) -> Any:
-    """The JSON that a command prints."""
-    return json.loads(host.ask(*arguments, "--json").stdout)
 
 
 def requests(world: World) -> list[Process]:

@@ -1,32 +1,20 @@
 """Clients of a backend that is drained, removed, or comes back."""
 
-import json
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from netns.host import Host
 from netns.process import Process
 from netns.waiting import wait_until
 from tests.net.sockets import opened
 from tests.net.test_operating import KEEP, rewrite, service, start
-from tests.net.world import HELD, World
+from tests.net.world import HELD, World, ask
 
 ENDED_BY_RESET = 56
 "curl: failure in receiving network data."
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "pktlb.toml"
-
-
-def ask(host: Host, *arguments: str) -> Any:
-    return json.loads(host.ask(*arguments, "--json").stdout)
 
 
 def states(world: World) -> dict[str, str]:

@@ -9,9 +9,9 @@ import pytest
 
 from netns.host import pktlb_command
 from netns.waiting import wait_until
-from tests.net.test_operating import ask, service, start
+from tests.net.test_operating import service, start
 from tests.net.test_removal import begun, talking
-from tests.net.world import World
+from tests.net.world import World, ask
 
 EVEN = {"a": 2, "b": 2, "c": 2}
 ALL = {"a": 1, "b": 1, "c": 1}
@@ -20,11 +20,6 @@ MISFITS = {
     "interface": ('interfaces = ["nope"]', ALL, "interface nope: expected an interface of"),
     "VIP's interface": ('vip_interface = "nope"', ALL, "vip_interface nope: expected an interface"),
 }
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "pktlb.toml"
 
 
 def backend(world: World, name: str) -> str:

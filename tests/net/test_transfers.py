@@ -5,7 +5,7 @@ MTU 1500 everywhere. So uploads through a tunnel work only because the client is
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,16 +48,6 @@ def glue(host: Host) -> None:
     for ifname in host.macs:
         host.run("ethtool", "-K", ifname, "rx", "on", "gro", "on")
         host.run("sh", "-c", f"cd /sys/class/net/{ifname}; {wait_for_more}")
-
-
-@pytest.fixture(scope="module")
-def payload(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The file for uploads, removed at the end, which pytest would not do."""
-    file = tmp_path_factory.mktemp("upload") / "payload"
-    with file.open("wb") as out:
-        out.writelines(blocks(SIZE))
-    yield file
-    file.unlink()
 
 
 @pytest.mark.parametrize("prepare", [leave_offloads, no_offloads, merge_on_arrival])

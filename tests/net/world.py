@@ -1,5 +1,6 @@
 """A laboratory with its servers running, and the questions that tests ask of it."""
 
+import json
 import re
 import subprocess
 from collections import Counter
@@ -7,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from netns.host import Host, Switch, pktlb_command
 from netns.lab import Lab
@@ -35,6 +36,11 @@ class Answer:
     address: str
     "The server's own end of the connection, as it sees it."
     port: int
+
+
+def ask(host: Host, *arguments: str) -> Any:
+    """The JSON that a command of pktlb prints on this host."""
+    return json.loads(host.ask(*arguments, "--json").stdout)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from tests.support.packets import (
     icmp_error,
     ip_bytes,
     parsed,
+    router,
     via,
     wrapped,
 )
@@ -37,10 +38,6 @@ def plain(spec: Spec) -> Spec:
     return replace(
         spec, load=spec.load[:900], ttl=max(spec.ttl, 3), padding=0, begun=False, df=True
     )  # fmt: skip
-
-
-def router(world: World, wire: int) -> Peer:
-    return Peer(world.address(7, 7), 0, f"02:00:00:00:0{wire}:77")
 
 
 def enough(packet: Packet, data: st.DataObject) -> int:

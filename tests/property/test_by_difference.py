@@ -3,7 +3,6 @@
 import copy
 import gc
 import re
-from collections.abc import Mapping
 from random import Random
 
 from hypothesis import given, settings
@@ -15,31 +14,19 @@ from pktlb.engine.native.contract import PLACE, SERVICE, TOLD_TALLY, RawTables, 
 from pktlb.engine.native.tables import Register
 from pktlb.engine.wire.filter import Filters
 from pktlb.host import guard
-from pktlb.host.machine import Machine
-from pktlb.host.neighbours import Way
 from pktlb.model import Endpoint
 from pktlb.plan import fence
 from pktlb.plan import placement as plan
 from pktlb.plan.footprint import footprint
-from pktlb.plan.layout import Around, Layout
-from pktlb.plan.leaving import Served
+from pktlb.plan.layout import Layout
 from pktlb.plan.placement import Placement
 from tests.support.changes import MACHINE, chain
+from tests.support.machine import tables_of
 
 LENGTH = 15
 some = settings(max_examples=30)
 Place = tuple[ServiceKey, Endpoint, int]
 "Service, backend, weight."
-
-
-def tables_of(
-    layout: Layout,
-    config: Config,
-    placement: Placement,
-    machine: Machine,
-    macs: Mapping[Way, bytes],
-) -> Tables:
-    return layout.tables(Served(config), Around(placement, machine, macs))
 
 
 def anew(config: Config) -> tuple[Config, Placement]:

@@ -217,6 +217,11 @@ def tcp(
     return ip(source, target, segment / Raw(load) if load else segment, **fields)
 
 
+def syn(port: int = 4000) -> Packet:
+    """The first packet of a connection from this port of the IPv4 client."""
+    return tcp(client(port), vip(), "S")
+
+
 def udp(
     source: Peer, target: Peer, load: bytes = b"", *, check: int | None = None, **fields: Any
 ) -> Packet:
@@ -255,6 +260,11 @@ QUOTED: Final = {4: 576 - 28, 6: 1280 - 48}
 def ip_bytes(packet: Packet) -> bytes:
     """The IP packet in a frame, without the frame."""
     return bytes(packet)[ETHER:]
+
+
+def router(world: World, wire: int) -> Peer:
+    """A router on the way that sends errors."""
+    return Peer(world.address(7, 7), 0, f"02:00:00:00:0{wire}:77")
 
 
 def icmp_error(

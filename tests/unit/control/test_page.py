@@ -2,10 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from pktlb.config.service import Backend
 from pktlb.control import edits
@@ -13,13 +10,7 @@ from pktlb.control.routes.all import ROUTES
 from pktlb.model import Endpoint
 from tests.support.operator import FakeOperator
 from tests.support.page import SOCKET, Example, examples, same, sections
-from tests.support.server import Running, running
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running(str(tmp_path_factory.mktemp("s") / "pktlb.sock")) as found:
-        yield found
+from tests.support.server import Running
 
 
 def test_the_page_names_every_route_and_no_other() -> None:

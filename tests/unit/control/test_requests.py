@@ -2,7 +2,6 @@
 
 import json
 import zlib
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,6 @@ from tests.support.operator import CONFIG, WEB, FakeOperator
 from tests.support.server import Running, running
 
 BACKEND = "/v1/services/web/backends"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running(str(tmp_path_factory.mktemp("s") / "pktlb.sock")) as found:
-        yield found
 
 
 BAD = [

@@ -29,6 +29,7 @@ from tests.support.packets import (
     frame,
     icmp_error,
     ip_bytes,
+    router,
     tcp,
     udp,
     wrapped,
@@ -36,11 +37,6 @@ from tests.support.packets import (
 
 POOL = {4: "10.0.2.9", 6: "2001:db8:2::9"}
 STAMP = [("NOP", None), ("NOP", None), ("Timestamp", (1, 2))]
-
-
-def router(world: World, wire: int) -> Peer:
-    """A router on the way that sends errors."""
-    return Peer(world.address(7, 7), 0, f"02:00:00:00:0{wire}:77")
 
 
 def nat(world: World, **rest: Any) -> Tables:

@@ -20,6 +20,7 @@ from tests.support.packets import (
     gso,
     packed,
     partial,
+    syn,
     tcp,
     udp,
     via,
@@ -43,10 +44,6 @@ ONE = pooled(V4)
 def seen_as(port: int, address: str = POOL[0]) -> Peer:
     """The client as backends see it."""
     return Peer(address, port, GATEWAY_MAC[DMZ])
-
-
-def syn(port: int) -> object:
-    return tcp(client(port), vip(), "S")
 
 
 @each_world

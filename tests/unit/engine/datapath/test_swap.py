@@ -7,15 +7,11 @@ import pytest
 from pktlb.engine.datapath.tables import NextHop
 from pktlb.model import Mode, Reason, Scheduler
 from tests.support.gateway import Gateway, MakePlane, hop_to, service, tables
-from tests.support.packets import DMZ, backend, client, mac_bytes, packed, tcp, via, vip
+from tests.support.packets import DMZ, backend, client, mac_bytes, packed, syn, tcp, via, vip
 
 A = tables(service(Mode.NAT, {"a": 1}))
 B = tables(service(Mode.NAT, {"b": 1}))
 INSIDE = via(DMZ, client())
-
-
-def syn(port: int = 4000) -> object:
-    return tcp(client(port), vip(), "S")
 
 
 @pytest.mark.parametrize("mode", Mode)
