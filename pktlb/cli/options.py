@@ -85,6 +85,7 @@ def backend_help() -> str:
     spelled = "; ".join(
         f"{each.short}{'' if isinstance(each.kind, Switch) else f'={each.kind.metavar}'}: "
         + meaning(each)
+        + ("; may be repeated" if isinstance(each.kind, Many) else "")
         for each in BACKEND.values()
     )
     return f"{meaning(ADDRESS)}. Its options: {spelled}"
@@ -109,7 +110,10 @@ def backend_keys(text: str) -> dict[str, Any]:
                 f"--backend {text}: expected the options {', '.join(known)}, got the option "
                 + show(item)
             )
-        found[option.key] = option.kind.spelled(value) if equals else True
+        if isinstance(option.kind, Many):
+            found.setdefault(option.key, []).append(value)
+        else:
+            found[option.key] = option.kind.spelled(value) if equals else True
     return found
 
 

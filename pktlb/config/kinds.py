@@ -164,6 +164,9 @@ class Many(Kind):
     def plain(self, value: Any) -> list[Any]:
         return [self.item.plain(each) for each in value]
 
+    def text(self, value: Any) -> str:
+        return ", ".join(map(self.item.text, value))
+
     def takes(self) -> str:
         return "text, or a list"
 

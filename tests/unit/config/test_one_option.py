@@ -1,7 +1,7 @@
 """An option is said once: one line makes a key, flags, help, schema, manual, completion and more.
 
-The package is copied, and three lines are put into the copy: an option of a service, one of a
-backend, one of the balancer. All that is tested here runs in processes of the copy.
+The package is copied, and lines are put into the copy: options of a service, of a backend and of
+the balancer, of each kind. All that is tested here runs in processes of the copy.
 """
 
 import os
@@ -24,9 +24,17 @@ RANK = """\
 PATIENCE = """\
     patience: int = field(default=5, metadata=option(Whole("seconds", 1, 60, "seconds"), "how long it waits", live=False))
 """  # noqa: E501
+TAGS = """\
+    tags: tuple[str, ...] = field(default=("blue", "grey"), metadata=option(Many(Text("a tag", parse_name, "TAG"), high=3), "what it is"))
+"""  # noqa: E501
+ZONES = """\
+    zones: tuple[str, ...] = field(default=(), metadata=option(Many(Text("a zone", parse_name, "ZONE"), high=2), "where it stands"))
+"""  # noqa: E501
 ADDED = [
     ("service.py", "    on_remove: OnRemove = field(\n", TINT),
+    ("service.py", "    on_remove: OnRemove = field(\n", TAGS),
     ("service.py", "\n\ndef _hashes_as_it_should", RANK),
+    ("service.py", "\n\ndef _hashes_as_it_should", ZONES),
     ("config.py", "    control: str | None = field(\n", PATIENCE),
 ]
 "The file in pktlb/config, what the line stands before, and the line."
@@ -47,7 +55,7 @@ rank = 9
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the package that has three options more."""
+    """A directory with the package that has more options."""
     place = tmp_path_factory.mktemp("copy")
     ignore = shutil.ignore_patterns("__pycache__")
     for name in COPIED:
@@ -103,9 +111,35 @@ def test_flags_of_run_are_explained_and_become_the_config(copy: Path) -> None:
     )
 
 
+def test_a_flag_of_a_list_may_be_repeated(copy: Path) -> None:
+    shown = run(copy, "-m", "pktlb", "run", "--help")
+    assert "what it is (default: blue, grey); may be repeated" in shown
+    assert "zones=ZONE: where it stands; may be repeated" in shown
+    script(
+        copy,
+        """
+        from pktlb.cli.main import make_parser
+        from pktlb.cli.run import make_config
+        words = "--mode nat --tags all --tags each --vip 203.0.113.10:80 --backend 10.0.2.11 "
+        words += "--vip 203.0.113.11:80 --tags a --tags b --backend 10.0.2.11,zones=a,zones=b"
+        first, second = make_config(make_parser().parse_args(["run", *words.split()])).services
+        assert (first.tags, second.tags) == (("all", "each"), ("a", "b"))
+        assert (first.backends[0].zones, second.backends[0].zones) == ((), ("a", "b"))
+        """,
+    )
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
+        ("--mode nat --vip 203.0.113.10:80 --tags a --tags -b --backend 10.0.2.11",
+         "--tags: expected one argument"),
+        ("--mode nat --vip 203.0.113.10:80 --tags a --tags=-b --backend 10.0.2.11",
+         "--tags -b: expected a name of 1..64 letters"),
+        ("--mode nat --vip 203.0.113.10:80 --tags a --tags b --tags c --tags d --backend 10.0.2.11",
+         "--tags a b c d: expected 3 at most, got 4"),
+        ("--mode nat --vip 203.0.113.10:80 --backend 10.0.2.11,zones=a,zones=",
+         "--backend 10.0.2.11,zones=a,zones=: expected a name of 1..64 letters"),
         ("--patience 61", "--patience 61: expected seconds in 1..60, got 61"),
         ("--mode nat --vip 203.0.113.10:80 --backend 10.0.2.11,place=0",
          "--backend 10.0.2.11,place=0: expected a rank in 1..9, got 0"),
