@@ -47,7 +47,7 @@ class Option:
     "What is shown as its default, as a value of the model; MISSING: it has to be said."
     beside: tuple[Beside, ...] = ()
     live: bool = True
-    "Whether a reload changes it; else only a restart does, which only `Config` has options for."
+    "Whether a reload changes it; else only a restart does."
     over_file: bool = False
     "Whether its flag of `pktlb run` may stand beside --config, and counts for more."
     show: Callable[[Any], Any] | None = None

@@ -28,10 +28,14 @@ TAGS = """\
     tags: tuple[str, ...] = field(default=("blue", "grey"), metadata=option(Many(Text("a tag", parse_name, "TAG"), high=3), "what it is"))
 """  # noqa: E501
 ZONES = """\
-    zones: tuple[str, ...] = field(default=(), metadata=option(Many(Text("a zone", parse_name, "ZONE"), high=2), "where it stands"))
+    zones: tuple[str, ...] = field(default=(), metadata=option(Many(Text("a zone", parse_name, "ZONE"), high=2), "where it stands", live=False))
+"""  # noqa: E501
+GRADE = """\
+    grade: int = field(default=2, metadata=option(Whole("a grade", 0, 9), "how good it is", live=False))
 """  # noqa: E501
 ADDED = [
     ("service.py", "    on_remove: OnRemove = field(\n", TINT),
+    ("service.py", "    on_remove: OnRemove = field(\n", GRADE),
     ("service.py", "    on_remove: OnRemove = field(\n", TAGS),
     ("service.py", "\n\ndef _hashes_as_it_should", RANK),
     ("service.py", "\n\ndef _hashes_as_it_should", ZONES),
@@ -276,3 +280,26 @@ def test_a_difference_names_it_and_what_only_a_restart_changes(copy: Path) -> No
         assert at_start(before, after) == ("patience",)
         """,
     )
+
+
+def test_a_reload_refuses_what_only_a_restart_changes_in_services_and_backends(copy: Path) -> None:
+    script(
+        copy,
+        """
+        from pathlib import Path
+        from pktlb.config.file import read
+        from pktlb.plan.change import transition
+        text = Path("f.toml").read_text()
+        before = read(text, "f")
+        more = text.replace("[[service.backend]]", "grade = 3\\n[[service.backend]]")
+        after = read(more + 'zones = ["a", "b"]', "f")
+        change = transition(before, after)
+        assert change.at_start == (
+            "service web: grade", "service web, backend 10.0.2.11:80: zones")
+        assert [item.detail for item in change.items] == ["grade 2 -> 3", "zones none -> a,b"]
+        assert transition(before, read(text, "f")).at_start == ()
+        """,
+    )
+    run(copy, "-m", "deb.options", "docs/configuration.md")
+    page = (copy / "docs/configuration.md").read_text().splitlines()
+    assert "| `grade` | 0..9 | 2 | restart | how good it is |" in page
