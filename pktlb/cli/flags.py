@@ -110,7 +110,10 @@ def _gathered(in_order: InOrder) -> list[_Service]:
 
 def _table(service: _Service) -> dict[str, Any]:
     said = {_OF_SERVICE[dest].key: value for dest, value in service.said.items()}
-    keys = {key: plain(SERVICE[key], value) for key, value in said.items()}
+    keys = {}
+    for key, value in said.items():
+        with with_flag(SERVICE[key].flag, value):
+            keys[key] = plain(SERVICE[key], value)
     if "persist" in said:
         keys = persisting(keys, {family(service.vip)})
     return {

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from pktlb.cli.arguments import with_flag
-from pktlb.config.kinds import Many, Switch
+from pktlb.config.kinds import Group, Many, Switch
 from pktlb.config.option import Option, options
 from pktlb.config.problem import show
 from pktlb.config.service import Backend, Service
@@ -85,7 +85,7 @@ def backend_help() -> str:
     spelled = "; ".join(
         f"{each.short}{'' if isinstance(each.kind, Switch) else f'={each.kind.metavar}'}: "
         + meaning(each)
-        + ("; may be repeated" if isinstance(each.kind, Many) else "")
+        + ("; may be repeated" if isinstance(each.kind, Many | Group) else "")
         for each in BACKEND.values()
     )
     return f"{meaning(ADDRESS)}. Its options: {spelled}"
@@ -112,6 +112,9 @@ def backend_keys(text: str) -> dict[str, Any]:
             )
         if isinstance(option.kind, Many):
             found.setdefault(option.key, []).append(value)
+        elif isinstance(option.kind, Group):
+            with with_flag("--backend", text):
+                found.setdefault(option.key, {}).update(option.kind.spelled(value))
         else:
             found[option.key] = option.kind.spelled(value) if equals else True
     return found

@@ -5,6 +5,7 @@ is wrong with one is said by the kinds of the options. The same models make the 
 """
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Annotated, Any, Final
 
 from annotated_types import Len
@@ -20,7 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, core_schema
 
 from pktlb.config.bounds import MAX_BACKENDS, MAX_SERVICES
-from pktlb.config.config import TIMEOUTS, Config
+from pktlb.config.config import Config
 from pktlb.config.kinds import Group, Kind, Many
 from pktlb.config.option import Option, options
 from pktlb.config.service import Backend, Service
@@ -86,15 +87,15 @@ def _type(kind: Kind) -> Any:
         items = list[Annotated[Any, _Checked(kind.item)]]
         return Annotated[items, Len(kind.low, kind.high), _ONE_OR_MORE, AfterValidator(kind.gather)]
     if isinstance(kind, Group):
-        return Annotated[TimeoutsKeys, AfterValidator(lambda table: kind.gather(**dict(table)))]
+        return Annotated[_inner(kind), AfterValidator(kind.gather)]
     return Annotated[Any, _Checked(kind)]
 
 
-TimeoutsKeys: Final = _table(
-    "TimeoutsKeys",
-    "Seconds without a packet after which a flow is forgotten, by what it is doing.",
-    TIMEOUTS,
-)
+@cache
+def _inner(kind: Group) -> type[Table]:
+    return _table(kind.title, kind.sentence, kind.options)
+
+
 BackendKeys: Final = _table("BackendKeys", "A machine that serves.", options(Backend))
 ServiceKeys: Final = _table(
     "ServiceKeys",
@@ -106,6 +107,14 @@ ServiceKeys: Final = _table(
     ),
 )
 BalancerKeys: Final = _table("BalancerKeys", "What is the same for all services.", options(Config))
+
+_KEYS: Final = {Backend: BackendKeys, Service: ServiceKeys, Config: BalancerKeys}
+INSIDE: Final[dict[type[Table], dict[str | int, type[Table]]]] = {
+    table: {each.key: _inner(each.kind) for each in options(of) if isinstance(each.kind, Group)}
+    for of, table in _KEYS.items()
+}
+"The keys of each table whose values are tables."
+INSIDE[ServiceKeys]["backend"] = BackendKeys
 
 
 class Document(Table):

@@ -71,6 +71,10 @@ class Option:
         """What the file and the API have for a value of the model."""
         return (self.show or self.kind.plain)(value)
 
+    def text(self, value: Any) -> str:
+        """The text of a flag that stands for a value of the model."""
+        return str(self.show(value)) if self.show else self.kind.text(value)
+
     def differs(self, before: object, after: object) -> bool:
         """Whether two of its model have other values of it."""
         return bool(getattr(before, self.attribute) != getattr(after, self.attribute))
@@ -80,7 +84,7 @@ class Option:
         """The default as the text of a flag; empty where the sentence tells what happens without
         the option, and of switches, which are off."""
         is_told = self.is_required or self.default in (None, "", ()) or self.default is False
-        return "" if is_told else self.kind.text(self.default)
+        return "" if is_told else self.text(self.default)
 
 
 def option(kind: Kind, sentence: str, **more: Any) -> Mapping[str, Any]:

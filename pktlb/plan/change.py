@@ -5,15 +5,16 @@ what plans it, says it and carries it out is handed the same `Transition`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from pktlb.config.config import Config
+from pktlb.config.kinds import Group
 from pktlb.config.option import Option, options
 from pktlb.config.service import Backend, Service
 from pktlb.config.text import hash_text
 from pktlb.engine.datapath.tables import ServiceKey, service_key
-from pktlb.model import Endpoint, HashOn, Mode, OnRemove, Proto, Timeouts, Vip, format_address
+from pktlb.model import Endpoint, HashOn, Mode, OnRemove, Proto, Vip, format_address
 from pktlb.plan.leaving import Leaver, all_leaving, leavers
 
 _BALANCER: Final = options(Config)
@@ -252,14 +253,13 @@ def _details(of: Iterable[Option], before: object, after: object) -> Iterator[st
     for each in of:
         if each.differs(before, after):
             old, new = (getattr(owner, each.attribute) for owner in (before, after))
-            yield f"{each.key} {_said(old)} -> {_said(new)}"
+            said = each.kind.text if isinstance(each.kind, Group) else _said
+            yield f"{each.key} {said(old)} -> {said(new)}"
 
 
 def _said(value: Any) -> str:
     if isinstance(value, HashOn):
         return hash_text(value)
-    if isinstance(value, Timeouts):
-        return ",".join(f"{f.name}={getattr(value, f.name):g}" for f in fields(value))
     if isinstance(value, bytes):
         return format_address(value)
     if isinstance(value, tuple):

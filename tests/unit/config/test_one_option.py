@@ -33,7 +33,26 @@ ZONES = """\
 GRADE = """\
     grade: int = field(default=2, metadata=option(Whole("a grade", 0, 9), "how good it is", live=False))
 """  # noqa: E501
+BURST = """\
+@dataclass(frozen=True, slots=True)
+class Burst:
+    low: int = field(default=1, metadata=option(Whole("packets", 1, 9), "fewest packets"))
+    glow: bool = field(default=True, metadata=option(Switch(), "whether they shine"))
+
+
+"""
+BURSTS = """\
+    %s: Burst = field(default=Burst(), metadata=option(Group(Burst, options(Burst), "NAME=N[,...]", "Packets at once."), "packets at once"))
+"""  # noqa: E501
 ADDED = [
+    ("service.py", "import Many, OneOf", "import Group  # noqa\nfrom pktlb.config.kinds "),
+    ("service.py", "import Beside, option", "import options  # noqa\nfrom pktlb.config.option "),
+    ("config.py", "import Service\n", "import Burst\nfrom pktlb.config.service "),
+    ("config.py", "import Beside, Option", "import options  # noqa\nfrom pktlb.config.option "),
+    ("service.py", "@dataclass(frozen=True, slots=True)\nclass Backend", BURST),
+    ("service.py", "    on_remove: OnRemove = field(\n", BURSTS % "burst"),
+    ("service.py", "\n\ndef _hashes_as_it_should", BURSTS % "gust"),
+    ("config.py", "    control: str | None = field(\n", BURSTS % "blast"),
     ("service.py", "    on_remove: OnRemove = field(\n", TINT),
     ("service.py", "    on_remove: OnRemove = field(\n", GRADE),
     ("service.py", "    on_remove: OnRemove = field(\n", TAGS),
@@ -303,3 +322,57 @@ def test_a_reload_refuses_what_only_a_restart_changes_in_services_and_backends(c
     run(copy, "-m", "deb.options", "docs/configuration.md")
     page = (copy / "docs/configuration.md").read_text().splitlines()
     assert "| `grade` | 0..9 | 2 | restart | how good it is |" in page
+
+
+def test_a_table_inside_a_table_is_read_told_and_written(copy: Path) -> None:
+    text = FILE.replace("[[service]]", "[balancer.blast]\nlow = 2\n[[service]]")
+    text = text.replace("[[service.backend]]", "[service.burst]\nlow = 3\n[[service.backend]]")
+    text += "[service.backend.gust]\nglow = false\n"
+    (copy / "tables.toml").write_text(text)
+    script(
+        copy,
+        """
+        from pathlib import Path
+        from pktlb.cli.main import make_parser
+        from pktlb.cli.run import make_config
+        from pktlb.config.file import changed_service, read, write
+        from pktlb.config.service import Burst
+        from pktlb.plan.change import difference, said
+        text = Path("tables.toml").read_text()
+        made = read(text, "f")
+        (service,) = made.services
+        assert (made.blast, service.burst) == (Burst(2), Burst(3))
+        assert service.backends[0].gust == Burst(1, False)
+        assert text in write(made).replace("\\n\\n", "\\n")
+        assert changed_service(service, {"burst": {"glow": False}}).burst == Burst(3, False)
+        assert said(difference(read(Path("f.toml").read_text(), "f"), made)) == (
+            "balancer: blast low=1,glow=true -> low=2,glow=true",
+            "service web: burst low=1,glow=true -> low=3,glow=true",
+            "service web, backend 10.0.2.11:80: gust low=1,glow=true -> low=1,glow=false")
+        words = "--mode nat --blast low=2 --vip 203.0.113.10:80 --burst low=3,glow=true "
+        words += "--backend 10.0.2.11,gust=glow=false,gust=low=4"
+        made = make_config(make_parser().parse_args(["run", *words.split()]))
+        (service,) = made.services
+        assert (made.blast, service.burst) == (Burst(2), Burst(3))
+        assert service.backends[0].gust == Burst(4, False)
+        """,
+    )
+    bad = text.replace("low = 2", "low = 0").replace("low = 3", "lo = 3").replace("glow =", "glw =")
+    (copy / "bad.toml").write_text(bad.replace("rank = 9", 'rank = 9\nzones = ["", "a"]'))
+    assert run(copy, "-m", "pktlb", "check", "bad.toml", status=2).splitlines() == [
+        "bad.toml:4: balancer.blast.low: expected packets in 1..9, got 0",
+        "bad.toml:12: service[0].burst.lo: unknown key, got 3 (did you mean low?)",
+        "bad.toml:16: service[0].backend[0].zones[0]: expected a name of 1..64 letters without "
+        "spaces, not starting with -, got ''",
+        "bad.toml:18: service[0].backend[0].gust.glw: unknown key, got false (did you mean glow?)",
+    ]
+    shown = run(copy, "-m", "pktlb", "run", "--help")
+    assert "packets at once (default: low=1,glow=true)" in shown
+    run(copy, "-m", "deb.options", "docs/configuration.md")
+    page = (copy / "docs/configuration.md").read_text()
+    for head in ("[balancer.blast]", "[service.burst]", "[service.backend.gust]"):
+        assert f"\n`{head}`:\n\n| key |" in page
+    assert page.count("| `glow` | true, false | true | reload | whether they shine |") == 3
+    assert "| `syn` | 1..1000000 seconds | 60 | restart |" in page
+    run(copy, "-m", "deb.options", "docs/configuration.md")
+    assert page == (copy / "docs/configuration.md").read_text()
