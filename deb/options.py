@@ -66,8 +66,7 @@ def rows(head: str) -> Iterator[str]:
 def _default(option: Option) -> str:
     if option.is_required:
         return "required"
-    is_told = option.default in (None, "", ())
-    return "" if is_told else json.dumps(option.kind.plain(option.default))
+    return "" if option.plain_default is None else json.dumps(option.plain_default)
 
 
 if __name__ == "__main__":

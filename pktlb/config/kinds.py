@@ -93,7 +93,10 @@ class Text(Kind):
             raise ConfigError(f"expected {self.expected}, in quotes, got {show(plain)}")
         if len(plain) > MAX_TEXT:
             raise ConfigError(f"expected {self.expected}, got {show(plain)}")
-        return self._parse(plain)
+        try:
+            return self._parse(plain)
+        except ValueError:
+            raise ConfigError(f"expected {self.expected}, got {show(plain)}") from None
 
     def schema(self) -> dict[str, Any]:
         return {"type": "string", "minLength": 1, "maxLength": MAX_TEXT}
@@ -175,6 +178,12 @@ class Many(Kind):
 
     def text(self, value: Any) -> str:
         return ", ".join(map(self.item.text, value))
+
+    def schema(self) -> dict[str, Any]:
+        item = self.item.schema()
+        size = {"minItems": self.low, "maxItems": self.high}
+        known = {key: value for key, value in size.items() if value}
+        return {"anyOf": [item, {"type": "array", "items": item, **known}]}
 
     def takes(self) -> str:
         return "text, or a list"

@@ -71,6 +71,12 @@ class Option:
         """What the file and the API have for a value of the model."""
         return (self.show or self.kind.plain)(value)
 
+    @property
+    def plain_default(self) -> Any:
+        """The default as the file would say it; None where there is none that a file can say."""
+        is_said = self.is_required or self.default in (None, "", ())
+        return None if is_said else self.plain(self.default)
+
     def text(self, value: Any) -> str:
         """The text of a flag that stands for a value of the model."""
         return str(self.show(value)) if self.show else self.kind.text(value)

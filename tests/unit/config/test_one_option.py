@@ -33,6 +33,12 @@ ZONES = """\
 GRADE = """\
     grade: int = field(default=2, metadata=option(Whole("a grade", 0, 9), "how good it is", live=False))
 """  # noqa: E501
+LIT = """\
+    lit: bool = field(default=True, metadata=option(Switch(), "whether it has light"))
+"""
+RATIO = """\
+    ratio: float = field(default=0.5, metadata=option(Text("a ratio such as 0.5", float, "RATIO"), "share that is kept", show=str))
+"""  # noqa: E501
 BURST = """\
 @dataclass(frozen=True, slots=True)
 class Burst:
@@ -55,6 +61,8 @@ ADDED = [
     ("config.py", "    control: str | None = field(\n", BURSTS % "blast"),
     ("service.py", "    on_remove: OnRemove = field(\n", TINT),
     ("service.py", "    on_remove: OnRemove = field(\n", GRADE),
+    ("service.py", "    on_remove: OnRemove = field(\n", RATIO),
+    ("service.py", "\n\ndef _hashes_as_it_should", LIT),
     ("service.py", "    on_remove: OnRemove = field(\n", TAGS),
     ("service.py", "\n\ndef _hashes_as_it_should", RANK),
     ("service.py", "\n\ndef _hashes_as_it_should", ZONES),
@@ -115,7 +123,7 @@ def script(copy: Path, text: str) -> None:
 
 
 def test_flags_of_run_are_explained_and_become_the_config(copy: Path) -> None:
-    shown = run(copy, "-m", "pktlb", "run", "--help")
+    shown = " ".join(run(copy, "-m", "pktlb", "run", "--help").split())
     assert "--tint {red,green}" in shown
     assert "colour of its frames (default: red)" in shown
     assert "place=N: its place in a queue (default: 3)" in shown
@@ -135,7 +143,7 @@ def test_flags_of_run_are_explained_and_become_the_config(copy: Path) -> None:
 
 
 def test_a_flag_of_a_list_may_be_repeated(copy: Path) -> None:
-    shown = run(copy, "-m", "pktlb", "run", "--help")
+    shown = " ".join(run(copy, "-m", "pktlb", "run", "--help").split())
     assert "what it is (default: blue, grey); may be repeated" in shown
     assert "zones=ZONE: where it stands; may be repeated" in shown
     script(
@@ -166,6 +174,8 @@ def test_a_flag_of_a_list_may_be_repeated(copy: Path) -> None:
         ("--patience 61", "--patience 61: expected seconds in 1..60, got 61"),
         ("--mode nat --vip 203.0.113.10:80 --backend 10.0.2.11,place=0",
          "--backend 10.0.2.11,place=0: expected a rank in 1..9, got 0"),
+        ("--mode nat --vip 203.0.113.10:80 --ratio half --backend 10.0.2.11",
+         "--ratio half: expected a ratio such as 0.5, got 'half'"),
         ("--tint blue", "--tint: invalid choice: 'blue'"),
         ("-c f.toml --patience 3", "--patience: expected in the file, for there is --config"),
     ],
@@ -245,6 +255,16 @@ def test_the_schema_has_it(copy: Path) -> None:
             "type": "integer", "minimum": 1, "maximum": 9, "default": 3,
             "description": "its place in a queue"}
         assert defined["BalancerKeys"]["properties"]["patience"]["maximum"] == 60
+        text = {"type": "string", "minLength": 1, "maxLength": 256}
+        assert defined["ServiceKeys"]["properties"]["tags"] == {
+            "anyOf": [text, {"type": "array", "items": text, "maxItems": 3}],
+            "default": ["blue", "grey"], "description": "what it is"}
+        assert defined["ServiceKeys"]["properties"]["ratio"] == {
+            **text, "default": "0.5", "description": "share that is kept"}
+        assert defined["BackendKeys"]["properties"]["lit"]["default"] is True
+        burst = defined["ServiceKeys"]["properties"]["burst"]
+        assert burst == {"$ref": "#/$defs/BurstKeys", "description": "packets at once"}
+        assert defined["BurstKeys"]["properties"]["low"]["maximum"] == 9
         """,
     )
 
@@ -261,6 +281,9 @@ def test_the_pages_have_it(copy: Path) -> None:
     page = (copy / "docs/configuration.md").read_text()
     for row in (
         '| `tint` | `red`, `green` | "red" | reload | colour of its frames |',
+        '| `tags` | text, or a list | ["blue", "grey"] | reload | what it is |',
+        '| `ratio` | text | "0.5" | reload | share that is kept |',
+        "| `lit` | true, false | true | reload | whether it has light |",
         "| `rank` | 1..9 | 3 | reload | its place in a queue |",
         "| `patience` | 1..60 seconds | 5 | restart | how long it waits |",
     ):
@@ -366,7 +389,7 @@ def test_a_table_inside_a_table_is_read_told_and_written(copy: Path) -> None:
         "spaces, not starting with -, got ''",
         "bad.toml:18: service[0].backend[0].gust.glw: unknown key, got false (did you mean glow?)",
     ]
-    shown = run(copy, "-m", "pktlb", "run", "--help")
+    shown = " ".join(run(copy, "-m", "pktlb", "run", "--help").split())
     assert "packets at once (default: low=1,glow=true)" in shown
     run(copy, "-m", "deb.options", "docs/configuration.md")
     page = (copy / "docs/configuration.md").read_text()
@@ -376,3 +399,21 @@ def test_a_table_inside_a_table_is_read_told_and_written(copy: Path) -> None:
     assert "| `syn` | 1..1000000 seconds | 60 | restart |" in page
     run(copy, "-m", "deb.options", "docs/configuration.md")
     assert page == (copy / "docs/configuration.md").read_text()
+
+
+def test_a_switch_that_is_on_can_be_turned_off_everywhere(copy: Path) -> None:
+    shown = " ".join(run(copy, "-m", "pktlb", "run", "--help").split())
+    assert "lit or no-lit: whether it has light (default: true)" in shown
+    script(
+        copy,
+        """
+        from pktlb.cli.main import make_parser
+        from pktlb.cli.run import make_config
+        words = "--mode nat --vip 203.0.113.10:80 --ratio 0.25 --backend 10.0.2.11,no-lit "
+        words += "--backend 10.0.2.12,lit --backend 10.0.2.13"
+        made = make_config(make_parser().parse_args(["run", *words.split()]))
+        (service,) = made.services
+        assert service.ratio == 0.25
+        assert [each.lit for each in service.backends] == [False, True, True]
+        """,
+    )
