@@ -27,9 +27,9 @@ _SHORT: Final = {each.short: each for each in BACKEND.values()}
 _OFF: Final = {
     f"no-{each.short}": each
     for each in BACKEND.values()
-    if isinstance(each.kind, Switch) and each.default is True
+    if isinstance(each.kind, Switch) and each.default is not False
 }
-"Options of a --backend that turn off what is on if nothing is said."
+"Options of a --backend that turn off what may be on if nothing is said."
 _WIDTHS: Final = {4: "persist_prefix4", 16: "persist_prefix6"}
 "Keys by the length of an address."
 

@@ -224,6 +224,7 @@ def test_commands_send_it_to_a_balancer_that_runs(copy: Path) -> None:
         f"""
         import os
         from pktlb.cli.main import main
+        from pktlb.config.service import Burst
         from tests.support.server import running
         os.environ["PKTLB_SOCKET"] = path = {str(copy / "x.sock")!r}
         with running(path) as server:
@@ -231,13 +232,17 @@ def test_commands_send_it_to_a_balancer_that_runs(copy: Path) -> None:
                 "service add new --vip 10.0.1.9:80 --mode nat --tint green "
                 "--backend 10.0.2.9,place=7",
                 "backend add new 10.0.2.8 --rank 8",
-                "service set web --tint green",
-                "backend set web 10.0.2.11 --rank 9",
+                "service set web --tint green --tags a --tags b --burst low=7",
+                "service set web --burst glow=false --ratio 0.25",
+                "backend set web 10.0.2.11 --rank 9 --no-lit --gust low=2",
             ):
                 assert main(line.split()) == 0
             assert main("backend set web 10.0.2.11 --rank 10".split()) == 2
+            assert main("service set web --burst low=10".split()) == 2
             web, _, new = server.operator.config.services
             assert (web.tint, web.backends[0].rank) == ("green", 9)
+            assert (web.tags, web.burst, web.ratio) == (("a", "b"), Burst(7, False), 0.25)
+            assert (web.backends[0].lit, web.backends[0].gust) == (False, Burst(2))
             assert (new.tint, [each.rank for each in new.backends]) == ("green", [7, 8])
         """,
     )
