@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails
 
 from pktlb.config.config import Config
 from pktlb.config.keys import INSIDE, Table
+from pktlb.config.kinds import Group
 from pktlb.config.option import options
 from pktlb.config.problem import MAX_PROBLEMS, Path, Problem, did_you_mean, show
 from pktlb.config.service import Backend, Service
@@ -18,7 +19,8 @@ Model = TypeVar("Model", bound=Table)
 _REQUIRED: Final = {
     each.key: each.kind.expected
     for model in (Config, Service, Backend)
-    for each in options(model)
+    for option in options(model)
+    for each in (option, *(option.kind.options if isinstance(option.kind, Group) else ()))
     if each.is_required
 }
 "What is expected for keys that have to be there."
