@@ -13,6 +13,7 @@ from typing import Any, Final
 from pktlb.cli.arguments import with_flag
 from pktlb.cli.options import SERVICE, backend_keys, family, persisting, plain
 from pktlb.config.config import Config
+from pktlb.config.kinds import Many
 from pktlb.config.option import options
 from pktlb.config.problem import Path, Problem
 from pktlb.errors import ConfigError
@@ -64,36 +65,44 @@ class Flags:
         match path:
             case ("service", int(at), "backend", int(place), *_):
                 return "--backend", self._services[at].backends[place]
-            case ("service", int(at), str(key), *_) if key in SERVICE:
+            case ("service", int(at), str(key), *rest) if key in SERVICE:
                 said, option = self._services[at].said, SERVICE[key]
                 if key.startswith("persist_") and option.dest not in said:
                     option = SERVICE["persist"]
-                return option.flag, said.get(option.dest)
+                return option.flag, _told(said.get(option.dest), rest)
             case ("service", int(at), *_):
                 return "--vip", self._services[at].vip
             case ("balancer", str(key), *rest):
-                value = getattr(self._options, key)
-                if isinstance(value, list):
-                    value = value[rest[0]] if rest and isinstance(rest[0], int) else " ".join(value)
-                return BALANCER[key].flag, value
+                return BALANCER[key].flag, _told(getattr(self._options, key), rest)
         return "--vip", None
 
 
+def _told(value: Any, rest: Sequence[str | int]) -> Any:
+    """What a flag says at the `rest` of a path: an item of a list, or all of it."""
+    if not isinstance(value, list):
+        return value
+    return value[rest[0]] if rest and isinstance(rest[0], int) else " ".join(value)
+
+
 def _gathered(in_order: InOrder) -> list[_Service]:
-    """Each --vip with what is behind it. A --mode that is said once is that of all."""
+    """Each --vip with what is behind it. A --mode that is said once is that of all. Items of a
+    list behind a --vip stand in place of those before the first one."""
     modes = [value for flag, value in in_order if flag == "mode"]
     default: dict[str, Any] = {"mode": modes[0]} if len(modes) == 1 else {}
     found: list[_Service] = []
     for flag, value in in_order:
         if flag == "vip":
-            found.append(_Service(value, dict(default)))
+            found.append(_Service(value, {}))
         elif flag == "backend" and not found:
             raise ConfigError(f"--backend {value}: expected a --vip before it")
         elif flag == "backend":
             found[-1].backends.append(value)
         else:
-            (found[-1].said if found else default)[flag] = value
+            said = found[-1].said if found else default
+            is_list = isinstance(_OF_SERVICE[flag].kind, Many)
+            said[flag] = [*said.get(flag, ()), value] if is_list else value
     for service in found:
+        service.said = default | service.said
         if not service.backends:
             raise ConfigError(f"--vip {service.vip}: expected at least one --backend behind it")
     return found
@@ -101,7 +110,10 @@ def _gathered(in_order: InOrder) -> list[_Service]:
 
 def _table(service: _Service) -> dict[str, Any]:
     said = {_OF_SERVICE[dest].key: value for dest, value in service.said.items()}
-    keys = {key: plain(SERVICE[key], value) for key, value in said.items()}
+    keys = {}
+    for key, value in said.items():
+        with with_flag(SERVICE[key].flag, value):
+            keys[key] = plain(SERVICE[key], value)
     if "persist" in said:
         keys = persisting(keys, {family(service.vip)})
     return {

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from pktlb.cli.arguments import with_flag
-from pktlb.config.kinds import Many, Switch
+from pktlb.config.kinds import Group, Many, Switch
 from pktlb.config.option import Option, options
 from pktlb.config.problem import show
 from pktlb.config.service import Backend, Service
@@ -24,6 +24,12 @@ VIP: Final = SERVICE.pop("vip")
 "It makes a service, and is no option of one."
 ADDRESS: Final = BACKEND.pop("address")
 _SHORT: Final = {each.short: each for each in BACKEND.values()}
+_OFF: Final = {
+    f"no-{each.short}": each
+    for each in BACKEND.values()
+    if isinstance(each.kind, Switch) and each.default is not False
+}
+"Options of a --backend that turn off what may be on if nothing is said."
 _WIDTHS: Final = {4: "persist_prefix4", 16: "persist_prefix6"}
 "Keys by the length of an address."
 
@@ -80,11 +86,20 @@ def add_on_remove(where: Adder) -> None:
     )  # fmt: skip
 
 
+def _spelling(option: Option) -> str:
+    """How an option of a --backend is said."""
+    if not isinstance(option.kind, Switch):
+        return f"{option.short}={option.kind.metavar}"
+    off = [name for name, each in _OFF.items() if each is option]
+    return " or ".join([option.short, *off])
+
+
 def backend_help() -> str:
     """What --backend takes."""
     spelled = "; ".join(
-        f"{each.short}{'' if isinstance(each.kind, Switch) else f'={each.kind.metavar}'}: "
+        f"{_spelling(each)}: "
         + meaning(each)
+        + ("; may be repeated" if isinstance(each.kind, Many | Group) else "")
         for each in BACKEND.values()
     )
     return f"{meaning(ADDRESS)}. Its options: {spelled}"
@@ -99,17 +114,23 @@ def backend_keys(text: str) -> dict[str, Any]:
     found: dict[str, Any] = {ADDRESS.key: address}
     for item in said:
         name, equals, value = item.partition("=")
-        option = _SHORT.get(name)
+        option = _SHORT.get(name) or _OFF.get(name)
         if option is None or isinstance(option.kind, Switch) == bool(equals):
             known = (
                 short + ("" if isinstance(each.kind, Switch) else "=...")
-                for short, each in _SHORT.items()
+                for short, each in (_SHORT | _OFF).items()
             )
             raise ConfigError(
                 f"--backend {text}: expected the options {', '.join(known)}, got the option "
                 + show(item)
             )
-        found[option.key] = option.kind.spelled(value) if equals else True
+        if isinstance(option.kind, Many):
+            found.setdefault(option.key, []).append(value)
+        elif isinstance(option.kind, Group):
+            with with_flag("--backend", text):
+                found.setdefault(option.key, {}).update(option.kind.spelled(value))
+        else:
+            found[option.key] = option.kind.spelled(value) if equals else name not in _OFF
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from pktlb.config.bounds import MAX_FLOWS, MAX_SECONDS, MAX_SNAT_ADDRESSES
 from pktlb.config.kinds import Group, Many, OneOf, Switch, Text, Whole, distinct
-from pktlb.config.option import Beside, Option, option, said
+from pktlb.config.option import Beside, Option, option
 from pktlb.config.service import Service
 from pktlb.config.text import (
     parse_balancer_name,
@@ -95,9 +95,12 @@ class Config:
     timeouts: Timeouts = field(
         default=Timeouts(),
         metadata=option(
-            Group(_IDLE, [each.key for each in TIMEOUTS], _timeouts, "NAME=SECONDS[,...]"),
+            Group(
+                Timeouts, TIMEOUTS, "NAME=SECONDS[,...]",
+                "Seconds without a packet after which a flow is forgotten, by what it is doing.",
+                _timeouts,
+            ),
             "seconds after which an idle flow is forgotten", flag="--timeout", live=False,
-            show=lambda timeouts: said(timeouts, TIMEOUTS),
         ),
     )  # fmt: skip
     engine: str = field(

@@ -5,6 +5,8 @@ is wrong with one is said by the kinds of the options. The same models make the 
 """
 
 from collections.abc import Iterable
+from enum import Enum
+from functools import cache
 from typing import Annotated, Any, Final
 
 from annotated_types import Len
@@ -15,12 +17,13 @@ from pydantic import (
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
+    WithJsonSchema,
     create_model,
 )
 from pydantic_core import PydanticCustomError, core_schema
 
 from pktlb.config.bounds import MAX_BACKENDS, MAX_SERVICES
-from pktlb.config.config import TIMEOUTS, Config
+from pktlb.config.config import Config
 from pktlb.config.kinds import Group, Kind, Many
 from pktlb.config.option import Option, options
 from pktlb.config.service import Backend, Service
@@ -55,7 +58,9 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-_ONE_OR_MORE: Final = BeforeValidator(_listed, json_schema_input_type=str | list[str])
+_ONE_OR_MORE: Final = BeforeValidator(_listed)
+_SHOWN: Final = (str, int, Enum, type(None))
+"Types of defaults that pydantic can show."
 
 
 class Table(BaseModel):
@@ -74,27 +79,31 @@ def _table(name: str, sentence: str, of: Iterable[Option], **more: Any) -> type[
 def _key(option: Option) -> tuple[Any, Any]:
     """The type of a key, and the rest of it."""
     what: dict[str, Any] = {"description": option.meaning}
-    if isinstance(option.kind, Many | Group):  # whose defaults no schema can show
-        what |= {} if option.is_required else {"default_factory": lambda: option.default}
-    else:
-        what["default"] = ... if option.is_required else option.default
-    return _type(option.kind), Field(**what)
+    if option.plain_default is not None:
+        what["json_schema_extra"] = {"default": option.plain_default}
+    if option.is_required:
+        return _type(option.kind), Field(**what)
+    if isinstance(option.default, _SHOWN):
+        return _type(option.kind), Field(default=option.default, **what)
+    return _type(option.kind), Field(default_factory=lambda: option.default, **what)
 
 
 def _type(kind: Kind) -> Any:
     if isinstance(kind, Many):
         items = list[Annotated[Any, _Checked(kind.item)]]
-        return Annotated[items, Len(kind.low, kind.high), _ONE_OR_MORE, AfterValidator(kind.gather)]
+        shape = WithJsonSchema(kind.schema(), mode="validation")
+        size, gather = Len(kind.low, kind.high), AfterValidator(kind.gather)
+        return Annotated[items, size, _ONE_OR_MORE, gather, shape]
     if isinstance(kind, Group):
-        return Annotated[TimeoutsKeys, AfterValidator(lambda table: kind.gather(**dict(table)))]
+        return Annotated[_inner(kind), AfterValidator(kind.gather)]
     return Annotated[Any, _Checked(kind)]
 
 
-TimeoutsKeys: Final = _table(
-    "TimeoutsKeys",
-    "Seconds without a packet after which a flow is forgotten, by what it is doing.",
-    TIMEOUTS,
-)
+@cache
+def _inner(kind: Group) -> type[Table]:
+    return _table(kind.title, kind.sentence, kind.options)
+
+
 BackendKeys: Final = _table("BackendKeys", "A machine that serves.", options(Backend))
 ServiceKeys: Final = _table(
     "ServiceKeys",
@@ -106,6 +115,14 @@ ServiceKeys: Final = _table(
     ),
 )
 BalancerKeys: Final = _table("BalancerKeys", "What is the same for all services.", options(Config))
+
+_KEYS: Final = {Backend: BackendKeys, Service: ServiceKeys, Config: BalancerKeys}
+INSIDE: Final[dict[type[Table], dict[str | int, type[Table]]]] = {
+    table: {each.key: _inner(each.kind) for each in options(of) if isinstance(each.kind, Group)}
+    for of, table in _KEYS.items()
+}
+"The keys of each table whose values are tables."
+INSIDE[ServiceKeys]["backend"] = BackendKeys
 
 
 class Document(Table):

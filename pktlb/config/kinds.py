@@ -7,11 +7,14 @@ to editors. Errors are a `ConfigError`: one sentence that says what was expected
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pktlb.config.bounds import MAX_TEXT
 from pktlb.config.problem import did_you_mean, show
 from pktlb.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pktlb.config.option import Option
 
 Item = TypeVar("Item")
 
@@ -90,7 +93,10 @@ class Text(Kind):
             raise ConfigError(f"expected {self.expected}, in quotes, got {show(plain)}")
         if len(plain) > MAX_TEXT:
             raise ConfigError(f"expected {self.expected}, got {show(plain)}")
-        return self._parse(plain)
+        try:
+            return self._parse(plain)
+        except ValueError:
+            raise ConfigError(f"expected {self.expected}, got {show(plain)}") from None
 
     def schema(self) -> dict[str, Any]:
         return {"type": "string", "minLength": 1, "maxLength": MAX_TEXT}
@@ -132,6 +138,12 @@ class Switch(Kind):
 
     expected = "true or false"
 
+    def spelled(self, text: str) -> bool | str:
+        return text == "true" if text in ("true", "false") else text
+
+    def text(self, value: Any) -> str:
+        return "true" if value else "false"
+
     def check(self, plain: Any) -> bool:
         if isinstance(plain, bool):
             return plain
@@ -164,27 +176,52 @@ class Many(Kind):
     def plain(self, value: Any) -> list[Any]:
         return [self.item.plain(each) for each in value]
 
+    def text(self, value: Any) -> str:
+        return ", ".join(map(self.item.text, value))
+
+    def schema(self) -> dict[str, Any]:
+        item = self.item.schema()
+        size = {"minItems": self.low, "maxItems": self.high}
+        known = {key: value for key, value in size.items() if value}
+        return {"anyOf": [item, {"type": "array", "items": item, **known}]}
+
     def takes(self) -> str:
         return "text, or a list"
 
 
 class Group(Kind):
-    """A table of `keys` with values of one kind; its flag takes `KEY=VALUE,...`. `gather` makes the
-    value of the model of them, which has the keys as attributes."""
+    """A table whose keys are the options `of`; its flag takes `KEY=VALUE,...`. `gather`, or else
+    `model` itself, makes a `model` of their values, by attribute."""
 
     def __init__(
-        self, item: Kind, keys: Sequence[str], gather: Callable[..., Any], metavar: str
-    ) -> None:
-        self.item, self.keys, self.gather, self.metavar = item, keys, gather, metavar
+        self, model: type, of: Sequence["Option"], metavar: str, sentence: str,
+        gather: Callable[..., Any] | None = None,
+    ) -> None:  # fmt: skip
+        self.expected = "a table"
+        self.title, self.sentence, self.metavar = f"{model.__name__}Keys", sentence, metavar
+        self.options, self._gather = tuple(of), gather or model
+
+    def gather(self, table: Any) -> Any:
+        """The value of the model that a checked table of all keys stands for."""
+        return self._gather(**{each.attribute: getattr(table, each.key) for each in self.options})
+
+    def plain(self, value: Any) -> dict[str, Any]:
+        found = ((each, getattr(value, each.attribute)) for each in self.options)
+        return {each.key: each.plain(value) for each, value in found if value != each.usual}
 
     def text(self, value: Any) -> str:
-        return ",".join(f"{key}={getattr(value, key):g}" for key in self.keys)
+        found = ((each, getattr(value, each.attribute)) for each in self.options)
+        return ",".join(f"{each.key}={each.text(value)}" for each, value in found)
 
     def spelled(self, text: str) -> dict[str, Any]:
+        kinds = {each.key: each.kind for each in self.options}
         found: dict[str, Any] = {}
-        for each in text.split(","):
-            key, equals, value = each.partition("=")
+        for said in text.split(","):
+            key, equals, value = said.partition("=")
             if not equals:
-                raise ConfigError(f"expected {self.metavar}, got {show(each)}")
-            found[key] = self.item.spelled(value)
+                raise ConfigError(f"expected {self.metavar}, got {show(said)}")
+            found[key] = kinds.get(key, self.options[0].kind).spelled(value)
         return found
+
+    def takes(self) -> str:
+        return "a table of its own"

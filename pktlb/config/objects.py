@@ -105,4 +105,10 @@ def _merged(keys: dict[str, Any], obj: object) -> dict[str, Any]:
     """As RFC 7396 has it."""
     if not isinstance(obj, Mapping):
         raise FileError([f"expected an object, got {show(obj)}"])
-    return {key: value for key, value in (keys | dict(obj)).items() if value is not None}
+    merged = {
+        key: _merged(keys[key], value)
+        if isinstance(value, Mapping) and isinstance(keys.get(key), dict)
+        else value
+        for key, value in (keys | dict(obj)).items()
+    }
+    return {key: value for key, value in merged.items() if value is not None}

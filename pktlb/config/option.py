@@ -47,7 +47,7 @@ class Option:
     "What is shown as its default, as a value of the model; MISSING: it has to be said."
     beside: tuple[Beside, ...] = ()
     live: bool = True
-    "Whether a reload changes it; else only a restart does, which only `Config` has options for."
+    "Whether a reload changes it; else only a restart does."
     over_file: bool = False
     "Whether its flag of `pktlb run` may stand beside --config, and counts for more."
     show: Callable[[Any], Any] | None = None
@@ -71,6 +71,16 @@ class Option:
         """What the file and the API have for a value of the model."""
         return (self.show or self.kind.plain)(value)
 
+    @property
+    def plain_default(self) -> Any:
+        """The default as the file would say it; None where there is none that a file can say."""
+        is_said = self.is_required or self.default in (None, "", ())
+        return None if is_said else self.plain(self.default)
+
+    def text(self, value: Any) -> str:
+        """The text of a flag that stands for a value of the model."""
+        return str(self.show(value)) if self.show else self.kind.text(value)
+
     def differs(self, before: object, after: object) -> bool:
         """Whether two of its model have other values of it."""
         return bool(getattr(before, self.attribute) != getattr(after, self.attribute))
@@ -80,7 +90,7 @@ class Option:
         """The default as the text of a flag; empty where the sentence tells what happens without
         the option, and of switches, which are off."""
         is_told = self.is_required or self.default in (None, "", ()) or self.default is False
-        return "" if is_told else self.kind.text(self.default)
+        return "" if is_told else self.text(self.default)
 
 
 def option(kind: Kind, sentence: str, **more: Any) -> Mapping[str, Any]:

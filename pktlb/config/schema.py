@@ -21,5 +21,5 @@ def _plain(value: Any) -> Any:
         key: _plain(each)
         for key, each in value.items()
         if not (key == "title" and isinstance(each, str))
-        if not (key == "default" and (each is None or each == "" or isinstance(each, dict | list)))
+        if not (key == "default" and each in (None, "", [], {}))
     }

@@ -18,14 +18,12 @@ def write(config: Config) -> str:
     """The text that `read` makes the same configuration of."""
     parts = [HEADER]
     if balancer := balancer_object(config):
-        timeouts = balancer.pop("timeouts", None)
-        parts.append(_table("[balancer]", balancer))
-        if timeouts:
-            parts.append(_table("[balancer.timeouts]", timeouts))
+        parts += _tables("[balancer]", balancer)
     for keys in _services(config):
         backends = keys.pop("backend", [])
-        parts.append(_table("[[service]]", keys))
-        parts += [_table("[[service.backend]]", backend) for backend in backends]
+        parts += _tables("[[service]]", keys)
+        for backend in backends:
+            parts += _tables("[[service.backend]]", backend)
     return "\n".join(parts)
 
 
@@ -45,6 +43,14 @@ def _services(config: Config) -> Iterator[dict[str, Any]]:
         last, vips = keys, [vip]
     if last:
         yield last
+
+
+def _tables(head: str, keys: Mapping[str, Any]) -> Iterator[str]:
+    """A table, and those inside it."""
+    inner = {key: value for key, value in keys.items() if isinstance(value, dict)}
+    yield _table(head, {key: value for key, value in keys.items() if key not in inner})
+    for key, value in inner.items():
+        yield _table(f"[{head.strip('[]')}.{key}]", value)
 
 
 def _table(head: str, keys: Mapping[str, Any]) -> str:

@@ -8,24 +8,26 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from pktlb.config.config import Config
-from pktlb.config.keys import BackendKeys, Table, TimeoutsKeys
+from pktlb.config.keys import INSIDE, Table
+from pktlb.config.kinds import Group
 from pktlb.config.option import options
 from pktlb.config.problem import MAX_PROBLEMS, Path, Problem, did_you_mean, show
 from pktlb.config.service import Backend, Service
 
 Model = TypeVar("Model", bound=Table)
 
-_INSIDE: Final[dict[str | int, type[Table]]] = {"backend": BackendKeys, "timeouts": TimeoutsKeys}
-"The keys whose values are tables."
 _REQUIRED: Final = {
     each.key: each.kind.expected
     for model in (Config, Service, Backend)
-    for each in options(model)
+    for option in options(model)
+    for each in (option, *(option.kind.options if isinstance(option.kind, Group) else ()))
     if each.is_required
 }
 "What is expected for keys that have to be there."
 _TRIES: Final = 4
 "To leave out an item, then the list that is empty without it, then the table that needs the list."
+_LEVELS: Final = 5
+"A service, its list of backends, a backend, a table in it, a list in that."
 _GONE: Final = object()
 
 
@@ -64,7 +66,7 @@ def validated(
     return None
 
 
-def _copied(raw: Any, levels: int = 3) -> Any:
+def _copied(raw: Any, levels: int = _LEVELS) -> Any:
     """A copy as deep as tables are in each other, and no deeper, whatever is in them."""
     if levels and isinstance(raw, dict):
         return {key: _copied(value, levels - 1) for key, value in raw.items()}
@@ -88,12 +90,21 @@ def _leave_out(
         if isinstance(value, list) and any(item is _GONE for item in value):
             before = left.get(key, range(len(value)))
             left[key] = [p for p, item in zip(before, value, strict=True) if item is not _GONE]
-            value[:] = [item for item in value if item is not _GONE]
-        for table in value if isinstance(value, list) else [value]:
-            if isinstance(table, dict):
-                for inner in [inner for inner, each in table.items() if each is _GONE]:
-                    del table[inner]
+    _clean(rest)
     return True
+
+
+def _clean(value: Any, levels: int = _LEVELS) -> None:
+    """Take `_GONE` out of a copy that `_copied` made."""
+    if not levels or not isinstance(value, dict | list):
+        return
+    if isinstance(value, dict):
+        for key in [key for key, each in value.items() if each is _GONE]:
+            del value[key]
+    else:
+        value[:] = [each for each in value if each is not _GONE]
+    for each in value.values() if isinstance(value, dict) else value:
+        _clean(each, levels - 1)
 
 
 def _mark(rest: Any, where: tuple[int | str, ...]) -> None:
@@ -111,7 +122,7 @@ def _problem(
 ) -> Problem:  # fmt: skip
     where = error["loc"]
     for part in where[:-1]:
-        model = _INSIDE.get(part, model)
+        model = INSIDE.get(model, {}).get(part, model)
         raw = raw[part]
     if where and isinstance(where[-1], int) and isinstance(raw, str):
         where = where[:-1]  # one text that stands for a list of one
@@ -133,7 +144,7 @@ def _sentence(model: type[Table], error: ErrorDetails, hint: bool) -> str:
     if kind == "model_type":
         return f"expected a table, got {show(value)}"
     if kind == "list_type":
-        is_tables = error["loc"][-1] in _INSIDE
+        is_tables = error["loc"][-1] == "backend"
         return (
             f"expected {'a list of tables' if is_tables else 'a text or a list'}, got {show(value)}"
         )

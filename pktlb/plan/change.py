@@ -4,23 +4,26 @@ Pure: flows come as values, and nothing is changed here. `transition` works the 
 what plans it, says it and carries it out is handed the same `Transition`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from pktlb.config.config import Config
+from pktlb.config.kinds import Group
 from pktlb.config.option import Option, options
 from pktlb.config.service import Backend, Service
 from pktlb.config.text import hash_text
 from pktlb.engine.datapath.tables import ServiceKey, service_key
-from pktlb.model import Endpoint, HashOn, Mode, OnRemove, Proto, Timeouts, Vip, format_address
+from pktlb.model import Endpoint, HashOn, Mode, OnRemove, Proto, Vip, format_address
 from pktlb.plan.leaving import Leaver, all_leaving, leavers
 
 _BALANCER: Final = options(Config)
 _SERVICE: Final = tuple(each for each in options(Service) if each.attribute != "vip")
 AT_START: Final = tuple(each.key for each in _BALANCER if not each.live)
-"Settings that are only looked at when pktlb starts."
+"Settings of the balancer that are only looked at when pktlb starts."
 _BACKEND: Final = tuple(each for each in options(Backend) if each.attribute != "endpoint")
+_SERVICE_AT_START: Final = tuple(each for each in _SERVICE if not each.live)
+_BACKEND_AT_START: Final = tuple(each for each in _BACKEND if not each.live)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class Change:
     clients_share: float = 0.0
     "Share of the live clients, 0..1, that have such a flow."
     restart: tuple[str, ...] = ()
-    "Settings of the balancer that only a restart takes over: `apply` refuses them."
+    "Settings that only a restart takes over: `apply` refuses them."
     warnings: tuple[str, ...] = ()
     "A sentence for each thing that can be done and may not be what was meant."
 
@@ -108,12 +111,7 @@ def difference(before: Config, after: Config) -> tuple[ChangeItem, ...]:
     ]
     old = {service.vip: service for service in before.services}
     new = {service.vip: service for service in after.services}
-    shared = _shared([*old.values(), *new.values()])
-
-    def called(service: Service) -> str:
-        several = service.label in shared
-        return f"{service.label} ({service.vip})" if several else service.label
-
+    called = _names([*old.values(), *new.values()])
     for vip, service in old.items():
         if vip not in new:
             items.append(ChangeItem("remove", "service", called(service), "", ""))
@@ -151,9 +149,26 @@ def _sentence(item: ChangeItem) -> str:
 
 
 def at_start(before: Config, after: Config) -> tuple[str, ...]:
-    """The settings that differ and cannot be changed while packets move."""
+    """The settings that differ and cannot be changed while packets move: keys of the balancer, and
+    such as "service web: KEY"."""
     differs = {each.key for each in _BALANCER if each.differs(before, after)}
-    return tuple(key for key in AT_START if key in differs)
+    return (*(key for key in AT_START if key in differs), *_of_services_at_start(before, after))
+
+
+def _of_services_at_start(before: Config, after: Config) -> Iterator[str]:
+    if not _SERVICE_AT_START and not _BACKEND_AT_START:
+        return
+    called = _names([*before.services, *after.services])
+    old = {service.vip: service for service in before.services}
+    for service in after.services:
+        was = old.get(service.vip, service)
+        name = f"service {called(service)}"
+        yield from (f"{name}: {o.key}" for o in _SERVICE_AT_START if o.differs(was, service))
+        backends = {backend.endpoint: backend for backend in was.backends}
+        for backend in service.backends if was is not service else ():
+            then = backends.get(backend.endpoint, backend)
+            place = f"{name}, backend {backend.endpoint}"
+            yield from (f"{place}: {o.key}" for o in _BACKEND_AT_START if o.differs(then, backend))
 
 
 def effect(change: Transition, flows: Iterable[Held]) -> Change:
@@ -219,12 +234,18 @@ def _of_service(before: Service, after: Service, called: str) -> Iterator[Change
                 yield ChangeItem("change", "backend", called, str(endpoint), detail)
 
 
-def _shared(services: Iterable[Service]) -> set[str]:
-    """Labels that more than one VIP has."""
+def _names(services: Iterable[Service]) -> Callable[[Service], str]:
+    """What each of some services is called: its label, with the VIP where several VIPs have it."""
     vips: dict[str, set[Vip]] = {}
     for service in services:
         vips.setdefault(service.label, set()).add(service.vip)
-    return {name for name, each in vips.items() if len(each) > 1}
+    shared = {name for name, each in vips.items() if len(each) > 1}
+
+    def called(service: Service) -> str:
+        several = service.label in shared
+        return f"{service.label} ({service.vip})" if several else service.label
+
+    return called
 
 
 def _details(of: Iterable[Option], before: object, after: object) -> Iterator[str]:
@@ -232,14 +253,13 @@ def _details(of: Iterable[Option], before: object, after: object) -> Iterator[st
     for each in of:
         if each.differs(before, after):
             old, new = (getattr(owner, each.attribute) for owner in (before, after))
-            yield f"{each.key} {_said(old)} -> {_said(new)}"
+            said = each.kind.text if isinstance(each.kind, Group) else _said
+            yield f"{each.key} {said(old)} -> {said(new)}"
 
 
 def _said(value: Any) -> str:
     if isinstance(value, HashOn):
         return hash_text(value)
-    if isinstance(value, Timeouts):
-        return ",".join(f"{f.name}={getattr(value, f.name):g}" for f in fields(value))
     if isinstance(value, bytes):
         return format_address(value)
     if isinstance(value, tuple):

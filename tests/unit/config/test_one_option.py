@@ -1,7 +1,7 @@
 """An option is said once: one line makes a key, flags, help, schema, manual, completion and more.
 
-The package is copied, and three lines are put into the copy: an option of a service, one of a
-backend, one of the balancer. All that is tested here runs in processes of the copy.
+The package is copied, and lines are put into the copy: options of a service, of a backend and of
+the balancer, of each kind. All that is tested here runs in processes of the copy.
 """
 
 import os
@@ -24,9 +24,48 @@ RANK = """\
 PATIENCE = """\
     patience: int = field(default=5, metadata=option(Whole("seconds", 1, 60, "seconds"), "how long it waits", live=False))
 """  # noqa: E501
+TAGS = """\
+    tags: tuple[str, ...] = field(default=("blue", "grey"), metadata=option(Many(Text("a tag", parse_name, "TAG"), high=3), "what it is"))
+"""  # noqa: E501
+ZONES = """\
+    zones: tuple[str, ...] = field(default=(), metadata=option(Many(Text("a zone", parse_name, "ZONE"), high=2), "where it stands", live=False))
+"""  # noqa: E501
+GRADE = """\
+    grade: int = field(default=2, metadata=option(Whole("a grade", 0, 9), "how good it is", live=False))
+"""  # noqa: E501
+LIT = """\
+    lit: bool = field(default=True, metadata=option(Switch(), "whether it has light"))
+"""
+RATIO = """\
+    ratio: float = field(default=0.5, metadata=option(Text("a ratio such as 0.5", float, "RATIO"), "share that is kept", show=str))
+"""  # noqa: E501
+BURST = """\
+@dataclass(frozen=True, slots=True)
+class Burst:
+    low: int = field(default=1, metadata=option(Whole("packets", 1, 9), "fewest packets"))
+    glow: bool = field(default=True, metadata=option(Switch(), "whether they shine"))
+
+
+"""
+BURSTS = """\
+    %s: Burst = field(default=Burst(), metadata=option(Group(Burst, options(Burst), "NAME=N[,...]", "Packets at once."), "packets at once"))
+"""  # noqa: E501
 ADDED = [
+    ("service.py", "import Many, OneOf", "import Group  # noqa\nfrom pktlb.config.kinds "),
+    ("service.py", "import Beside, option", "import options  # noqa\nfrom pktlb.config.option "),
+    ("config.py", "import Service\n", "import Burst\nfrom pktlb.config.service "),
+    ("config.py", "import Beside, Option", "import options  # noqa\nfrom pktlb.config.option "),
+    ("service.py", "@dataclass(frozen=True, slots=True)\nclass Backend", BURST),
+    ("service.py", "    on_remove: OnRemove = field(\n", BURSTS % "burst"),
+    ("service.py", "\n\ndef _hashes_as_it_should", BURSTS % "gust"),
+    ("config.py", "    control: str | None = field(\n", BURSTS % "blast"),
     ("service.py", "    on_remove: OnRemove = field(\n", TINT),
+    ("service.py", "    on_remove: OnRemove = field(\n", GRADE),
+    ("service.py", "    on_remove: OnRemove = field(\n", RATIO),
+    ("service.py", "\n\ndef _hashes_as_it_should", LIT),
+    ("service.py", "    on_remove: OnRemove = field(\n", TAGS),
     ("service.py", "\n\ndef _hashes_as_it_should", RANK),
+    ("service.py", "\n\ndef _hashes_as_it_should", ZONES),
     ("config.py", "    control: str | None = field(\n", PATIENCE),
 ]
 "The file in pktlb/config, what the line stands before, and the line."
@@ -47,7 +86,7 @@ rank = 9
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the package that has three options more."""
+    """A directory with the package that has more options."""
     place = tmp_path_factory.mktemp("copy")
     ignore = shutil.ignore_patterns("__pycache__")
     for name in COPIED:
@@ -84,7 +123,7 @@ def script(copy: Path, text: str) -> None:
 
 
 def test_flags_of_run_are_explained_and_become_the_config(copy: Path) -> None:
-    shown = run(copy, "-m", "pktlb", "run", "--help")
+    shown = " ".join(run(copy, "-m", "pktlb", "run", "--help").split())
     assert "--tint {red,green}" in shown
     assert "colour of its frames (default: red)" in shown
     assert "place=N: its place in a queue (default: 3)" in shown
@@ -103,12 +142,40 @@ def test_flags_of_run_are_explained_and_become_the_config(copy: Path) -> None:
     )
 
 
+def test_a_flag_of_a_list_may_be_repeated(copy: Path) -> None:
+    shown = " ".join(run(copy, "-m", "pktlb", "run", "--help").split())
+    assert "what it is (default: blue, grey); may be repeated" in shown
+    assert "zones=ZONE: where it stands; may be repeated" in shown
+    script(
+        copy,
+        """
+        from pktlb.cli.main import make_parser
+        from pktlb.cli.run import make_config
+        words = "--mode nat --tags all --tags each --vip 203.0.113.10:80 --backend 10.0.2.11 "
+        words += "--vip 203.0.113.11:80 --tags a --tags b --backend 10.0.2.11,zones=a,zones=b"
+        first, second = make_config(make_parser().parse_args(["run", *words.split()])).services
+        assert (first.tags, second.tags) == (("all", "each"), ("a", "b"))
+        assert (first.backends[0].zones, second.backends[0].zones) == ((), ("a", "b"))
+        """,
+    )
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
+        ("--mode nat --vip 203.0.113.10:80 --tags a --tags -b --backend 10.0.2.11",
+         "--tags: expected one argument"),
+        ("--mode nat --vip 203.0.113.10:80 --tags a --tags=-b --backend 10.0.2.11",
+         "--tags -b: expected a name of 1..64 letters"),
+        ("--mode nat --vip 203.0.113.10:80 --tags a --tags b --tags c --tags d --backend 10.0.2.11",
+         "--tags a b c d: expected 3 at most, got 4"),
+        ("--mode nat --vip 203.0.113.10:80 --backend 10.0.2.11,zones=a,zones=",
+         "--backend 10.0.2.11,zones=a,zones=: expected a name of 1..64 letters"),
         ("--patience 61", "--patience 61: expected seconds in 1..60, got 61"),
         ("--mode nat --vip 203.0.113.10:80 --backend 10.0.2.11,place=0",
          "--backend 10.0.2.11,place=0: expected a rank in 1..9, got 0"),
+        ("--mode nat --vip 203.0.113.10:80 --ratio half --backend 10.0.2.11",
+         "--ratio half: expected a ratio such as 0.5, got 'half'"),
         ("--tint blue", "--tint: invalid choice: 'blue'"),
         ("-c f.toml --patience 3", "--patience: expected in the file, for there is --config"),
     ],
@@ -157,6 +224,7 @@ def test_commands_send_it_to_a_balancer_that_runs(copy: Path) -> None:
         f"""
         import os
         from pktlb.cli.main import main
+        from pktlb.config.service import Burst
         from tests.support.server import running
         os.environ["PKTLB_SOCKET"] = path = {str(copy / "x.sock")!r}
         with running(path) as server:
@@ -164,13 +232,17 @@ def test_commands_send_it_to_a_balancer_that_runs(copy: Path) -> None:
                 "service add new --vip 10.0.1.9:80 --mode nat --tint green "
                 "--backend 10.0.2.9,place=7",
                 "backend add new 10.0.2.8 --rank 8",
-                "service set web --tint green",
-                "backend set web 10.0.2.11 --rank 9",
+                "service set web --tint green --tags a --tags b --burst low=7",
+                "service set web --burst glow=false --ratio 0.25",
+                "backend set web 10.0.2.11 --rank 9 --no-lit --gust low=2",
             ):
                 assert main(line.split()) == 0
             assert main("backend set web 10.0.2.11 --rank 10".split()) == 2
+            assert main("service set web --burst low=10".split()) == 2
             web, _, new = server.operator.config.services
             assert (web.tint, web.backends[0].rank) == ("green", 9)
+            assert (web.tags, web.burst, web.ratio) == (("a", "b"), Burst(7, False), 0.25)
+            assert (web.backends[0].lit, web.backends[0].gust) == (False, Burst(2))
             assert (new.tint, [each.rank for each in new.backends]) == ("green", [7, 8])
         """,
     )
@@ -188,6 +260,16 @@ def test_the_schema_has_it(copy: Path) -> None:
             "type": "integer", "minimum": 1, "maximum": 9, "default": 3,
             "description": "its place in a queue"}
         assert defined["BalancerKeys"]["properties"]["patience"]["maximum"] == 60
+        text = {"type": "string", "minLength": 1, "maxLength": 256}
+        assert defined["ServiceKeys"]["properties"]["tags"] == {
+            "anyOf": [text, {"type": "array", "items": text, "maxItems": 3}],
+            "default": ["blue", "grey"], "description": "what it is"}
+        assert defined["ServiceKeys"]["properties"]["ratio"] == {
+            **text, "default": "0.5", "description": "share that is kept"}
+        assert defined["BackendKeys"]["properties"]["lit"]["default"] is True
+        burst = defined["ServiceKeys"]["properties"]["burst"]
+        assert burst == {"$ref": "#/$defs/BurstKeys", "description": "packets at once"}
+        assert defined["BurstKeys"]["properties"]["low"]["maximum"] == 9
         """,
     )
 
@@ -204,6 +286,9 @@ def test_the_pages_have_it(copy: Path) -> None:
     page = (copy / "docs/configuration.md").read_text()
     for row in (
         '| `tint` | `red`, `green` | "red" | reload | colour of its frames |',
+        '| `tags` | text, or a list | ["blue", "grey"] | reload | what it is |',
+        '| `ratio` | text | "0.5" | reload | share that is kept |',
+        "| `lit` | true, false | true | reload | whether it has light |",
         "| `rank` | 1..9 | 3 | reload | its place in a queue |",
         "| `patience` | 1..60 seconds | 5 | restart | how long it waits |",
     ):
@@ -240,5 +325,100 @@ def test_a_difference_names_it_and_what_only_a_restart_changes(copy: Path) -> No
             "service web, backend 10.0.2.11:80: rank 1 -> 9",
         )
         assert at_start(before, after) == ("patience",)
+        """,
+    )
+
+
+def test_a_reload_refuses_what_only_a_restart_changes_in_services_and_backends(copy: Path) -> None:
+    script(
+        copy,
+        """
+        from pathlib import Path
+        from pktlb.config.file import read
+        from pktlb.plan.change import transition
+        text = Path("f.toml").read_text()
+        before = read(text, "f")
+        more = text.replace("[[service.backend]]", "grade = 3\\n[[service.backend]]")
+        after = read(more + 'zones = ["a", "b"]', "f")
+        change = transition(before, after)
+        assert change.at_start == (
+            "service web: grade", "service web, backend 10.0.2.11:80: zones")
+        assert [item.detail for item in change.items] == ["grade 2 -> 3", "zones none -> a,b"]
+        assert transition(before, read(text, "f")).at_start == ()
+        """,
+    )
+    run(copy, "-m", "deb.options", "docs/configuration.md")
+    page = (copy / "docs/configuration.md").read_text().splitlines()
+    assert "| `grade` | 0..9 | 2 | restart | how good it is |" in page
+
+
+def test_a_table_inside_a_table_is_read_told_and_written(copy: Path) -> None:
+    text = FILE.replace("[[service]]", "[balancer.blast]\nlow = 2\n[[service]]")
+    text = text.replace("[[service.backend]]", "[service.burst]\nlow = 3\n[[service.backend]]")
+    text += "[service.backend.gust]\nglow = false\n"
+    (copy / "tables.toml").write_text(text)
+    script(
+        copy,
+        """
+        from pathlib import Path
+        from pktlb.cli.main import make_parser
+        from pktlb.cli.run import make_config
+        from pktlb.config.file import changed_service, read, write
+        from pktlb.config.service import Burst
+        from pktlb.plan.change import difference, said
+        text = Path("tables.toml").read_text()
+        made = read(text, "f")
+        (service,) = made.services
+        assert (made.blast, service.burst) == (Burst(2), Burst(3))
+        assert service.backends[0].gust == Burst(1, False)
+        assert text in write(made).replace("\\n\\n", "\\n")
+        assert changed_service(service, {"burst": {"glow": False}}).burst == Burst(3, False)
+        assert said(difference(read(Path("f.toml").read_text(), "f"), made)) == (
+            "balancer: blast low=1,glow=true -> low=2,glow=true",
+            "service web: burst low=1,glow=true -> low=3,glow=true",
+            "service web, backend 10.0.2.11:80: gust low=1,glow=true -> low=1,glow=false")
+        words = "--mode nat --blast low=2 --vip 203.0.113.10:80 --burst low=3,glow=true "
+        words += "--backend 10.0.2.11,gust=glow=false,gust=low=4"
+        made = make_config(make_parser().parse_args(["run", *words.split()]))
+        (service,) = made.services
+        assert (made.blast, service.burst) == (Burst(2), Burst(3))
+        assert service.backends[0].gust == Burst(4, False)
+        """,
+    )
+    bad = text.replace("low = 2", "low = 0").replace("low = 3", "lo = 3").replace("glow =", "glw =")
+    (copy / "bad.toml").write_text(bad.replace("rank = 9", 'rank = 9\nzones = ["", "a"]'))
+    assert run(copy, "-m", "pktlb", "check", "bad.toml", status=2).splitlines() == [
+        "bad.toml:4: balancer.blast.low: expected packets in 1..9, got 0",
+        "bad.toml:12: service[0].burst.lo: unknown key, got 3 (did you mean low?)",
+        "bad.toml:16: service[0].backend[0].zones[0]: expected a name of 1..64 letters without "
+        "spaces, not starting with -, got ''",
+        "bad.toml:18: service[0].backend[0].gust.glw: unknown key, got false (did you mean glow?)",
+    ]
+    shown = " ".join(run(copy, "-m", "pktlb", "run", "--help").split())
+    assert "packets at once (default: low=1,glow=true)" in shown
+    run(copy, "-m", "deb.options", "docs/configuration.md")
+    page = (copy / "docs/configuration.md").read_text()
+    for head in ("[balancer.blast]", "[service.burst]", "[service.backend.gust]"):
+        assert f"\n`{head}`:\n\n| key |" in page
+    assert page.count("| `glow` | true, false | true | reload | whether they shine |") == 3
+    assert "| `syn` | 1..1000000 seconds | 60 | restart |" in page
+    run(copy, "-m", "deb.options", "docs/configuration.md")
+    assert page == (copy / "docs/configuration.md").read_text()
+
+
+def test_a_switch_that_is_on_can_be_turned_off_everywhere(copy: Path) -> None:
+    shown = " ".join(run(copy, "-m", "pktlb", "run", "--help").split())
+    assert "lit or no-lit: whether it has light (default: true)" in shown
+    script(
+        copy,
+        """
+        from pktlb.cli.main import make_parser
+        from pktlb.cli.run import make_config
+        words = "--mode nat --vip 203.0.113.10:80 --ratio 0.25 --backend 10.0.2.11,no-lit "
+        words += "--backend 10.0.2.12,lit --backend 10.0.2.13"
+        made = make_config(make_parser().parse_args(["run", *words.split()]))
+        (service,) = made.services
+        assert service.ratio == 0.25
+        assert [each.lit for each in service.backends] == [False, True, True]
         """,
     )
