@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from pktlb.config.config import Config
-from pktlb.config.kinds import Group
+from pktlb.config.group import Group
 from pktlb.config.option import Option, options
 from pktlb.config.service import Backend, Service
 

@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from pktlb.cli.arguments import with_flag
-from pktlb.config.kinds import Group, Many, Switch
+from pktlb.config.group import Group
+from pktlb.config.kinds import Many, Switch
 from pktlb.config.option import Option, options
 from pktlb.config.problem import show
 from pktlb.config.service import Backend, Service

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, fields
 from typing import Final
 
 from pktlb.config.bounds import MAX_FLOWS, MAX_SECONDS, MAX_SNAT_ADDRESSES
-from pktlb.config.kinds import Group, Many, OneOf, Switch, Text, Whole, distinct
+from pktlb.config.group import Group
+from pktlb.config.kinds import Many, OneOf, Switch, Text, Whole, distinct
 from pktlb.config.option import Beside, Option, option
 from pktlb.config.service import Service
 from pktlb.config.text import (

@@ -24,7 +24,8 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from pktlb.config.bounds import MAX_BACKENDS, MAX_SERVICES
 from pktlb.config.config import Config
-from pktlb.config.kinds import Group, Kind, Many
+from pktlb.config.group import Group
+from pktlb.config.kinds import Kind, Many
 from pktlb.config.option import Option, options
 from pktlb.config.service import Backend, Service
 from pktlb.errors import ConfigError

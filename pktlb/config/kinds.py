@@ -5,16 +5,13 @@ value of the model. A kind turns one into the other and says what it takes: to p
 to editors. Errors are a `ConfigError`: one sentence that says what was expected and what was there.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from pktlb.config.bounds import MAX_TEXT
 from pktlb.config.problem import did_you_mean, show
 from pktlb.errors import ConfigError
-
-if TYPE_CHECKING:
-    from pktlb.config.option import Option
 
 Item = TypeVar("Item")
 
@@ -187,41 +184,3 @@ class Many(Kind):
 
     def takes(self) -> str:
         return "text, or a list"
-
-
-class Group(Kind):
-    """A table whose keys are the options `of`; its flag takes `KEY=VALUE,...`. `gather`, or else
-    `model` itself, makes a `model` of their values, by attribute."""
-
-    def __init__(
-        self, model: type, of: Sequence["Option"], metavar: str, sentence: str,
-        gather: Callable[..., Any] | None = None,
-    ) -> None:  # fmt: skip
-        self.expected = "a table"
-        self.title, self.sentence, self.metavar = f"{model.__name__}Keys", sentence, metavar
-        self.options, self._gather = tuple(of), gather or model
-
-    def gather(self, table: Any) -> Any:
-        """The value of the model that a checked table of all keys stands for."""
-        return self._gather(**{each.attribute: getattr(table, each.key) for each in self.options})
-
-    def plain(self, value: Any) -> dict[str, Any]:
-        found = ((each, getattr(value, each.attribute)) for each in self.options)
-        return {each.key: each.plain(value) for each, value in found if value != each.usual}
-
-    def text(self, value: Any) -> str:
-        found = ((each, getattr(value, each.attribute)) for each in self.options)
-        return ",".join(f"{each.key}={each.text(value)}" for each, value in found)
-
-    def spelled(self, text: str) -> dict[str, Any]:
-        kinds = {each.key: each.kind for each in self.options}
-        found: dict[str, Any] = {}
-        for said in text.split(","):
-            key, equals, value = said.partition("=")
-            if not equals:
-                raise ConfigError(f"expected {self.metavar}, got {show(said)}")
-            found[key] = kinds.get(key, self.options[0].kind).spelled(value)
-        return found
-
-    def takes(self) -> str:
-        return "a table of its own"

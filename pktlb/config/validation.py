@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from pktlb.config.config import Config
+from pktlb.config.group import Group
 from pktlb.config.keys import INSIDE, Table
-from pktlb.config.kinds import Group
 from pktlb.config.option import options
 from pktlb.config.problem import MAX_PROBLEMS, Path, Problem, did_you_mean, show
 from pktlb.config.service import Backend, Service

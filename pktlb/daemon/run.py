@@ -58,14 +58,16 @@ async def run(
         loop.add_signal_handler(signal.SIGUSR1, log.info, "not ready yet")
         kernel = await stack.enter_async_context(Kernel())
         with uncollected():
-            # While a start waits for answers to its probes, there is time to load the server.
-            loading = asyncio.ensure_future(asyncio.to_thread(load_server))
+            # While a start waits for answers to its probes, there is time to load the server. Until
+            # `start` can undo what was handed over, nothing may be waited for.
+            loading = None if handed else asyncio.ensure_future(asyncio.to_thread(load_server))
             if handed:
-                await loading
+                load_server()
             # A file was right once. Flags were typed now: what the machine lacks is a slip.
             may_wait = source is not None or handed is not None
             watch = await start(config, kernel, stack, events, past, may_wait, insists)
-            await loading
+            if loading:
+                await loading
         balancer = watch.balancer
         report = Report(balancer.engine)
         stack.callback(report.explain)

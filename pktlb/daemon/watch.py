@@ -53,18 +53,20 @@ class Watch:
         """Look at the machine again and, where that changes the tables, swap them."""
         balancer, site = self.balancer, self.balancer.site
         async with balancer.arranging:
+            lost = {port.index for port in site.lost_ports()}  # before the look
             machine = await balancer.vicinity.look()
             if site.tun_is_gone(machine):
                 log.error("the TUN device %s was deleted; making it anew", site.tun.name)
                 await balancer.renew_tun()
-            await self._follow_links(machine)
+            await self._follow_links(machine, lost)
             put_back = await site.restore_addresses(machine)
             balancer.claims.hold(site.added, machine)
             balancer.claims.announce(put_back)
             await balancer.swap_as_it_is()
 
-    async def _follow_links(self, machine: Machine) -> None:
-        """Open, close and rename ports as interfaces and routes come and go."""
+    async def _follow_links(self, machine: Machine, lost: Collection[int]) -> None:
+        """Open, close and rename ports as interfaces and routes come and go. `lost`: indexes of
+        ports whose interface was gone when the machine was looked at."""
         balancer, site = self.balancer, self.balancer.site
         served = serve(balancer.config, balancer.leaving)
         try:
@@ -76,8 +78,7 @@ class Watch:
         except ConfigError as error:
             log.error("going on with the interfaces of before: %s", error)
             return
-        lost = site.lost_ports()
-        self._tell_links(site.placement, placement, machine, {port.index for port in lost})
+        self._tell_links(site.placement, placement, machine, lost)
         if lost or placement != site.placement:
             await balancer.follow(placement)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from pktlb.config.config import Config
-from pktlb.config.kinds import Group
+from pktlb.config.group import Group
 from pktlb.config.option import Option, options
 from pktlb.config.service import Backend, Service
 from pktlb.config.text import hash_text

@@ -1,5 +1,7 @@
 """The comparison itself: it finds each wrong plane, and its story is short."""
 
+import re
+
 import pytest
 
 from pktlb.engine.datapath.pipeline import Dataplane
@@ -50,5 +52,5 @@ def test_the_story_of_a_difference_is_short_and_says_what_happened() -> None:
     assert "limits: max_flows" in story
     assert "1. at " in story
     assert "3. at " not in story, "one packet is enough to tell"
-    assert "reference: OPENED, 1 frames" in story
+    assert re.search(r"reference: [A-Z_]+, [0-9]+ frames", story)
     assert "Ether(" in story

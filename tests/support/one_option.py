@@ -44,7 +44,7 @@ BURSTS = """\
     %s: Burst = field(default=Burst(), metadata=option(Group(Burst, options(Burst), "NAME=N[,...]", "Packets at once."), "packets at once"))
 """  # noqa: E501
 ADDED = [
-    ("service.py", "import Many, OneOf", "import Group  # noqa\nfrom pktlb.config.kinds "),
+    ("service.py", "from pktlb.config.kinds import", "from pktlb.config.group import Group\n"),
     ("service.py", "import Beside, option", "import options  # noqa\nfrom pktlb.config.option "),
     ("config.py", "import Service\n", "import Burst\nfrom pktlb.config.service "),
     ("config.py", "import Beside, Option", "import options  # noqa\nfrom pktlb.config.option "),

@@ -11,7 +11,7 @@ from pktlb.engine.datapath.checksum import checksum
 from pktlb.engine.datapath.frame import Frame
 from pktlb.engine.datapath.limits import Limits
 from pktlb.engine.datapath.tables import NextHop, PortInfo, ServiceTable, Tables
-from pktlb.engine.datapath.trail import HELD_COST, LIFETIME_S, MAX_HELD_BYTES
+from pktlb.engine.datapath.trail import HELD_COST, LIFETIME_S, MAX_HELD_BYTES, SHARE_OF_BYTES
 from pktlb.engine.native.dataplane import NativeDataplane
 from pktlb.model import Endpoint, Mode, Proto, Reason, Scheduler, Timeouts, Vip
 from tests.support.packets import client, frame, udp, vip
@@ -89,7 +89,7 @@ def test_what_is_held_of_fragments_is_bounded_however_small_they_are() -> None:
     before = resident()
     now = 2 * LIFETIME_S
     count = fill(plane, now)
-    assert count == MAX_HELD_BYTES // (HELD_COST + len(later_fragment(0, 1).data))
+    assert count == SHARE_OF_BYTES // (HELD_COST + len(later_fragment(0, 1).data))
     assert resident() - before < 2 * MAX_HELD_BYTES
 
 
