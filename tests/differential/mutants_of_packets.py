@@ -32,7 +32,6 @@ OF_PACKETS: Final = [
     Mutant("ICMPv6 quotes one byte less", icmp, "_QUOTE", {4: 548, 16: 1231}),
     Mutant("one error more is sent at once", limiter, "BURST", limiter.BURST + 1),
     Mutant("errors are allowed a little sooner", limiter, "INTERVAL_MS", limiter.INTERVAL_MS - 1),
-    Mutant("loopback and the like are answered", icmp, "can_be_answered", lambda address: True),
     Mutant("packets that no router forwards are spread", tables, "is_forwardable",
            lambda address: True),
     Mutant("the checksum of an ICMP error is not checked", packet, "icmp_checksum_is_valid",

@@ -14,7 +14,7 @@ from tests.differential.traffic import Traffic
 from tests.differential.twins import DifferenceError, Pair, Twins
 from tests.differential.wrong_tracks import TRACKS
 
-LIVES = 100
+LIVES = 200
 "Seeds within which each mutant has to be found; most are found with the first one."
 
 
